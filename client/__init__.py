@@ -1,0 +1,1 @@
+"""The Python client. It depends on nothing beyond the standard library."""

@@ -1,0 +1,117 @@
+"""What comes back: a claim as the daemon shows it, and lists. Pure; shared by both clients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from .durations import seconds
+from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavailable
+
+Document = dict[str, Any]
+"""A JSON object as the daemon sent it; docs/api.md and `GET /openapi.json` have its shape."""
+
+OVER = frozenset({"ending", "ended", "refused", "failed"})
+"""States in which a claim gives nothing any more."""
+WAITING = frozenset({"pending", "finishing"})
+"""States on the way to `bound`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimInfo:
+    """A claim at one moment. Outputs may be secret, so they are no part of its repr."""
+
+    id: str
+    pool: str
+    state: str
+    resources: tuple[str, ...] = ()
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """The outputs of the first resource."""
+    expires_at: datetime | None = None
+    ended_because: str = ""
+    position: int | None = None
+    """While it waits: its place in the queue, from 1."""
+    eta: float | None = None
+    """While it waits: estimated seconds."""
+    code: str = ""
+    detail: str = ""
+    document: Document = field(default_factory=dict[str, Any], repr=False)
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in WAITING
+
+
+def claim_info(document: Mapping[str, Any]) -> ClaimInfo:
+    """Reads a claim. Unknown fields are kept in `document` only, so a newer daemon is understood."""
+    resources = [r for r in document.get("resources") or () if isinstance(r, dict)]
+    outputs = resources[0].get("outputs") if resources else None
+    return ClaimInfo(
+        id=str(document.get("id", "")),
+        pool=str(document.get("pool", "")),
+        state=str(document.get("state", "")),
+        resources=tuple(str(r.get("id", "")) for r in cast("list[Document]", resources)),
+        outputs=cast("Document", outputs) if isinstance(outputs, dict) else {},
+        expires_at=moment(document.get("expiresAt")),
+        ended_because=str(document.get("endedBecause") or ""),
+        position=_whole(document.get("position")),
+        eta=span(document.get("eta")),
+        code=str(document.get("code") or ""),
+        detail=str(document.get("detail") or ""),
+        document=dict(document),
+    )
+
+
+def moment(text: object) -> datetime | None:
+    """An RFC 3339 time, or None when there is none."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) and text else None
+    except ValueError:
+        return None
+
+
+def span(value: object) -> float | None:
+    """Seconds, of `4s` or of a number."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return seconds(str(value))
+    except ValueError:
+        return None
+
+
+def items(document: object, kind: str) -> list[Document]:
+    """The list in a reply: the object's field of that name, `items`, or the reply itself."""
+    if isinstance(document, dict):
+        reply = cast("Document", document)
+        document = reply.get(kind, reply.get("items", []))
+    found = cast("list[object]", document) if isinstance(document, list) else []
+    return [cast("Document", one) for one in found if isinstance(one, dict)]
+
+
+_REFUSALS: dict[str, type[StokerError]] = {
+    "denied": Denied,
+    "no-such-pool": NotFound,
+    "no-such-claim": NotFound,
+    "bad-parameter": BadRequest,
+    "unknown-parameter": BadRequest,
+    "claim-over": Conflict,
+}
+
+
+def refusal_of(claim: ClaimInfo) -> StokerError:
+    """Why a claim that was waiting for a resource will never have one, as an exception."""
+    kind = _REFUSALS.get(claim.code, Conflict if claim.state in {"ending", "ended"} else Unavailable)
+    because = f" ({claim.ended_because})" if claim.ended_because else ""
+    detail = claim.detail or f"The claim {claim.id} is {claim.state}{because}."
+    return kind(detail, code=claim.code, problem={"claim": claim.id} if claim.id else None)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

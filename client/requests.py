@@ -1,0 +1,94 @@
+"""What is sent: one `Request` for each call of the socket API. Pure; shared by both clients."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from .durations import Span, seconds, text
+
+ANSWER_WITHIN = 30.0
+"""Seconds a request may take beyond what it asked the daemon to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    timeout: float = ANSWER_WITHIN
+    """Seconds until the whole answer must be there."""
+
+
+def claim_request(
+    pool: str,
+    *,
+    key: str,
+    params: Mapping[str, Any] | None = None,
+    ttl: Span | None = None,
+    wait: Span | None = None,
+    reason: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Request:
+    """The claim, with its Idempotency-Key: sent again after a lost answer, byte for byte."""
+    body: dict[str, Any] = {"pool": pool}
+    if params:
+        body["params"] = dict(params)
+    if ttl is not None:
+        body["ttl"] = text(ttl)
+    if wait is not None:
+        body["wait"] = text(wait)
+    if reason:
+        body["reason"] = reason
+    if labels:
+        body["labels"] = dict(labels)
+    timeout = ANSWER_WITHIN + (seconds(wait) if wait is not None else 0.0)
+    return _with_body("POST", "/v1/claims", body, timeout=timeout, key=key)
+
+
+def renew_request(claim: str, ttl: Span | None = None) -> Request:
+    body = {} if ttl is None else {"ttl": text(ttl)}
+    return _with_body("POST", f"{_one('claims', claim)}/renew", body)
+
+
+def release_request(claim: str) -> Request:
+    return Request("DELETE", _one("claims", claim))
+
+
+def show_request(kind: str, name: str, *, wait: Span | None = None) -> Request:
+    """One claim, pool or resource; with `wait`, a claim once it has left `pending`."""
+    if wait is None:
+        return Request("GET", _one(kind, name))
+    path = f"{_one(kind, name)}?{urlencode({'wait': text(wait)})}"
+    return Request("GET", path, timeout=ANSWER_WITHIN + seconds(wait))
+
+
+def list_request(kind: str, filters: Mapping[str, Any] | None = None) -> Request:
+    """`kind` is claims, pools, resources, status or events; filters that are None are left out."""
+    given = {
+        name: "1" if value is True else str(value)
+        for name, value in (filters or {}).items()
+        if value is not None and value is not False and value != ""
+    }
+    return Request("GET", f"/v1/{kind}" + (f"?{urlencode(given)}" if given else ""))
+
+
+def _one(kind: str, name: str) -> str:
+    return f"/v1/{kind}/{quote(name, safe='')}"
+
+
+def _with_body(
+    method: str,
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    timeout: float = ANSWER_WITHIN,
+    key: str | None = None,
+) -> Request:
+    headers = {"Content-Type": "application/json"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    encoded = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return Request(method, path, encoded, headers, timeout)

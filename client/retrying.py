@@ -1,0 +1,60 @@
+"""When to send again after a lost connection. Pure; shared by both clients.
+
+Every request may be sent twice: reading changes nothing, releasing and renewing are idempotent,
+and a claim carries its Idempotency-Key. So a connection that breaks is simply used anew.
+
+A daemon that was there a moment ago is being restarted and is waited for (`patience` seconds); one
+that never answered is not, because a person who forgot to start it wants to know at once.
+"""
+
+from dataclasses import dataclass, field
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+
+
+class Lost(Exception):  # noqa: N818 - a condition that is handled, not an error that is shown
+    """The connection could not be made or broke before the whole answer was there.
+
+    `connected` is False when nobody listened. `stale` is True when an idle connection turned out
+    to be closed: then nothing is wrong, and the request goes out again at once.
+    """
+
+    def __init__(self, why: str, *, connected: bool, stale: bool = False) -> None:
+        super().__init__(why)
+        self.connected = connected
+        self.stale = stale
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The attempts at one request, from `started` (any clock in seconds) on."""
+
+    patience: float
+    started: float
+    seen_before: bool
+    """True when this client has had an answer before."""
+    _pause: float = field(default=FIRST_PAUSE)
+
+    def pause_after(self, lost: Lost, now: float) -> float | None:
+        """Seconds to wait before the next attempt; None when it is time to give up."""
+        if lost.stale:
+            return 0.0
+        self.seen_before = self.seen_before or lost.connected
+        if not self.seen_before or now + self._pause > self.started + self.patience:
+            return None
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        return pause
+
+
+def give_up(socket: str, lost: Lost) -> str:
+    """The sentence for a person."""
+    if lost.connected:
+        return (
+            f"The daemon at {socket} closed the connection before it answered ({lost}). "
+            "Look at its log, then try again."
+        )
+    return (
+        f"The daemon does not answer at {socket} ({lost}): is it running? "
+        "Start it with: stoker run --config DIR"
+    )

@@ -1,0 +1,93 @@
+"""What an expression is made of: small, typed, immutable nodes.
+
+`offset` is the place in the source, in characters, that errors of the node point to.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Scalar: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: Scalar
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    name: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`target.name`; `offset` is that of the name."""
+
+    target: "Node"
+    name: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`target[key]`; `offset` is that of the key."""
+
+    target: "Node"
+    key: "Node"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`function(…)` or `target.function(…)`."""
+
+    function: str
+    target: "Node | None"
+    arguments: "tuple[Node, ...]"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """`!` or `-`."""
+
+    operator: str
+    operand: "Node"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`+ - * / % < <= > >= == != in && ||`; `offset` is that of the left side."""
+
+    operator: str
+    left: "Node"
+    right: "Node"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    condition: "Node"
+    then: "Node"
+    otherwise: "Node"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    items: "tuple[Node, ...]"
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    entries: "tuple[tuple[Node, Node], ...]"
+    offset: int
+
+
+Node: TypeAlias = (
+    Literal | Name | Member | Index | Call | Unary | Binary | Conditional | ListOf | MapOf
+)

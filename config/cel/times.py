@@ -1,0 +1,78 @@
+"""Durations and timestamps of CEL: read from text, written as text, taken apart. Pure but for zone data."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+from .values import Fault
+
+_MAX_DURATION = timedelta(days=3650)
+_DURATION_TERM = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d)")
+_MICROSECONDS = {
+    "ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6, "d": 86400e6,
+}  # fmt: skip
+
+
+def parse_cel_duration(text: str) -> timedelta:
+    """CEL's form, and days. Not cel-python's: its pattern needs exponential time for some texts."""
+    sign, body = (text[0], text[1:]) if text[:1] in ("+", "-") else ("+", text)
+    terms = _DURATION_TERM.findall(body) if len(body) <= 64 else []
+    if body != "0" and (not terms or "".join(map("".join, terms)) != body):
+        raise Fault("the text is no duration", "give a number with ms, s, m, h or d, such as 1h30m")
+    width = math.fsum(float(number) * _MICROSECONDS[unit] for number, unit in terms)
+    if width > _MAX_DURATION / timedelta(microseconds=1):
+        raise Fault("the duration is longer than ten years", "give a shorter one")
+    return timedelta(microseconds=width if sign == "+" else -width)
+
+
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def parse_timestamp(text: str) -> datetime:
+    try:
+        if _TIMESTAMP.fullmatch(text):
+            return datetime.fromisoformat(text.upper())
+    except ValueError:
+        pass
+    raise Fault("the text is no RFC 3339 time", "give one such as 2030-01-31T12:00:00Z")
+
+
+def from_seconds(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise Fault("the time is out of range", "give seconds since 1970") from error
+
+
+_OFFSET = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
+
+
+def zone_named(name: str) -> tzinfo:
+    offset = _OFFSET.fullmatch(name)
+    try:
+        if offset is None:
+            return ZoneInfo(name)
+        width = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+        return timezone(width if offset[1] == "+" else -width)
+    except (ValueError, OSError, LookupError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise Fault(
+            "there is no such time zone", "give one such as Europe/Vienna or +01:00"
+        ) from error
+
+
+PARTS: Mapping[str, Callable[[datetime], int]] = {
+    "getFullYear": lambda time: time.year,
+    "getMonth": lambda time: time.month - 1,
+    "getDate": lambda time: time.day,
+    "getDayOfMonth": lambda time: time.day - 1,
+    "getDayOfWeek": lambda time: time.isoweekday() % 7,
+    "getDayOfYear": lambda time: time.timetuple().tm_yday - 1,
+    "getHours": lambda time: time.hour,
+    "getMinutes": lambda time: time.minute,
+    "getSeconds": lambda time: time.second,
+    "getMilliseconds": lambda time: time.microsecond // 1000,
+}

@@ -1,0 +1,123 @@
+"""CEL expressions: compiled and checked once at load, evaluated many times.
+
+    compiled = compile_expression("params.greeting", environment)
+    compiled.evaluate({"params": {"greeting": "hello"}})
+
+Plain JSON goes in (aware `datetime` and `timedelta` are taken too) and plain JSON comes out. An
+evaluation keeps no state, is bounded in steps and in size, and raises ExpressionError only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from .catalogue import ValueType
+from .cel.checking import Checker, Facts
+from .cel.errors import ExpressionError
+from .cel.evaluation import Frame, Runner, runner
+from .cel.nodes import Index, Literal, Member, Name, Node
+from .cel.syntax import parse
+from .cel.values import MAX_RESULT, Fault, Kind, to_json, with_article
+from .json_types import Json
+from .shapes import Environment
+
+__all__ = ["Expression", "ExpressionError", "Scope", "compile_expression"]
+
+Scope = Mapping[str, object]
+"""Root name (`params`, `parts`, `self`, `resource`, `claim`) to a JSON-like value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression. `evaluate(scope)` gives JSON or raises ExpressionError."""
+
+    source: str
+    references: frozenset[tuple[str, ...]]
+    """The chains of names that it reads, as far as they are fixed: `("parts", "site", "path")`."""
+    type: ValueType
+    """Of what comes out, as far as it is known; times come out as strings."""
+    evaluate: Callable[[Scope], Json] = field(repr=False)
+
+
+def compile_expression(
+    source: str, environment: Environment, wanted: ValueType | None = None
+) -> Expression:
+    """Compiles and checks. Raises ExpressionError with the place of the first mistake."""
+    node = parse(source)
+    checker = Checker(environment)
+    facts = checker.check(node)
+    if wanted is not None:
+        _require(facts, wanted)
+    chain = _chain(node)
+    evaluate = _getter(chain, node) if chain else _evaluator(runner(node))
+    return Expression(source, frozenset(checker.references), facts.type, evaluate)
+
+
+def _require(facts: Facts, wanted: ValueType) -> None:
+    fits = {wanted, ValueType.DYN}
+    if wanted is ValueType.DOUBLE:
+        fits.add(ValueType.INT)
+    if wanted is ValueType.DYN or (facts.type in fits and facts.kind is not Kind.NULL):
+        return
+    needed = with_article(Kind(wanted.value))
+    remedy = "write another expression"
+    if wanted in (ValueType.STRING, ValueType.INT, ValueType.DOUBLE, ValueType.BOOL):
+        remedy = f"write {wanted}(…) around it"
+    if facts.kind in (Kind.LIST, Kind.MAP, Kind.NULL):
+        remedy = f"give {needed}"
+    raise ExpressionError(
+        f"the expression gives {with_article(facts.kind)}, but {needed} is needed here", 0, remedy
+    )
+
+
+def _evaluator(run: Runner) -> Callable[[Scope], Json]:
+    def evaluate(scope: Scope) -> Json:
+        try:
+            return to_json(run(Frame(scope)))
+        except Fault as fault:
+            raise ExpressionError(fault.message, 0, fault.remedy) from None
+        except RecursionError:
+            raise ExpressionError(
+                "the expression is nested too deeply", 0, "write it flatter"
+            ) from None
+
+    return evaluate
+
+
+def _chain(node: Node) -> tuple[str, ...]:
+    """The names of a pure member chain; empty for anything else."""
+    names: list[str] = []
+    while not isinstance(node, Name):
+        if isinstance(node, Member):
+            names.append(node.name)
+        elif (
+            isinstance(node, Index)
+            and isinstance(node.key, Literal)
+            and isinstance(node.key.value, str)
+        ):
+            names.append(node.key.value)
+        else:
+            return ()
+        node = node.target
+    return (node.name, *reversed(names))
+
+
+_SIMPLE = frozenset({int, bool, type(None)})
+
+
+def _getter(chain: tuple[str, ...], node: Node) -> Callable[[Scope], Json]:
+    """The hot path of a claim: plain lookups, and the general way whenever anything is unusual."""
+    slow = _evaluator(runner(node))
+
+    def evaluate(scope: Scope) -> Json:
+        value = cast("object", scope)
+        try:
+            for name in chain:
+                value = value[name]  # type: ignore[index]
+        except (KeyError, TypeError):  # TypeError: something on the way is no mapping
+            return slow(scope)
+        if type(value) is str:
+            return value if len(value) <= MAX_RESULT else slow(scope)
+        return cast("Json", value) if type(value) in _SIMPLE else slow(scope)
+
+    return evaluate

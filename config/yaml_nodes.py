@@ -1,0 +1,353 @@
+"""YAML text to nodes with places, in bounded time and memory.
+
+The nodes are built from libyaml's event stream and not by its composer, for three reasons: the C
+composer recurses and dies of deep nesting; the places of keys are needed; and scalars are read by
+YAML 1.2's core rules, so that `yes`, `on`, `12:30` and `2020-01-01` are the strings they look
+like. Called by `documents`.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+import yaml
+
+from .json_types import Json
+from .problems import Place
+
+MAX_DOCUMENTS = 1_000
+MAX_DEPTH = 64
+MAX_NODES = 100_000
+"""Of one file, with every alias counted as often as it is used."""
+
+_LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+_CORE = "tag:yaml.org,2002:"
+_KINDS = ("null", "bool", "int", "float", "str")
+_INT = re.compile(r"[-+]?(?:[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+)")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_WORDS: dict[str, Json] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+class YamlError(Exception):
+    """The text is no YAML that a config may hold. Nothing after this place was read."""
+
+    def __init__(self, place: Place, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.place = place
+        self.message = message
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    place: Place
+    end: Place
+    value: Json
+    style: str
+    """`` plain, `'`, `"`, `|` or `>`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    place: Place
+    items: tuple["Node", ...]
+    size: int
+    """Nodes in all, this one and what aliases stand for included."""
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: Place
+    node: "Node"
+    merged: bool = False
+    """True when it came by a merge key (`<<`), so that a later key of the same name wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    place: Place
+    entries: dict[str, Entry]
+    size: int
+    height: int
+
+
+Node: TypeAlias = Scalar | Items | Table
+
+
+def size_of(node: Node) -> int:
+    return 1 if isinstance(node, Scalar) else node.size
+
+
+def height_of(node: Node) -> int:
+    return 1 if isinstance(node, Scalar) else node.height
+
+
+def plain_value(node: Node) -> Json:
+    """The JSON value of a node; aliases become copies."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Items):
+        return [plain_value(item) for item in node.items]
+    return {key: plain_value(entry.node) for key, entry in node.entries.items()}
+
+
+def compose(text: str) -> Iterator[Node]:
+    """The documents of a text one by one; empty ones are left out. Raises YamlError."""
+    return _Composer(text).documents()
+
+
+def _place(mark: yaml.Mark) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+@dataclass(slots=True)
+class _Composer:
+    text: str
+    nodes: int = 0
+    anchors: dict[str, Node] = field(default_factory=dict[str, Node])
+    loader: yaml.SafeLoader = field(init=False)
+
+    def documents(self) -> Iterator[Node]:
+        self.loader = _LOADER(self.text)
+        count = 0
+        try:
+            while (event := self._next()) is not None:
+                if not isinstance(event, yaml.DocumentStartEvent):
+                    continue
+                count += 1
+                if count > MAX_DOCUMENTS:
+                    raise YamlError(
+                        _place(event.start_mark),
+                        f"the file has more than {MAX_DOCUMENTS} documents",
+                        "split it into several files",
+                    )
+                self.anchors = {}
+                node = self._node(self._event(), 1)
+                if not (isinstance(node, Scalar) and node.value is None):
+                    yield node
+        finally:
+            self.loader.dispose()
+
+    def _next(self) -> yaml.Event | None:
+        try:
+            return cast("yaml.Event | None", self.loader.get_event())
+        except yaml.MarkedYAMLError as error:
+            raise _syntax_error(error) from error
+        except (yaml.YAMLError, UnicodeError) as error:
+            raise YamlError(
+                Place(1, 1), f"the file cannot be read as YAML ({error})", "save it as plain UTF-8"
+            ) from error
+
+    def _event(self) -> yaml.Event:
+        event = self._next()
+        assert event is not None, "a document has an end"
+        return event
+
+    def _node(self, event: yaml.Event, depth: int) -> Node:
+        place = _place(event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, place, depth)
+        self._count(1, depth, place)
+        if isinstance(event, yaml.ScalarEvent):
+            node: Node = Scalar(
+                place, _place(event.end_mark), _scalar(event, place), event.style or ""
+            )
+        elif isinstance(event, yaml.SequenceStartEvent):
+            _refuse_tag(event.tag, "seq", place)
+            node = self._items(place, depth)
+        else:
+            assert isinstance(event, yaml.MappingStartEvent)
+            _refuse_tag(event.tag, "map", place)
+            node = self._table(place, depth)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
+
+    def _alias(self, event: yaml.AliasEvent, place: Place, depth: int) -> Node:
+        node = self.anchors.get(event.anchor)
+        if node is None:
+            raise YamlError(
+                place,
+                f"the alias *{event.anchor} stands for nothing that ended before it",
+                f"write &{event.anchor} before the value that it repeats",
+            )
+        self._count(size_of(node), depth + height_of(node) - 1, place)
+        return node
+
+    def _count(self, nodes: int, depth: int, place: Place) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise YamlError(
+                place,
+                f"the file has more than {MAX_NODES} values, those that aliases repeat included",
+                "split the file, or repeat less by aliases",
+            )
+        if depth > MAX_DEPTH:
+            raise YamlError(
+                place, f"the values are nested deeper than {MAX_DEPTH} levels", "nest them less"
+            )
+
+    def _items(self, place: Place, depth: int) -> Items:
+        items: list[Node] = []
+        while not isinstance(event := self._event(), yaml.SequenceEndEvent):
+            items.append(self._node(event, depth + 1))
+        size, height = _extent(items)
+        return Items(place, tuple(items), size, height)
+
+    def _table(self, place: Place, depth: int) -> Table:
+        entries: dict[str, Entry] = {}
+        while not isinstance(event := self._event(), yaml.MappingEndEvent):
+            key_place = _place(event.start_mark)
+            merge = _is_merge(event)
+            key = "<<" if merge else _key(event, key_place)
+            value = self._node(self._event(), depth + 1)
+            if merge:
+                self._merge(entries, value, key_place)
+                continue
+            before = entries.get(key)
+            if before is not None and not before.merged:
+                raise YamlError(
+                    key_place,
+                    f"the key {key[:80]!r} stands here a second time (first in line {before.key.line})",
+                    "remove one of the two",
+                )
+            entries[key] = Entry(key_place, value)
+        size, height = _extent([entry.node for entry in entries.values()])
+        return Table(place, entries, size, height)
+
+    @staticmethod
+    def _merge(entries: dict[str, Entry], value: Node, place: Place) -> None:
+        tables = value.items if isinstance(value, Items) else (value,)
+        for table in tables:
+            if not isinstance(table, Table):
+                raise YamlError(
+                    place, "the merge key '<<' takes a mapping or a list of mappings",
+                    "write an alias of a mapping after it",
+                )  # fmt: skip
+            for key, entry in table.entries.items():
+                entries.setdefault(key, Entry(entry.key, entry.node, merged=True))
+
+
+def _extent(nodes: list[Node]) -> tuple[int, int]:
+    return (
+        1 + sum(size_of(node) for node in nodes),
+        1 + max((height_of(node) for node in nodes), default=0),
+    )
+
+
+def _is_merge(event: yaml.Event) -> bool:
+    return (
+        isinstance(event, yaml.ScalarEvent)
+        and event.value == "<<"
+        and event.tag is None
+        and not event.style
+    )
+
+
+def _key(event: yaml.Event, place: Place) -> str:
+    if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
+        value = _scalar(event, place)
+        if isinstance(value, str):
+            return value
+        if event.value:
+            raise YamlError(
+                place, f"the key {event.value[:80]!r} is no text", "put it in quotes"
+            )  # fmt: skip
+    raise YamlError(place, "a key must be plain text", "write a word before the colon")
+
+
+def _scalar(event: yaml.ScalarEvent, place: Place) -> Json:
+    text: str = event.value
+    tag: str | None = event.tag
+    if tag is not None and tag != "!":
+        kind = tag.removeprefix(_CORE)
+        if kind == tag or kind not in _KINDS:
+            raise _unknown_tag(tag, place)
+        return text if kind == "str" else _tagged(text, kind, place)
+    return text if tag == "!" or event.style else _plain(text, place)
+
+
+def _tagged(text: str, kind: str, place: Place) -> Json:
+    value = _plain(text, place)
+    names = {"null": type(None), "bool": bool, "int": int, "float": (int, float)}
+    if not isinstance(value, names[kind]) or (kind != "bool" and isinstance(value, bool)):
+        raise YamlError(place, f"{text[:80]!r} is no {kind}", f"remove the tag !!{kind}")
+    return float(value) if kind == "float" and isinstance(value, int) else value
+
+
+def _plain(text: str, place: Place) -> Json:
+    """A scalar without quotes, by the core schema of YAML 1.2."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return _integer(text, place)
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if math.isfinite(value):
+            return value
+        raise YamlError(
+            place, f"the number {text[:40]} is too large", "put it in quotes if it is a text"
+        )
+    if _NOT_FINITE.fullmatch(text):
+        raise YamlError(place, f"{text} is no number that can be used", "put it in quotes")
+    return text
+
+
+def _integer(text: str, place: Place) -> int:
+    digits = text.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
+        # YAML 1.1 reads 0644 as octal, YAML 1.2 as decimal, and people mean either or a text.
+        raise YamlError(
+            place, f"{text[:40]} can be read in two ways",
+            f'write "{text[:40]}" in quotes for a text, or 0o{digits.lstrip("0") or "0"} for an octal number',
+        )  # fmt: skip
+    if len(digits) > 20:
+        raise _too_large(text, place)
+    base = {"0x": 16, "0o": 8}.get(digits[:2], 10)
+    value = int(digits, base) * (-1 if text[0] == "-" else 1)
+    if not -(2**63) <= value < 2**63:
+        raise _too_large(text, place)
+    return value
+
+
+def _too_large(text: str, place: Place) -> YamlError:
+    return YamlError(
+        place, f"the number {text[:40]} does not fit in 64 bits", "put it in quotes if it is a text"
+    )
+
+
+def _refuse_tag(tag: str | None, kind: str, place: Place) -> None:
+    if tag is not None and tag not in ("!", _CORE + kind):
+        raise _unknown_tag(tag, place)
+
+
+def _unknown_tag(tag: str, place: Place) -> YamlError:
+    shown = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
+    return YamlError(
+        place, f"the tag {shown[:80]} is not supported", "remove it and write the plain value"
+    )
+
+
+def _syntax_error(error: yaml.MarkedYAMLError) -> YamlError:
+    mark = error.problem_mark or error.context_mark
+    place = _place(mark) if mark is not None else Place(1, 1)
+    problem = error.problem or "syntax error"
+    context = f" ({error.context})" if error.context else ""
+    return YamlError(place, f"this is no YAML: {problem}{context}", _syntax_remedy(problem))
+
+
+def _syntax_remedy(problem: str) -> str:
+    if "cannot start any token" in problem:
+        return "indent with spaces, not tabs, and quote texts that begin with @, ` or %"
+    if "mapping values are not allowed" in problem:
+        return "put texts that contain ': ' in quotes, and check the indentation"
+    if "did not find expected" in problem or "could not find expected" in problem:
+        return "check the indentation, the quotes and the brackets in and above this line"
+    return "check this line and the one above it"

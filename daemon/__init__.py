@@ -1,0 +1,1 @@
+"""The running thing: composition root, socket API, telemetry and the command line."""

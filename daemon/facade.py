@@ -1,0 +1,63 @@
+"""What the API needs of the pools and of the ledger, as Protocols.
+
+`stoker.pools.fleet.Fleet` and every store fulfil them. The API asks for no more than this.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..pools.claim import Claim
+from ..pools.clock import Clock
+from ..pools.ids import ClaimId, ResourceId
+from ..pools.requests import ClaimRequest
+from ..pools.resource import Resource
+from ..pools.status import PoolStatus
+from ..pools.store import Event, EventListener
+
+
+class FleetView(Protocol):
+    """The pools, as far as callers of the socket see them. Every "no" is a `Refusal`."""
+
+    async def claim(self, request: ClaimRequest, /) -> Claim: ...
+
+    async def settled(self, claim_id: ClaimId, wait: float, /) -> Claim: ...
+
+    async def renew(self, claim_id: ClaimId, ttl: float | None, /, *, request_id: str) -> Claim: ...
+
+    async def release(self, claim_id: ClaimId, /, *, request_id: str) -> Claim: ...
+
+    async def find_claim(self, claim_id: ClaimId, /) -> Claim: ...
+
+    def live_claims(self) -> Iterable[Claim]: ...
+
+    async def ended_claims(self, pool: str | None, limit: int, /) -> Sequence[Claim]: ...
+
+    def resources(self) -> Iterable[Resource]: ...
+
+    def resource(self, id: ResourceId, /) -> Resource | None: ...  # noqa: A002
+
+    def pools(self) -> list[PoolStatus]: ...
+
+    def pool(self, name: str, /) -> PoolStatus | None: ...
+
+    def place_in_line(self, claim: Claim, /) -> tuple[int, float | None]: ...
+
+
+class EventSource(Protocol):
+    """The ledger, as far as events are read from it."""
+
+    async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]: ...
+
+    def on_events(self, listener: EventListener, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What is served once the fleet is open."""
+
+    fleet: FleetView
+    events: EventSource
+    clock: Clock
+    last_event: int = 0
+    """The newest event's number when the ledger was opened (`Image.last_event`)."""

@@ -1,0 +1,266 @@
+"""What callers may send: request bodies and query parameters, with every limit.
+
+Bodies are parsed and checked in one go by pydantic. `read` turns its errors into one problem
+that names every wrong field, what was expected, and the nearest right word.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ..config.json_types import Json
+from ..config.spelling import suggestion
+from ..config.units import UnitError, parse_duration
+from .problems_http import HttpCode, Problem
+
+MAX_NAME = 128
+MAX_REASON = 1000
+MAX_LABELS = 64
+MAX_LABEL = 63
+MAX_PARAMS = 64 * 1024
+"""Bytes of the parameters as JSON."""
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63
+MAX_KEY = 255
+MAX_CLAIM_WAIT = 3600.0
+MAX_POLL = 300.0
+_SHOWN_ERRORS = 20
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        raise PydanticCustomError("duration", 'write a duration as text, such as "90s" or "1h30m"')
+    try:
+        seconds = parse_duration(value)
+    except UnitError as error:
+        raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
+    return seconds
+
+
+def _positive(value: object) -> object:
+    seconds = _duration(value)
+    if seconds == 0:
+        raise PydanticCustomError("duration", "write a duration above zero")
+    return seconds
+
+
+def _claim_wait(value: object) -> object:
+    seconds = cast("float", _duration(value))
+    if seconds > MAX_CLAIM_WAIT:
+        raise PydanticCustomError(
+            "duration", "write at most 1h; a claim that waits longer is asked for with GET"
+        )
+    return seconds
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise PydanticCustomError("plain_text", "write text without control characters")
+    return value
+
+
+def _labels(value: object) -> object:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("labels", "write an object of text values")
+    labels = cast("dict[str, object]", value)
+    if len(labels) > MAX_LABELS:
+        raise PydanticCustomError("labels", f"write at most {MAX_LABELS} labels")
+    for key, text in labels.items():
+        if len(key) > MAX_LABEL or not _LABEL_KEY.fullmatch(key):
+            raise PydanticCustomError(
+                "labels",
+                f"write each label's name with at most {MAX_LABEL} letters, digits, '.', '_', '-'"
+                " and '/'",
+            )
+        if not isinstance(text, str) or len(text) > MAX_LABEL or _CONTROL.search(text):
+            raise PydanticCustomError(
+                "labels",
+                f"write each label's value as text of at most {MAX_LABEL} characters"
+                " without control characters",
+            )
+    return labels
+
+
+def _params(value: object) -> object:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("params", "write an object of parameter names and values")
+    if value:
+        _check_value(value, MAX_DEPTH)
+        if len(canonical(cast("Json", value))) > MAX_PARAMS:
+            raise PydanticCustomError("params", f"write at most {MAX_PARAMS // 1024} KiB")
+    return cast("object", value)
+
+
+def _check_value(value: object, depth: int) -> None:
+    """JSON as everyone reads it alike: finite numbers, integers of 64 bits, not too deep."""
+    if isinstance(value, str | bool) or value is None:
+        return
+    if isinstance(value, int):
+        if not -MAX_INTEGER <= value < MAX_INTEGER:
+            raise PydanticCustomError("params", "write integers that fit 64 bits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise PydanticCustomError("params", "write finite numbers; JSON has no NaN or Infinity")
+    elif depth == 0:
+        raise PydanticCustomError("params", f"nest at most {MAX_DEPTH} levels deep")
+    else:
+        inner = cast(
+            "Iterable[object]",
+            cast("dict[str, object]", value).values() if isinstance(value, dict) else value,
+        )
+        for one in inner:
+            _check_value(one, depth - 1)
+
+
+_DURATION_SCHEMA = {
+    "type": "string",
+    "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$",
+    "examples": ["90s", "30m", "1h30m"],
+}
+_OBJECT_SCHEMA: dict[str, Any] = {"type": "object", "additionalProperties": True}
+_LABELS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": MAX_LABELS,
+    "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+}
+
+Positive = Annotated[float, BeforeValidator(_positive), WithJsonSchema(_DURATION_SCHEMA)]
+ClaimWait = Annotated[float, BeforeValidator(_claim_wait), WithJsonSchema(_DURATION_SCHEMA)]
+Params = Annotated[dict[str, Any], BeforeValidator(_params), WithJsonSchema(_OBJECT_SCHEMA)]
+Labels = Annotated[dict[str, str], BeforeValidator(_labels), WithJsonSchema(_LABELS_SCHEMA)]
+Plain = Annotated[str, BeforeValidator(_plain)]
+
+
+class Body(BaseModel):
+    """What every request body keeps to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ClaimBody(Body):
+    """The body of `POST /v1/claims`."""
+
+    pool: Annotated[
+        Plain, Field(min_length=1, max_length=MAX_NAME, description="The pool to claim from.")
+    ]
+    params: Annotated[
+        Params | None, Field(description="Parameters of the pool's blueprint.")
+    ] = None
+    ttl: Annotated[
+        Positive | None, Field(description="How long the claim lasts; the pool has a default.")
+    ] = None
+    count: Annotated[int, Field(description="How many resources; only 1 in this version.")] = 1
+    select: Annotated[Any, Field(description="Not supported by this version.")] = None
+    bind: Annotated[
+        str | None, Field(description="What the claim's end hangs on; only `time` in this version.")
+    ] = None
+    wait: Annotated[
+        ClaimWait | None,
+        Field(description="How long to stay on the line; without it a claim that must wait is answered 202."),
+    ] = None
+    reason: Annotated[Plain, Field(max_length=MAX_REASON, description="For the audit.")] = ""
+    labels: Annotated[
+        Labels | None, Field(description="Labels of the claim, to find it by.")
+    ] = None
+
+    def check_supported(self) -> None:
+        """Raises `Problem` for what later versions will do."""
+        if self.count != 1:
+            raise _unsupported("count", "claims one resource at a time; leave out 'count'")
+        if self.select is not None:
+            raise _unsupported("select", "hands out any ready resource; leave out 'select'")
+        if self.bind not in {None, "time"}:
+            raise _unsupported("bind", "ends claims by time alone; leave out 'bind'")
+
+    def digest(self) -> bytes:
+        """SHA-256 of the request, the same for every way of writing it."""
+        return hashlib.sha256(canonical(cast("Json", self.model_dump()))).digest()
+
+
+class RenewBody(Body):
+    """The body of `POST /v1/claims/{id}/renew`; may be left out."""
+
+    ttl: Annotated[
+        Positive | None,
+        Field(description="The claim now ends this long from now; without it, by its first ttl."),
+    ] = None
+
+
+BodyT = TypeVar("BodyT", bound=Body)
+
+
+def read(model: type[BodyT], data: bytes) -> BodyT:
+    """Parses and checks a body. Raises `Problem` naming all that is wrong with it."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise _problem(model, error) from None
+
+
+def idempotency_key(uid: int, key: str) -> bytes:
+    """The ledger's name for a caller's key. Raises `Problem`."""
+    if not _KEY.fullmatch(key):
+        raise Problem(
+            HttpCode.MALFORMED,
+            f"The Idempotency-Key must have 1 to {MAX_KEY} visible ASCII characters without"
+            " spaces; a UUID will do.",
+        )
+    return hashlib.sha256(b"%d\x00%s" % (uid, key.encode("ascii"))).digest()
+
+
+def canonical(value: Json) -> bytes:
+    """One way of writing a JSON value: sorted keys, no spaces, whole floats as they are."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _unsupported(field: str, sentence: str) -> Problem:
+    return Problem(
+        HttpCode.UNSUPPORTED, f"This version of the daemon {sentence}.", details={"field": field}
+    )
+
+
+def _problem(model: type[Body], error: ValidationError) -> Problem:
+    errors = error.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        context = errors[0].get("ctx", {})
+        return Problem(
+            HttpCode.MALFORMED,
+            f"The body is not JSON: {context.get('error', 'it cannot be read')}.",
+        )
+    found: list[Json] = [
+        {"field": _place(one), "message": _message(model, one)} for one in errors[:_SHOWN_ERRORS]
+    ]
+    sentences = "; ".join(_sentence(cast("dict[str, str]", one)) for one in found)
+    return Problem(HttpCode.INVALID, f"{sentences}.", details={"errors": found})
+
+
+def _place(error: ErrorDetails) -> str:
+    return ".".join(_CONTROL.sub("�", str(part))[:MAX_NAME] for part in error["loc"])
+
+
+def _message(model: type[Body], error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        word = str(error["loc"][-1])[:MAX_NAME]
+        return f"no such field; {suggestion(word, model.model_fields)}"
+    if error["type"] == "missing":
+        return "this field is required"
+    if error["type"] == "model_type":
+        return 'the body must be a JSON object, such as {"pool": "web"}'
+    message = error["msg"]
+    return message[:1].lower() + message[1:]
+
+
+def _sentence(error: dict[str, str]) -> str:
+    return f"'{error['field']}': {error['message']}" if error["field"] else error["message"]

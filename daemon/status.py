@@ -1,0 +1,43 @@
+"""What the daemon says of itself: frozen facts for `stoker status`, readiness and metrics.
+
+The composition root makes them; the API shows them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionFacts:
+    """The revision that is applied."""
+
+    id: str
+    source: str
+    applied_at: float
+    """Steady seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """Times are steady seconds, widths are seconds."""
+
+    version: str
+    pid: int
+    uptime: float
+    state_folder: str
+    socket: str
+    revision: RevisionFacts | None = None
+    config_ok: bool = True
+    config_problems: tuple[str, ...] = ()
+    """Of the newest state of the config directory, when it could not be applied."""
+    config_broken_since: float | None = None
+    ledger_ok: bool = True
+    ledger_error: str = ""
+    ready: bool = False
+    reasons: tuple[str, ...] = ()
+    """Why it is not ready, as sentences."""
+    pools: int = 0
+    resources: int = 0
+    claims: int = 0
+    """Those that are not over."""
+    clock_step: float = 0.0
+    """How far the wall clock was moved while the daemon ran."""

@@ -1,0 +1,1 @@
+"""What is measured, one question in each module: `async def run(bench) -> Section`."""

@@ -1,0 +1,59 @@
+"""Whether backfill keeps to its rate: all of it, and never more.
+
+Read from the daemon's own events: the moment at which each creation was begun. The rate reached
+is taken over all of them; the most in any second is found by sliding a window over them.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from ..report import Section, at_least, at_most, fact
+from ..scale import Scale, folder
+from ..subject import Subject, a_pool
+
+RATE = 200
+BURST = 10
+BEGUN = "resource.planned"
+
+
+async def run(scale: Scale) -> Section:
+    reached: list[float] = []
+    peaks: list[float] = []
+    for _ in range(scale.repetitions):
+        begun = await _begun(scale)
+        reached.append((len(begun) - BURST) / (begun[-1] - begun[0]))
+        peaks.append(float(most_in_a_second(begun)))
+    shares = [rate / RATE for rate in reached]
+    return Section(
+        f"Backfill of {scale.backfilled:,} at {RATE}/s, burst {BURST}",
+        [
+            fact("rate reached", reached, "/s"),
+            at_least("  share of the allowed rate", shares, "x", 0.95, ">= 0.95"),
+            at_most("most begun in any second", peaks, "/s", RATE, f"<= {RATE}"),
+        ],
+    )
+
+
+async def _begun(scale: Scale) -> list[float]:
+    """The moments at which creations were begun, in seconds, in order."""
+    with folder() as where:
+        subject = Subject(where)
+        subject.declare(a_pool("bench", scale.backfilled, scale.backfilled, rate=RATE, burst=BURST))
+        async with subject.running():
+            await subject.until_warm("bench", scale.backfilled)
+            events = await subject.events()
+    return sorted(_moment(event) for event in events if event["kind"] == BEGUN)
+
+
+def _moment(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["at"]).timestamp()
+
+
+def most_in_a_second(moments: list[float]) -> int:
+    """The largest number of moments in any half-open second; they must be in order."""
+    most, first = 0, 0
+    for last, moment in enumerate(moments):
+        while moment - moments[first] >= 1.0:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,0 +1,239 @@
+"""Makes the parts of one resource, in order, each written down before and after its driver call.
+
+Used for both halves of a blueprint: `prepare` ahead of demand and `finish` for a claim. Whatever
+goes wrong leaves the parts that may exist in the resource's list, for `dismantling` to remove.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ..config.catalogue import DriverFacts
+from ..config.expressions import ExpressionError
+from ..config.json_types import Json, JsonObject
+from ..config.revision import Blueprint, PartPlan
+from .driver import (
+    Driver,
+    DriverError,
+    Exhausted,
+    Made,
+    PartRef,
+    PartRequest,
+    Presence,
+    Rejected,
+    Throttled,
+    Unavailable,
+)
+from .ids import part_id
+from .lanes import Lane
+from .lifecycle import PartState, check_part_move
+from .providers import Provider
+from .resource import Half, Part, Resource, part_values
+from .services import Services
+
+Scope = dict[str, object]
+
+
+class Assembly:
+    """The making of one half of one resource."""
+
+    def __init__(self, services: Services, resource: Resource, lane: Lane) -> None:
+        self._services = services
+        self._resource = resource
+        self._lane = lane
+        self.unwritten: list[Part] = []
+        """Parts that changed since the last commit; whoever commits next writes them too."""
+
+    def scope(self, claim: JsonObject | None = None, params: JsonObject | None = None) -> Scope:
+        """What expressions see. `claim` and `params` only for finish parts and outputs."""
+        resource = self._resource
+        scope: Scope = {
+            "parts": {part.name: part_values(part) for part in resource.parts},
+            "resource": {
+                "id": resource.id,
+                "pool": resource.pool,
+                "labels": resource.labels,
+                "revision": resource.revision,
+            },
+        }
+        if params is not None:
+            scope["params"] = params
+        if claim is not None:
+            scope["claim"] = claim
+        return scope
+
+    async def make(self, plans: tuple[PartPlan, ...], half: Half, scope: Scope) -> None:
+        """Makes the parts one after the other; `scope["parts"]` grows with each.
+
+        Raises `DriverError` for whatever a driver, an expression or a readiness check refuses,
+        and `StoreError` when an intent cannot be written (then nothing was asked of the driver).
+        """
+        parts = scope["parts"]
+        assert isinstance(parts, dict)
+        for plan in plans:
+            try:
+                part = await self._make_part(plan, half, scope)
+            except ExpressionError as error:
+                raise Rejected(f"the part {plan.name} cannot be rendered: {error}") from error
+            parts[part.name] = part_values(part)
+
+    async def write(self, *, urgent: bool = False) -> None:
+        """Commits the parts that changed, and the resource with them."""
+        transaction = self._services.store.transaction()
+        transaction.put_resource(self._resource)
+        for part in self.unwritten:
+            transaction.put_part(self._resource, part)
+        self.unwritten.clear()
+        await self._services.commit(transaction, urgent=urgent)
+
+    async def _make_part(self, plan: PartPlan, half: Half, scope: Scope) -> Part:
+        services, resource = self._services, self._resource
+        driver = services.drivers[plan.driver]
+        facts = services.catalogue[plan.driver]
+        provider = services.providers.get(plan.provider, plan.driver)
+        part = Part(
+            part_id(resource.id, plan.name),
+            plan.name,
+            plan.driver,
+            plan.provider,
+            half,
+            len(resource.parts),
+        )
+        if driver.pure:
+            settings = _checked(facts, plan, _rendered(plan, plan.settings.render(scope)))
+            request = PartRequest(part.id, resource.pool, settings, {}, provider.ref)
+            self._take_in(part, await driver.create(request))
+            _move(part, PartState.VERIFIED)
+            return part
+
+        request = await self._request(plan, part, driver, provider, scope)
+        part.handle = driver.intend(request)
+        resource.parts.append(part)
+        self.unwritten.append(part)
+        await self.write(urgent=self._lane is Lane.CLAIMS)
+
+        made = await self._create(driver, provider, request)
+        self._take_in(part, made)
+        driver.watch(PartRef(part.id, provider.ref, part.handle))
+        if plan.ready is not None:
+            own = {**request.allotted, **made.outputs}
+            part.ready = _rendered(plan, plan.ready.render({**scope, "self": own}))
+            await self._verify(part, driver, provider)
+        _move(part, PartState.VERIFIED)
+        return part
+
+    async def _request(
+        self, plan: PartPlan, part: Part, driver: Driver, provider: Provider, scope: Scope
+    ) -> PartRequest:
+        """Sets aside what `self` names, then renders the settings with it."""
+        pool = self._resource.pool
+        partly = _rendered(plan, plan.settings.render_without(scope, "self"))
+        allotted = await driver.allot(PartRequest(part.id, pool, partly, {}, provider.ref))
+        try:
+            whole = _rendered(plan, plan.settings.render({**scope, "self": allotted}))
+            settings = _checked(self._services.catalogue[plan.driver], plan, whole)
+        except BaseException:
+            driver.forget(part.id)
+            raise
+        return PartRequest(part.id, pool, settings, allotted, provider.ref)
+
+    async def _create(self, driver: Driver, provider: Provider, request: PartRequest) -> Made:
+        services = self._services
+        async with provider.turn(self._lane):
+            started = services.clock.now()
+            outcome = "failed"
+            try:
+                async with asyncio.timeout(services.create_within):
+                    made = await driver.create(request)
+                outcome = "made"
+                return made
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"the driver {driver.name} did not finish within {services.create_within:g}s"
+                ) from error
+            except Throttled as error:
+                outcome = "throttled"
+                provider.be_patient(error.after)
+                raise
+            except Exhausted:
+                outcome = "exhausted"
+                raise
+            except Rejected:
+                outcome = "rejected"
+                raise
+            finally:
+                seconds = services.clock.now() - started
+                services.telemetry.part_made(driver.name, outcome, seconds)
+
+    async def _verify(self, part: Part, driver: Driver, provider: Provider) -> None:
+        ref = PartRef(part.id, provider.ref, part.handle)
+
+        async def still_there() -> None:
+            seen = await driver.observe(ref)
+            if seen.presence is Presence.ABSENT:
+                raise Unavailable(f"{part.name} ended before it was ready: {seen.detail}")
+
+        log = part.outputs.get("log")
+        await self._services.readiness.wait_until_ready(
+            part.ready,
+            still_there=still_there,
+            log_path=Path(log) if isinstance(log, str) else None,
+        )
+
+    def _take_in(self, part: Part, made: Made) -> None:
+        if part not in self._resource.parts:
+            self._resource.parts.append(part)
+        part.handle = made.handle
+        part.outputs = made.outputs
+        part.secrets = made.secrets
+        _move(part, PartState.CREATED)
+        self.unwritten.append(part)
+
+
+def render_outputs(blueprint: Blueprint, scope: Scope) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The claim's outputs: those that may be shown, and the secret ones.
+
+    Raises `Rejected` when an expression fails.
+    """
+    shown: dict[str, Json] = {}
+    secret: dict[str, Json] = {}
+    for output in blueprint.outputs:
+        try:
+            value = output.value.render(scope)
+        except ExpressionError as error:
+            raise Rejected(f"the output {output.name} cannot be rendered: {error}") from error
+        (secret if output.secret else shown)[output.name] = value
+    return shown, secret
+
+
+def failure_sentence(error: BaseException) -> str:
+    """One bounded line about why making failed, for reasons, events and refusals."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 500 else text[:499] + "…"
+
+
+def _rendered(plan: PartPlan, value: Json) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise Rejected(f"the settings of the part {plan.name} are not an object")
+    return value
+
+
+def _checked(facts: DriverFacts, plan: PartPlan, settings: JsonObject) -> JsonObject:
+    """The settings, if the driver's model accepts them now that the expressions are rendered."""
+    try:
+        facts.settings.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise Rejected(f"the part {plan.name} got a bad setting {place}: {first['msg']}") from error
+    return settings
+
+
+def _move(part: Part, to: PartState) -> None:
+    check_part_move(part.id, part.state, to)
+    part.state = to
+
+
+__all__ = ["Assembly", "DriverError", "Scope", "failure_sentence", "render_outputs"]

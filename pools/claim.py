@@ -1,0 +1,107 @@
+"""A claim, as the daemon holds it in memory and the ledger keeps it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..config.json_types import Json, JsonObject
+from .ids import ClaimId, ResourceId
+from .resource import nothing
+
+
+class ClaimState(StrEnum):
+    PENDING = "pending"
+    FINISHING = "finishing"
+    BOUND = "bound"
+    ENDING = "ending"
+    ENDED = "ended"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+CLAIM_MOVES: dict[ClaimState, frozenset[ClaimState]] = {
+    ClaimState.PENDING: frozenset({ClaimState.FINISHING, ClaimState.REFUSED, ClaimState.FAILED}),
+    ClaimState.FINISHING: frozenset({ClaimState.BOUND, ClaimState.PENDING, ClaimState.FAILED}),
+    ClaimState.BOUND: frozenset({ClaimState.ENDING}),
+    ClaimState.ENDING: frozenset({ClaimState.ENDED}),
+    ClaimState.ENDED: frozenset(),
+    ClaimState.REFUSED: frozenset(),
+    ClaimState.FAILED: frozenset(),
+}
+"""`finishing -> pending`: finishing went wrong on one resource and another is tried."""
+
+OVER = frozenset({ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED})
+"""States that nothing follows."""
+
+
+class EndedBecause(StrEnum):
+    RELEASED = "released"
+    EXPIRED = "expired"
+    CLAIMANT_GONE = "claimant-gone"
+    REVOKED = "revoked"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, as the kernel says it. A dead peer's `pid` is 0 and its names are empty."""
+
+    uid: int
+    gid: int
+    pid: int
+    user: str = ""
+    exe: str = ""
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds spent in each stage of serving a claim."""
+
+    queued: float = 0.0
+    policy: float = 0.0
+    bind: float = 0.0
+    finish: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(slots=True)
+class Claim:
+    """One caller's time-bounded right. Times are steady seconds; widths are seconds."""
+
+    id: ClaimId
+    pool: str
+    claimant: Claimant
+    created_at: float
+    ttl: float
+    max_ttl: float
+    deadline: float
+    """Until when it may wait to be bound."""
+    state: ClaimState = ClaimState.PENDING
+    version: int = 0
+    params: JsonObject = field(default_factory=nothing)
+    """Sealed in the ledger while pending or finishing, dropped from it afterwards."""
+    labels: JsonObject = field(default_factory=nothing)
+    reason: str = ""
+    request_id: str = ""
+    key: bytes | None = None
+    """SHA-256 of uid and Idempotency-Key."""
+    body: bytes = b""
+    """SHA-256 of the request's body: tells a retry from a reuse."""
+    answered: bool = False
+    """True once the claimant knows the id (a 202 was written): such a claim outlives a crash."""
+    resources: list[ResourceId] = field(default_factory=list[ResourceId])
+    bound_at: float | None = None
+    expires_at: float | None = None
+    outputs: JsonObject = field(default_factory=nothing)
+    secrets: JsonObject = field(default_factory=nothing)
+    warm: bool = True
+    revision: str = ""
+    timing: Timing = field(default_factory=Timing)
+    ended_at: float | None = None
+    ended_because: EndedBecause | None = None
+    code: str = ""
+    """For refused and failed: the error code (docs/errors.md)."""
+    detail: str = ""
+
+    def all_outputs(self) -> dict[str, Json]:
+        return {**self.outputs, **self.secrets}

@@ -1,0 +1,172 @@
+"""Takes a resource away: parts in reverse order, each until its absence is proved.
+
+What was made for the claim (credentials among it) goes first and in the claims' lane. A slot is
+free only after the last proof; a part that cannot be told to be absent keeps its slot, the
+resource is shown as quarantined after a while, and trying goes on for ever.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from . import backoff
+from .assembly import failure_sentence
+from .claim import OVER, Claim, ClaimState
+from .driver import DriverError, NotFound, PartRef, Throttled
+from .lanes import Lane
+from .lifecycle import PartState, ResourceState, check_part_move
+from .resource import Half, Part, Resource
+from .services import Services
+from .store import NewEvent, StoreError
+
+log = logging.getLogger(__name__)
+
+QUARANTINE_AFTER = 5
+"""Failed attempts at one part before the resource is shown as quarantined."""
+FIRST_LOOK = 0.01
+LONGEST_LOOK = 1.0
+
+
+class Dismantler:
+    """Removes resources in the background, one task each."""
+
+    def __init__(
+        self, services: Services, *, freed: Callable[[str], None], over: Callable[[Claim], None]
+    ) -> None:
+        self._services = services
+        self._freed = freed
+        """Told the pool's name when a slot is free again."""
+        self._over = over
+        """Told the claim that has ended with its resource."""
+
+    def start(self, resource: Resource, claim: Claim | None = None) -> None:
+        """Begins, from `failed`, `retiring`, `ending` or `quarantined`. Call once per resource."""
+        self._services.tasks.start(self._dismantle(resource, claim), f"remove {resource.id}")
+
+    async def _dismantle(self, resource: Resource, claim: Claim | None) -> None:
+        services = self._services
+        started = services.clock.now()
+        if resource.state is ResourceState.FAILED:
+            services.inventory.move(resource, ResourceState.RETIRING, resource.reason, started)
+        if resource.state is ResourceState.RETIRING:
+            services.inventory.move(resource, ResourceState.ENDING, resource.reason, started)
+        for part in resource.parts:
+            if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
+                check_part_move(part.id, part.state, PartState.DESTROYING)
+                part.state = PartState.DESTROYING
+        await self._write(resource, event=None)
+        for part in sorted(resource.parts, key=lambda part: -part.ordinal):
+            if part.state is PartState.DESTROYING:
+                await self._remove(resource, part)
+        await self._let_go(resource, claim)
+        services.telemetry.stage(resource.pool, "remove", services.clock.now() - started)
+
+    async def _remove(self, resource: Resource, part: Part) -> None:
+        """Destroys one part until the driver proves that it is absent."""
+        services = self._services
+        driver = services.drivers[part.driver]
+        if not driver.pure:
+            lane = Lane.CLAIMS if part.half is Half.FINISH else Lane.BACKGROUND
+            provider = services.providers.get(part.provider, part.driver)
+            failures, looks = 0, 0
+            started = services.clock.now()
+            while True:
+                try:
+                    async with (
+                        provider.turn(lane),
+                        asyncio.timeout(services.create_within),
+                    ):
+                        await driver.destroy(PartRef(part.id, provider.ref, part.handle))
+                except NotFound:
+                    break
+                except (DriverError, TimeoutError) as error:
+                    if isinstance(error, Throttled):
+                        provider.be_patient(error.after)
+                    failures += 1
+                    services.telemetry.part_removed(part.driver, "failed", 0.0)
+                    await self._complain(resource, part, error, failures)
+                    await asyncio.sleep(backoff.delay(failures, services.chance()))
+                else:
+                    looks += 1
+                    await asyncio.sleep(min(LONGEST_LOOK, FIRST_LOOK * 2 ** min(looks, 16)))
+            driver.forget(part.id)
+            services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
+        check_part_move(part.id, part.state, PartState.ABSENT)
+        part.state = PartState.ABSENT
+
+    async def _complain(
+        self, resource: Resource, part: Part, error: BaseException, failures: int
+    ) -> None:
+        """Shows that a removal does not work. The slot stays taken."""
+        reason = f"{part.name} cannot be removed: {failure_sentence(error)}"
+        log.log(
+            logging.WARNING if failures in {1, QUARANTINE_AFTER} else logging.DEBUG,
+            "%s: %s (attempt %d)",
+            resource.id,
+            reason,
+            failures,
+        )
+        if failures == QUARANTINE_AFTER and resource.state is ResourceState.ENDING:
+            now = self._services.clock.now()
+            self._services.inventory.move(resource, ResourceState.QUARANTINED, reason, now)
+            await self._write(resource, event=_event("resource.quarantined", resource, reason))
+        else:
+            resource.reason = reason
+
+    async def _let_go(self, resource: Resource, claim: Claim | None) -> None:
+        """All parts are absent: frees the slot and ends the claim, in one transaction."""
+        services = self._services
+        now = services.clock.now()
+        if claim is not None and claim.state not in OVER:
+            claim.state = ClaimState.ENDED
+            claim.ended_at = now
+            claim.version += 1
+        await self._write(
+            resource,
+            event=_event("resource.gone", resource, resource.reason),
+            claim=claim,
+            drop=True,
+        )
+        services.inventory.move(resource, ResourceState.GONE, resource.reason, now)
+        if claim is not None:
+            self._over(claim)
+        self._freed(resource.pool)
+
+    async def _write(
+        self,
+        resource: Resource,
+        *,
+        event: NewEvent | None,
+        claim: Claim | None = None,
+        drop: bool = False,
+    ) -> None:
+        """Commits, however long the ledger refuses: removal goes on where it was."""
+        attempt = 0
+        while True:
+            transaction = self._services.store.transaction()
+            if drop:
+                transaction.drop_resource(resource.id)
+            else:
+                transaction.put_resource(resource)
+                for part in resource.parts:
+                    transaction.put_part(resource, part)
+            if claim is not None:
+                transaction.put_claim(claim)
+            if event is not None:
+                transaction.add_event(event)
+            try:
+                return await self._services.commit(transaction)
+            except StoreError:
+                attempt += 1
+                await asyncio.sleep(backoff.delay(attempt, self._services.chance(), cap=5.0))
+
+
+def _event(kind: str, resource: Resource, reason: str) -> NewEvent:
+    return NewEvent(
+        kind,
+        pool=resource.pool,
+        resource=resource.id,
+        claim=resource.claim or "",
+        reason=reason,
+        data={"parts": [part.name for part in resource.parts]},
+    )

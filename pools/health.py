@@ -1,0 +1,194 @@
+"""Notices drift: a ready resource that is no longer what was made is replaced, a bound one reported.
+
+Three sources: drivers tell of changes the moment the kernel has them (`changed`), parts with a
+readiness check are probed every few seconds, and everything is observed now and then in case an
+event was lost. "Cannot tell" changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from .assembly import failure_sentence
+from .driver import DriverError, PartRef, Presence
+from .ids import PartId, ResourceId, resource_of
+from .lanes import Lane
+from .lifecycle import PartState, ResourceState
+from .resource import Health, Part, Resource
+from .services import Services
+from .store import NewEvent, StoreError
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+PROBE_EVERY = 10.0
+RESYNC_EVERY = 300.0
+RECHECK_AFTER = 1.0
+"""A failed probe is repeated after this before it counts: one lost answer is not drift."""
+OBSERVE_WITHIN = 30.0
+FIRST_LOOKERS = 12
+STANDING = frozenset({ResourceState.READY, ResourceState.BOUND})
+
+
+class HealthWatch:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        touch: Callable[[str], None],
+        healthy: Callable[[Resource], None],
+        resync_every: float = RESYNC_EVERY,
+        probe_every: float = PROBE_EVERY,
+    ) -> None:
+        self._services = services
+        self._touch = touch
+        self._healthy = healthy
+        """Told of a resource that has become claimable by being observed."""
+        self._resync_every = resync_every
+        self._probe_every = probe_every
+        self._observing: dict[ResourceId, bool] = {}
+        """Resource to "look again": a change during an observation makes another one."""
+
+    def changed(self, part: PartId) -> None:
+        """A driver's hint. Only what stands is looked at; all else has an owner who looks."""
+        resource = self._services.inventory.get(resource_of(part))
+        if resource is not None and resource.state in STANDING:
+            self.look_at(resource)
+
+    def look_at(self, resource: Resource) -> None:
+        """Observes the resource soon; once, however often it is asked."""
+        if resource.id in self._observing:
+            self._observing[resource.id] = True
+            return
+        self._observing[resource.id] = False
+        self._services.tasks.start(self._look(resource), f"observe {resource.id}")
+
+    async def first_look(self) -> None:
+        """After a start: observes everything that stands, a few at a time."""
+        standing = iter([r for r in self._services.inventory if r.state in STANDING])
+
+        async def look_at_some() -> None:
+            for resource in standing:
+                if resource.id not in self._observing:
+                    self._observing[resource.id] = False
+                    await self._look(resource)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(FIRST_LOOKERS):
+                group.create_task(look_at_some(), name=f"first look {number}")
+
+    async def patrol(self) -> None:
+        """Walks over all standing resources for ever, evenly, a few in each tick."""
+        probes = _Round(self._probe_every)
+        everything = _Round(self._resync_every)
+        inventory = self._services.inventory
+        while True:
+            await asyncio.sleep(TICK)
+            for resource_id in probes.next(lambda: [r.id for r in inventory if _has_probe(r)]):
+                self._revisit(resource_id)
+            for resource_id in everything.next(lambda: [r.id for r in inventory]):
+                self._revisit(resource_id)
+
+    def _revisit(self, resource_id: ResourceId) -> None:
+        resource = self._services.inventory.get(resource_id)
+        if resource is not None and resource.state in STANDING:
+            self.look_at(resource)
+
+    async def _look(self, resource: Resource) -> None:
+        try:
+            again = True
+            while again and resource.state in STANDING:
+                self._observing[resource.id] = False
+                await self._observe(resource)
+                again = self._observing[resource.id]
+        finally:
+            self._observing.pop(resource.id, None)
+
+    async def _observe(self, resource: Resource) -> None:
+        try:
+            problem = await self._problem(resource)
+        except (DriverError, TimeoutError) as error:
+            log.debug("%s cannot be observed: %s", resource.id, failure_sentence(error))
+            if resource.health is Health.UNKNOWN:
+                await asyncio.sleep(RECHECK_AFTER)
+                self._observing[resource.id] = True
+            return
+        if resource.state not in STANDING:
+            return
+        if problem:
+            await self._drifted(resource, problem)
+        elif resource.health is not Health.HEALTHY:
+            self._services.inventory.judge(resource, Health.HEALTHY)
+            self._healthy(resource)
+
+    async def _problem(self, resource: Resource) -> str:
+        """What is different from what was made; empty when nothing is."""
+        services = self._services
+        for part in list(resource.parts):
+            driver = services.drivers[part.driver]
+            if driver.pure or part.state is not PartState.VERIFIED:
+                continue
+            provider = services.providers.get(part.provider, part.driver)
+            async with provider.turn(Lane.BACKGROUND), asyncio.timeout(OBSERVE_WITHIN):
+                seen = await driver.observe(PartRef(part.id, provider.ref, part.handle))
+            if seen.presence is not Presence.PRESENT:
+                return f"{part.name} is {seen.presence}: {seen.detail}".rstrip(": ")
+            problem = await self._probe_twice(part)
+            if problem:
+                return f"{part.name} does not answer: {problem}"
+        return ""
+
+    async def _probe_twice(self, part: Part) -> str:
+        readiness = self._services.readiness
+        if not _probes(part) or await readiness.probe(part.ready) is None:
+            return ""
+        await asyncio.sleep(RECHECK_AFTER)
+        return await readiness.probe(part.ready) or ""
+
+    async def _drifted(self, resource: Resource, problem: str) -> None:
+        if resource.health is Health.DRIFTED:
+            return
+        services = self._services
+        log.warning("%s (%s) has drifted: %s", resource.id, resource.state, problem)
+        services.inventory.judge(resource, Health.DRIFTED, problem)
+        services.telemetry.drift(resource.pool, resource.state)
+        self._touch(resource.pool)
+        transaction = services.store.transaction()
+        transaction.add_event(
+            NewEvent(
+                "resource.drifted",
+                pool=resource.pool,
+                resource=resource.id,
+                claim=resource.claim or "",
+                reason=problem,
+            )
+        )
+        try:
+            await services.commit(transaction)
+        except StoreError:
+            log.warning("the drift of %s could not be written to the ledger", resource.id)
+
+
+class _Round:
+    """Spreads a list of ids evenly over `every` seconds of ticks, then asks for the list anew."""
+
+    def __init__(self, every: float) -> None:
+        self._ticks = max(1, round(every / TICK))
+        self._tick = 0
+        self._ids: list[ResourceId] = []
+
+    def next(self, ids: Callable[[], list[ResourceId]]) -> list[ResourceId]:
+        place = self._tick % self._ticks
+        if place == 0:
+            self._ids = ids()
+        self._tick += 1
+        return self._ids[place :: self._ticks]
+
+
+def _has_probe(resource: Resource) -> bool:
+    return resource.state in STANDING and any(_probes(part) for part in resource.parts)
+
+
+def _probes(part: Part) -> bool:
+    """A log line is looked for once, at the start; the other checks can be asked again."""
+    return bool(part.ready) and "log" not in part.ready

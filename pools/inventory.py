@@ -1,0 +1,172 @@
+"""The ledger's resources in memory, and every count and queue that is derived from them.
+
+`Inventory` is the only caller of the transition table and the only place that assigns a state or
+a health; after each change it files the resource anew. Whatever asks "how many" or "which" asks
+here, so counted and claimable can never differ.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from .ids import ResourceId
+from .lifecycle import COMING, OCCUPYING, ResourceState, check_move
+from .resource import Health, Resource
+
+
+class Members:
+    """The resources of one pool, filed by what can be done with them."""
+
+    __slots__ = (
+        "coming",
+        "counts",
+        "current",
+        "digest",
+        "drifted",
+        "outdated",
+        "resources",
+        "unverified",
+    )
+
+    def __init__(self, digest: str = "") -> None:
+        self.digest = digest
+        """The digest that new resources get; ready ones with another are outdated."""
+        self.resources: dict[ResourceId, Resource] = {}
+        self.counts: dict[ResourceState, int] = dict.fromkeys(ResourceState, 0)
+        # OrderedDict, because taking the first of a dict again and again is quadratic.
+        self.current: OrderedDict[ResourceId, Resource] = OrderedDict()
+        """Claimable and up to date, oldest first."""
+        self.outdated: OrderedDict[ResourceId, Resource] = OrderedDict()
+        """Claimable, from an earlier blueprint, oldest first."""
+        self.unverified: dict[ResourceId, Resource] = {}
+        """Ready by the ledger, not yet observed by this run: not claimable."""
+        self.drifted: dict[ResourceId, Resource] = {}
+        """Ready by state, found different from what was made: not claimable."""
+        self.coming: dict[ResourceId, Resource] = {}
+
+    @property
+    def ready(self) -> int:
+        """How many are claimable."""
+        return len(self.current) + len(self.outdated)
+
+    @property
+    def occupied(self) -> int:
+        """How many of the pool's slots are taken."""
+        return len(self.resources)
+
+    def first_claimable(self) -> Resource | None:
+        """The one to hand out next: up to date before outdated, then the oldest."""
+        for index in (self.current, self.outdated):
+            if index:
+                return next(iter(index.values()))
+        return None
+
+    def refile_all(self, digest: str) -> None:
+        """Sorts everything anew after the pool's blueprint changed."""
+        self.digest = digest
+        ordered = sorted(self.resources.values(), key=lambda r: (r.ready_at or r.created_at, r.id))
+        for resource in ordered:
+            self.unfile(resource)
+            self.file(resource)
+
+    def file(self, resource: Resource) -> None:
+        if resource.claimable:
+            index = self.current if resource.digest == self.digest else self.outdated
+            index[resource.id] = resource
+        elif resource.state is ResourceState.READY:
+            unknown = resource.health is Health.UNKNOWN
+            (self.unverified if unknown else self.drifted)[resource.id] = resource
+        elif resource.state in COMING:
+            self.coming[resource.id] = resource
+
+    def unfile(self, resource: Resource) -> None:
+        self.current.pop(resource.id, None)
+        self.outdated.pop(resource.id, None)
+        self.unverified.pop(resource.id, None)
+        self.drifted.pop(resource.id, None)
+        self.coming.pop(resource.id, None)
+
+
+class Inventory:
+    """All resources, by id and by pool."""
+
+    def __init__(self) -> None:
+        self._resources: dict[ResourceId, Resource] = {}
+        self._pools: dict[str, Members] = {}
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._resources.values())
+
+    def get(self, resource: ResourceId) -> Resource | None:
+        return self._resources.get(resource)
+
+    def members(self, pool: str) -> Members:
+        found = self._pools.get(pool)
+        if found is None:
+            found = self._pools[pool] = Members()
+        return found
+
+    def add(self, resource: Resource) -> None:
+        """Takes in a new resource, or one that the ledger remembers."""
+        if resource.id in self._resources:
+            raise ValueError(f"the resource {resource.id} is in the inventory already")
+        members = self.members(resource.pool)
+        self._resources[resource.id] = resource
+        members.resources[resource.id] = resource
+        members.counts[resource.state] += 1
+        members.file(resource)
+
+    def move(self, resource: Resource, to: ResourceState, reason: str, now: float) -> None:
+        """The compare-and-set: raises `IllegalMove` when somebody else was first."""
+        check_move(resource.id, resource.state, to)
+        members = self._pools[resource.pool]
+        members.counts[resource.state] -= 1
+        members.unfile(resource)
+        resource.state = to
+        resource.reason = reason
+        resource.changed_at = now
+        resource.version += 1
+        if to is ResourceState.GONE:
+            del self._resources[resource.id]
+            del members.resources[resource.id]
+            return
+        members.counts[to] += 1
+        members.file(resource)
+
+    def judge(self, resource: Resource, health: Health, reason: str = "") -> None:
+        """Records what was observed of a resource."""
+        members = self._pools[resource.pool]
+        members.unfile(resource)
+        resource.health = health
+        if reason:
+            resource.reason = reason
+        members.file(resource)
+
+    def forget_pool(self, pool: str) -> None:
+        """Drops the files of a pool that is empty and no longer declared."""
+        members = self._pools.get(pool)
+        if members is not None and not members.resources:
+            del self._pools[pool]
+
+    def breaches(self) -> list[str]:
+        """What is wrong with the files themselves; empty unless there is a defect."""
+        found: list[str] = []
+        for name, members in self._pools.items():
+            counted = dict.fromkeys(ResourceState, 0)
+            claimable: set[ResourceId] = set()
+            for resource in members.resources.values():
+                counted[resource.state] += 1
+                if resource.claimable:
+                    claimable.add(resource.id)
+            if counted != members.counts:
+                found.append(f"pool {name}: counts {members.counts} but has {counted}")
+            filed = set(members.current) | set(members.outdated)
+            if filed != claimable or len(filed) != members.ready:
+                found.append(
+                    f"pool {name}: ready {sorted(filed)} but claimable {sorted(claimable)}"
+                )
+            if sum(counted[state] for state in OCCUPYING) != members.occupied:
+                found.append(f"pool {name}: a resource that is gone still takes a slot")
+        return found

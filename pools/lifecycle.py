@@ -1,0 +1,118 @@
+"""A resource's life: the one table of allowed moves, and the only place that assigns a state.
+
+Theory of operation
+-------------------
+
+    planned -> preparing -> ready -> claimed -> finishing -> bound -> ending -> gone
+       |          |           |         |           |                    ^
+       |          v           v         v           v                    |
+       |        failed --> retiring <---+-----------+       held --------+
+       +------------------->  |  -------------------------------------> (ending)
+
+* `planned`: the row is in the ledger with the parts to come; no provider was called.
+* `preparing`: the parts of `prepare` are being made.
+* `ready`: made, verified, nobody's. Together with health it makes a resource claimable.
+* `claimed`: taken for one claim, in memory; nothing was made for it and nobody was told, so it may
+  still go back to `ready` when the claimant has left. Never seen in the ledger.
+* `finishing`: the parts of `finish` are being made for that claim.
+* `bound`: the claim was answered with it.
+* `failed`: making it went wrong; its parts may exist. Always goes on to `retiring`.
+* `retiring`: no longer wanted; nothing was handed out.
+* `ending`: parts are being removed, in reverse order, until each is proved absent.
+* `gone`: absence is proved; the slot is free and the row is deleted.
+* `held`: kept for inspection by an operator.  `quarantined`: removal cannot be proved; the slot
+  stays taken and is shown.
+
+A claim, an expiry, drift, a rollout and scale-in race only here: `move` is a compare-and-set in
+one thread, so whoever comes second finds a state from which its move is not allowed, and gives up.
+"""
+
+from enum import StrEnum
+
+
+class ResourceState(StrEnum):
+    PLANNED = "planned"
+    PREPARING = "preparing"
+    READY = "ready"
+    CLAIMED = "claimed"
+    FINISHING = "finishing"
+    BOUND = "bound"
+    FAILED = "failed"
+    RETIRING = "retiring"
+    ENDING = "ending"
+    HELD = "held"
+    QUARANTINED = "quarantined"
+    GONE = "gone"
+
+
+S = ResourceState
+
+MOVES: dict[ResourceState, frozenset[ResourceState]] = {
+    S.PLANNED: frozenset({S.PREPARING, S.FAILED, S.RETIRING}),
+    S.PREPARING: frozenset({S.READY, S.FAILED, S.RETIRING}),
+    S.READY: frozenset({S.CLAIMED, S.RETIRING, S.HELD}),
+    S.CLAIMED: frozenset({S.FINISHING, S.READY, S.RETIRING}),
+    S.FINISHING: frozenset({S.BOUND, S.RETIRING}),
+    S.BOUND: frozenset({S.ENDING, S.HELD}),
+    S.FAILED: frozenset({S.RETIRING, S.HELD}),
+    S.RETIRING: frozenset({S.ENDING}),
+    S.ENDING: frozenset({S.GONE, S.QUARANTINED}),
+    S.HELD: frozenset({S.RETIRING, S.ENDING}),
+    S.QUARANTINED: frozenset({S.ENDING, S.GONE}),
+    S.GONE: frozenset(),
+}
+
+OCCUPYING = frozenset(S) - {S.GONE}
+"""States that take one of the pool's `max` slots."""
+COMING = frozenset({S.PLANNED, S.PREPARING})
+"""States on the way to `ready`."""
+SERVING = frozenset({S.CLAIMED, S.FINISHING, S.BOUND})
+"""States that belong to a claim."""
+LEAVING = frozenset({S.FAILED, S.RETIRING, S.ENDING, S.QUARANTINED})
+"""States on the way out."""
+
+
+class PartState(StrEnum):
+    """A part's life, written before and after each driver call."""
+
+    INTENDED = "intended"
+    CREATED = "created"
+    VERIFIED = "verified"
+    DESTROYING = "destroying"
+    ABSENT = "absent"
+
+
+P = PartState
+
+PART_MOVES: dict[PartState, frozenset[PartState]] = {
+    P.INTENDED: frozenset({P.CREATED, P.DESTROYING}),
+    P.CREATED: frozenset({P.VERIFIED, P.DESTROYING}),
+    P.VERIFIED: frozenset({P.DESTROYING}),
+    P.DESTROYING: frozenset({P.ABSENT}),
+    P.ABSENT: frozenset(),
+}
+
+
+class IllegalMove(Exception):
+    """A move that the table does not allow: somebody else was first, or a defect."""
+
+    def __init__(self, subject: str, state: StrEnum, to: StrEnum) -> None:
+        super().__init__(f"{subject} is {state} and cannot become {to}")
+        self.subject = subject
+        self.state = state
+        self.to = to
+
+
+def allowed(state: ResourceState, to: ResourceState) -> bool:
+    return to in MOVES[state]
+
+
+def check_move(subject: str, state: ResourceState, to: ResourceState) -> None:
+    """Raises `IllegalMove` unless the table has the move."""
+    if to not in MOVES[state]:
+        raise IllegalMove(subject, state, to)
+
+
+def check_part_move(subject: str, state: PartState, to: PartState) -> None:
+    if to not in PART_MOVES[state]:
+        raise IllegalMove(subject, state, to)

@@ -1,0 +1,202 @@
+"""What is to be done about one pool, now. Pure: a snapshot in, commands with reasons out.
+
+The order is the policy: broken and expired resources go first, then waiting claims are served,
+outdated ones are rolled, surplus is removed, and last the pool is filled up.
+"""
+
+from dataclasses import dataclass, field
+
+from ..config.revision import PoolSpec
+from .breaker import Breaker
+from .ids import ResourceId
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One claimable or suspect resource, as far as planning needs it."""
+
+    id: ResourceId
+    ready_at: float
+    problem: str = ""
+    """For a drifted one: what was observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One pool at one moment."""
+
+    occupied: int
+    """Slots taken, resources on their way out included."""
+    current: int
+    """Claimable and up to date."""
+    outdated: int
+    """Claimable, from an earlier blueprint."""
+    coming: int
+    """Being made to the present blueprint, or ready but not yet observed."""
+    under_way: int
+    """All that are being made, whatever the blueprint."""
+    leaving: int
+    waiting: int
+    drifted: tuple[Member, ...] = ()
+    oldest_current: tuple[Member, ...] = ()
+    """The oldest up-to-date ones, as many as one pass may retire."""
+    oldest_outdated: tuple[Member, ...] = ()
+    breaker: Breaker = field(default_factory=Breaker)
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    resource: ResourceId
+    cause: str
+    """drifted | expired | outdated | surplus | drained"""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Hand claimable resources to the first `count` waiting claims."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Begin `count` creations at once, in the claims' lane."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Begin up to `count` creations at the pool's pace."""
+
+    count: int
+    reason: str
+
+
+Command = Retire | Serve | Create | Fill
+
+MOST_RETIRED_AT_ONCE = 64
+"""A pass retires no more than this; the next one goes on. It bounds the length of a pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    commands: tuple[Command, ...]
+    wake_at: float | None = None
+    """When time alone changes the answer: an age reached, a breaker's rest over."""
+
+    @property
+    def fill(self) -> int:
+        return sum(command.count for command in self.commands if isinstance(command, Fill))
+
+
+def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
+    """The commands for one pool at `now` (steady seconds), in the order to carry them out."""
+    wakes: list[float] = []
+    target = 0 if snapshot.draining else spec.size.min
+    drifted = [
+        Retire(member.id, "drifted", member.problem)
+        for member in snapshot.drifted[:MOST_RETIRED_AT_ONCE]
+    ]
+    expired = _expired(spec, snapshot, now, wakes)
+    up_to_date = {member.id for member in snapshot.oldest_current}
+    old_current = sum(1 for one in expired if one.resource in up_to_date)
+    current = snapshot.current - old_current
+    outdated = snapshot.outdated - (len(expired) - old_current)
+
+    serve = min(snapshot.waiting, current + outdated)
+    served: list[Command] = []
+    if serve:
+        served.append(Serve(serve, f"{snapshot.waiting} waiting, {current + outdated} ready"))
+    from_current = min(serve, current)
+    current -= from_current
+    outdated -= serve - from_current
+    waiting = snapshot.waiting - serve
+
+    surplus = _surplus(spec, snapshot, (current, outdated), target, expired)
+    created = _creations(spec, snapshot, (current, waiting), target, now, wakes)
+    return Plan((*drifted, *expired, *served, *surplus, *created), min(wakes, default=None))
+
+
+def _expired(spec: PoolSpec, snapshot: Snapshot, now: float, wakes: list[float]) -> list[Retire]:
+    age = spec.lifetime.max_age
+    if age is None:
+        return []
+    found: list[Retire] = []
+    for members in (snapshot.oldest_current, snapshot.oldest_outdated):
+        for member in members:
+            if member.ready_at + age > now:
+                wakes.append(member.ready_at + age)
+                break
+            if len(found) < MOST_RETIRED_AT_ONCE:
+                found.append(Retire(member.id, "expired", f"it was ready for longer than {age:g}s"))
+    return found
+
+
+def _surplus(
+    spec: PoolSpec,
+    snapshot: Snapshot,
+    ready: tuple[int, int],
+    target: int,
+    expired: list[Retire],
+) -> list[Retire]:
+    """Ready ones beyond the target: outdated first, then the oldest.
+
+    Rolling is the same rule: an outdated one is surplus as soon as an up-to-date one stands
+    ready in its place. Only when no slot is free to make that one does one outdated go first.
+    `ready` is how many up-to-date and how many outdated ones are left by the steps before.
+    """
+    current, outdated = ready
+    leaving = {one.resource for one in expired}
+    count = current + outdated - target
+    cause, reason = "surplus", f"{current + outdated} are ready and {target} are wanted"
+    if snapshot.draining:
+        cause, reason = "drained", "the pool is no longer declared"
+    elif count <= 0 and outdated and snapshot.occupied >= spec.size.max and not snapshot.leaving:
+        count, cause, reason = (
+            1,
+            "outdated",
+            "the blueprint changed and no slot is free for a new one",
+        )
+    found: list[Retire] = []
+    for member in (*snapshot.oldest_outdated, *snapshot.oldest_current):
+        if len(found) >= min(count, MOST_RETIRED_AT_ONCE):
+            break
+        if member.id not in leaving:
+            found.append(Retire(member.id, cause, reason))
+    return found
+
+
+def _creations(
+    spec: PoolSpec,
+    snapshot: Snapshot,
+    left: tuple[int, int],
+    target: int,
+    now: float,
+    wakes: list[float],
+) -> list[Command]:
+    """New ones, in what room there is and as the breaker allows; first for those who wait.
+
+    `left` is how many up-to-date ones stand ready and how many claims wait after serving.
+    """
+    current, waiting = left
+    missing = target + waiting - current - snapshot.coming
+    room = spec.size.max - snapshot.occupied
+    wanted = min(missing, room)
+    if snapshot.draining or wanted <= 0:
+        return []
+    allowed = snapshot.breaker.allowance(now, snapshot.under_way, wanted)
+    if allowed < wanted and now < snapshot.breaker.until:
+        wakes.append(snapshot.breaker.until)
+    cold = min(allowed, max(0, waiting - snapshot.coming))
+    commands: list[Command] = []
+    if cold:
+        commands.append(Create(cold, f"{waiting} waiting and {snapshot.coming} on the way"))
+    if allowed > cold:
+        have = f"{current} ready, {snapshot.coming} on the way"
+        commands.append(Fill(allowed - cold, f"{have}, {target} wanted"))
+    return commands

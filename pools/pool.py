@@ -1,0 +1,399 @@
+"""One pool at work: takes snapshots, plans, and carries the commands out.
+
+A pass is synchronous and short: it plans and starts tasks. It is asked for by `touch` whenever
+something of this pool changed, several askings at once make one pass, and time alone wakes it
+through a timer. Everything it does can be decided again from the inventory at any moment.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from itertools import islice
+
+from asyncio_throttle import Throttler
+
+from ..config.revision import PoolSpec
+from .assembly import Assembly, failure_sentence
+from .breaker import Breaker
+from .claim import Claim
+from .dismantling import Dismantler
+from .driver import DriverError, Exhausted, Throttled
+from .lanes import Lane
+from .lifecycle import LEAVING, IllegalMove, ResourceState
+from .pacing import throttler
+from .plan import MOST_RETIRED_AT_ONCE, Create, Fill, Member, Plan, Retire, Serve, Snapshot, plan
+from .requests import Code, Refusal
+from .resource import Half, Health, Resource
+from .services import Services
+from .status import BreakerStatus, PoolStatus
+from .store import NewEvent, StoreError
+from .timers import Timer
+from .waiting import Line, Waiter
+
+log = logging.getLogger(__name__)
+
+PASS_DELAY = 0.001
+"""A pass begins this long after the first touch, so that a burst of claims makes one pass."""
+RETRY_DELAY = 1.0
+
+
+class Pool:
+    """The owner of one pool's resources and of its waiting line."""
+
+    def __init__(
+        self,
+        services: Services,
+        spec: PoolSpec,
+        revision: str,
+        dismantler: Dismantler,
+    ) -> None:
+        self.spec = spec
+        self.revision = revision
+        self.draining = False
+        self.line = Line()
+        self.breaker = Breaker()
+        self.last_plan = Plan(())
+        self.seconds_to_create: float | None = None
+        """A moving average over recent creations, for estimates."""
+        self._services = services
+        self._members = services.inventory.members(spec.name)
+        self._members.refile_all(spec.blueprint.digest)
+        self._dismantler = dismantler
+        self._pace: Throttler = throttler(spec.backfill.rate, spec.backfill.burst)
+        self._filling: asyncio.Task[object] | None = None
+        self._filling_now = 0
+        self._due: asyncio.TimerHandle | None = None
+        self._alarm: Timer | None = None
+        self._closed = False
+
+    # What others ask of it
+
+    def respec(self, spec: PoolSpec, revision: str) -> None:
+        """Takes over a new declaration, live."""
+        if spec.backfill != self.spec.backfill:
+            self._pace = throttler(spec.backfill.rate, spec.backfill.burst)
+        if spec.blueprint.digest != self.spec.blueprint.digest:
+            self.breaker = Breaker()
+            self._members.refile_all(spec.blueprint.digest)
+        self.spec = spec
+        self.revision = revision
+        self.draining = False
+        self.touch()
+
+    def drain(self) -> None:
+        """No longer declared: ready ones go, bound ones live out their claims, waiters are told."""
+        self.draining = True
+        for waiter in list(self.line):
+            if not waiter.turn.done():
+                name = self.spec.name
+                waiter.turn.set_exception(
+                    Refusal(Code.DRAINING, f"the pool {name} is no longer declared")
+                )
+        self.touch()
+
+    def touch(self) -> None:
+        """Something changed: a pass will follow."""
+        if self._due is None and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._due = loop.call_later(PASS_DELAY, self._pass)
+
+    def take(self) -> Resource | None:
+        """A claimable resource for somebody who just came, unless others wait already."""
+        if len(self.line):
+            return None
+        resource = self._members.first_claimable()
+        if resource is not None:
+            self._take(resource)
+        return resource
+
+    def serve_waiters(self) -> None:
+        """Hands claimable resources to those who wait, in their order."""
+        while (waiter := self.line.first()) is not None:
+            resource = self._members.first_claimable()
+            if resource is None:
+                return
+            self._hand_over(waiter, resource)
+
+    def give_back(self, resource: Resource) -> None:
+        """A claimant left before anything was made for it."""
+        now = self._services.clock.now()
+        reason = "the claimant left before it was bound"
+        self._services.inventory.move(resource, ResourceState.READY, reason, now)
+        self.serve_waiters()
+        self.touch()
+
+    def condemn(self, resource: Resource, claim: Claim | None, reason: str) -> None:
+        """Finishing went wrong: the resource is used up, whatever state that left it in."""
+        now = self._services.clock.now()
+        to = (
+            ResourceState.ENDING
+            if resource.state is ResourceState.BOUND
+            else ResourceState.RETIRING
+        )
+        self._services.inventory.move(resource, to, reason, now)
+        self._dismantler.start(resource, claim)
+        self.touch()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._due is not None:
+            self._due.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    @property
+    def empty(self) -> bool:
+        return not self._members.resources and not len(self.line)
+
+    @property
+    def hopeless(self) -> bool:
+        """True when nothing is ready, nothing is on the way, and the breaker lets nothing begin."""
+        now = self._services.clock.now()
+        return (
+            not self._members.ready
+            and not self._members.coming
+            and self.breaker.failures > 0
+            and self.breaker.state(now) == "open"
+        )
+
+    @property
+    def full(self) -> bool:
+        return self._members.occupied >= self.spec.size.max
+
+    def status(self) -> PoolStatus:
+        members, now = self._members, self._services.clock.now()
+        breaker = self.breaker
+        return PoolStatus(
+            name=self.spec.name,
+            blueprint=self.spec.blueprint.name,
+            digest=self.spec.blueprint.digest,
+            revision=self.revision,
+            labels=self.spec.labels,
+            min=self.spec.size.min,
+            max=self.spec.size.max,
+            ready=members.ready,
+            waiting=len(self.line),
+            draining=self.draining,
+            counts=dict(members.counts),
+            unverified=len(members.unverified),
+            drifted=len(members.drifted),
+            outdated=len(members.outdated),
+            breaker=BreakerStatus(
+                breaker.state(now),
+                breaker.failures,
+                breaker.last_error,
+                breaker.until if breaker.until > now else None,
+            ),
+            decisions=tuple(command.reason for command in self.last_plan.commands),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """What planning needs. Its cost does not grow with the number of resources."""
+        members, spec = self._members, self.spec
+        fresh = sum(1 for r in members.coming.values() if r.digest == spec.blueprint.digest)
+        age = spec.lifetime.max_age
+        horizon = 0.0 if age is None else self._services.clock.now() - age
+        beyond = members.ready - (0 if self.draining else spec.size.min)
+        need = min(MOST_RETIRED_AT_ONCE, max(1, beyond))
+        return Snapshot(
+            occupied=members.occupied,
+            current=len(members.current),
+            outdated=len(members.outdated),
+            coming=fresh + len(members.unverified),
+            under_way=len(members.coming),
+            leaving=sum(members.counts[state] for state in LEAVING),
+            waiting=len(self.line),
+            drifted=tuple(map(_member, islice(members.drifted.values(), MOST_RETIRED_AT_ONCE))),
+            oldest_current=_oldest(members.current.values(), need, horizon),
+            oldest_outdated=_oldest(members.outdated.values(), need, horizon),
+            breaker=self.breaker,
+            draining=self.draining,
+        )
+
+    # One pass
+
+    def _pass(self) -> None:
+        self._due = None
+        if self._closed:
+            return
+        started = self._services.clock.now()
+        try:
+            self.last_plan = plan(self.spec, self.snapshot(), started)
+            for command in self.last_plan.commands:
+                self._carry_out(command)
+        except Exception:
+            # A defect in one pool must not stop the others; this pool tries again.
+            log.exception("the pass over the pool %s failed", self.spec.name)
+            self._wake_at(started + RETRY_DELAY)
+            raise
+        if self.last_plan.wake_at is not None:
+            self._wake_at(self.last_plan.wake_at)
+        self._services.telemetry.pass_done(self.spec.name, self._services.clock.now() - started)
+
+    def _carry_out(self, command: Retire | Serve | Create | Fill) -> None:
+        match command:
+            case Retire():
+                resource = self._services.inventory.get(command.resource)
+                if resource is not None:
+                    self._retire(resource, command)
+            case Serve():
+                self.serve_waiters()
+            case Create():
+                for _ in range(command.count):
+                    self._begin(Lane.CLAIMS)
+            case Fill():
+                if self._filling is None:
+                    name = f"fill {self.spec.name}"
+                    self._filling = self._services.tasks.start(self._fill(), name)
+
+    def _wake_at(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._services.timers.at(when, self.touch)
+
+    def _retire(self, resource: Resource, command: Retire) -> None:
+        now = self._services.clock.now()
+        try:
+            self._services.inventory.move(resource, ResourceState.RETIRING, command.reason, now)
+        except IllegalMove:
+            return  # a claim was first
+        log.info("%s is retired (%s): %s", resource.id, command.cause, command.reason)
+        self._dismantler.start(resource)
+
+    def _take(self, resource: Resource) -> None:
+        now = self._services.clock.now()
+        self._services.inventory.move(resource, ResourceState.CLAIMED, "taken for a claim", now)
+        self.touch()
+
+    def _hand_over(self, waiter: Waiter, resource: Resource) -> None:
+        self.line.leave(waiter.claim.id)
+        if waiter.offer(resource):
+            self._take(resource)
+
+    # Creating
+
+    async def _fill(self) -> None:
+        """Begins creations at the pool's pace for as long as the plan wants more."""
+        try:
+            while not self._closed and self._filling_now < self.spec.backfill.concurrency:
+                if not self._wants_more():
+                    return
+                await self._pace.acquire()
+                if self._wants_more():
+                    self._filling_now += 1
+                    self._begin(Lane.BACKGROUND)
+        finally:
+            self._filling = None
+
+    def _wants_more(self) -> bool:
+        now = self._services.clock.now()
+        return not self._closed and plan(self.spec, self.snapshot(), now).fill > 0
+
+    def _begin(self, lane: Lane) -> None:
+        services, spec = self._services, self.spec
+        now = services.clock.now()
+        resource = Resource(
+            id=services.ids.resource(spec.name),
+            pool=spec.name,
+            blueprint=spec.blueprint.name,
+            digest=spec.blueprint.digest,
+            revision=self.revision,
+            created_at=now,
+            changed_at=now,
+            labels=dict(spec.labels),
+        )
+        services.inventory.add(resource)
+        services.tasks.start(self._create(resource, spec, lane), f"create {resource.id}")
+
+    async def _create(self, resource: Resource, spec: PoolSpec, lane: Lane) -> None:
+        services = self._services
+        started = services.clock.now()
+        try:
+            services.inventory.move(resource, ResourceState.PREPARING, "being made", started)
+            assembly = Assembly(services, resource, lane)
+            await assembly.make(spec.blueprint.prepare, Half.PREPARE, assembly.scope())
+            await self._become_ready(resource, assembly)
+        except (DriverError, StoreError) as error:
+            self._failed(resource, error)
+        else:
+            self._succeeded(resource, services.clock.now() - started)
+        finally:
+            if lane is Lane.BACKGROUND:
+                self._filling_now -= 1
+            self.touch()
+
+    async def _become_ready(self, resource: Resource, assembly: Assembly) -> None:
+        """Ready by state, but claimable only once that is durable."""
+        services = self._services
+        now = services.clock.now()
+        resource.ready_at = now
+        services.inventory.move(resource, ResourceState.READY, "made and verified", now)
+        transaction = services.store.transaction()
+        transaction.put_resource(resource)
+        for part in assembly.unwritten:
+            transaction.put_part(resource, part)
+        transaction.add_event(NewEvent("resource.ready", pool=resource.pool, resource=resource.id))
+        await services.commit(transaction)
+
+    def _succeeded(self, resource: Resource, seconds: float) -> None:
+        services = self._services
+        if resource.digest == self.spec.blueprint.digest and self.breaker.failures:
+            self.breaker = self.breaker.succeeded()
+            services.telemetry.breaker_moved(self.spec.name, "closed")
+        services.telemetry.stage(self.spec.name, "prepare", seconds)
+        before = self.seconds_to_create
+        self.seconds_to_create = seconds if before is None else 0.8 * before + 0.2 * seconds
+        services.inventory.judge(resource, Health.HEALTHY)
+        self.serve_waiters()
+
+    def _failed(self, resource: Resource, error: DriverError | StoreError) -> None:
+        services = self._services
+        now, sentence = services.clock.now(), failure_sentence(error)
+        if isinstance(error, Throttled | Exhausted):
+            self.breaker = self.breaker.asked_to_wait(sentence, now, error.after)
+        elif isinstance(error, StoreError):
+            self.breaker = self.breaker.asked_to_wait(sentence, now, RETRY_DELAY)
+        elif resource.digest == self.spec.blueprint.digest:
+            before = self.breaker.state(now)
+            self.breaker = self.breaker.failed(sentence, now, services.chance())
+            if self.breaker.state(now) != before:
+                services.telemetry.breaker_moved(self.spec.name, "open")
+                log.warning(
+                    "the pool %s stops creating: %d failures in a row, the last one: %s",
+                    self.spec.name,
+                    self.breaker.failures,
+                    sentence,
+                )
+        to = (
+            ResourceState.RETIRING
+            if resource.state is ResourceState.READY
+            else ResourceState.FAILED
+        )
+        services.inventory.move(resource, to, sentence, now)
+        services.tasks.start(self._tell_failure(resource, sentence), f"tell {resource.id}")
+        self._dismantler.start(resource)
+
+    async def _tell_failure(self, resource: Resource, sentence: str) -> None:
+        transaction = self._services.store.transaction()
+        transaction.add_event(
+            NewEvent("resource.failed", pool=resource.pool, resource=resource.id, reason=sentence)
+        )
+        try:
+            await self._services.commit(transaction)
+        except StoreError:
+            log.warning("%s failed (%s), and the ledger could not be told", resource.id, sentence)
+
+
+def _member(resource: Resource) -> Member:
+    return Member(resource.id, resource.ready_at or resource.created_at, resource.reason)
+
+
+def _oldest(resources: Iterable[Resource], need: int, horizon: float) -> tuple[Member, ...]:
+    """The first `need`, and those beyond them that were ready before `horizon`, within bounds."""
+    found: list[Member] = []
+    for resource in islice(resources, MOST_RETIRED_AT_ONCE):
+        member = _member(resource)
+        if len(found) >= need and member.ready_at > horizon:
+            break
+        found.append(member)
+    return tuple(found)

@@ -1,0 +1,76 @@
+"""What callers ask of the pools, and how they are refused.
+
+The codes of refusals are part of the public surface: docs/errors.md lists each with its meaning
+and remedy, and a test compares the two.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..config.json_types import Json, JsonObject
+from .claim import Claimant
+
+
+class Code(StrEnum):
+    """Why something was refused. The value is the `code` of the problem document."""
+
+    NO_SUCH_POOL = "no-such-pool"
+    NO_SUCH_CLAIM = "no-such-claim"
+    NO_SUCH_RESOURCE = "no-such-resource"
+    UNKNOWN_PARAMETER = "unknown-parameter"
+    BAD_PARAMETER = "bad-parameter"
+    TTL_TOO_LONG = "ttl-too-long"
+    KEY_REUSED = "key-reused"
+    CLAIM_OVER = "claim-over"
+    CLAIM_PENDING = "claim-pending"
+    QUEUE_FULL = "queue-full"
+    NO_CAPACITY = "no-capacity"
+    WAIT_TIMEOUT = "wait-timeout"
+    BLUEPRINT_FAILING = "blueprint-failing"
+    FINISH_FAILED = "finish-failed"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STARTING = "starting"
+    LEDGER_UNAVAILABLE = "ledger-unavailable"
+
+
+class Refusal(Exception):
+    """A "no" with its reason. The message is a sentence that a person can act on."""
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        details: JsonObject | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds after which it makes sense to try again."""
+        self.details: JsonObject = details or {}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """A claim as it was asked for, already authenticated. Durations are in seconds.
+
+    `wait`: how long the caller stays on the line. None: it does not stay; a claim that cannot be
+    bound at once is answered `pending` and waits in the queue for the pool's own `queue.wait`.
+    """
+
+    pool: str
+    claimant: Claimant
+    params: JsonObject = field(default_factory=dict[str, Json])
+    ttl: float | None = None
+    wait: float | None = None
+    reason: str = ""
+    labels: JsonObject = field(default_factory=dict[str, Json])
+    key: bytes | None = None
+    """SHA-256 over the caller's uid and its Idempotency-Key."""
+    body: bytes = b""
+    """SHA-256 of the canonical request, compared when a key comes again."""
+    request_id: str = ""
+    policy_seconds: float = 0.0

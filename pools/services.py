@@ -1,0 +1,70 @@
+"""What every part of this room works with, put together once by the composition root."""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..config.catalogue import Catalogue
+from ..config.json_types import JsonObject
+from .clock import Clock
+from .driver import Drivers
+from .ids import Ids
+from .inventory import Inventory
+from .providers import Providers
+from .store import Store, StoreError, Transaction
+from .tasks import Tasks
+from .telemetry import Telemetry
+from .timers import Timers
+
+log = logging.getLogger(__name__)
+
+
+class ReadinessChecks(Protocol):
+    """`readiness.Readiness`, or a simulated one."""
+
+    async def wait_until_ready(
+        self,
+        check: JsonObject,
+        *,
+        still_there: Callable[[], Awaitable[None]] | None = None,
+        log_path: Path | None = None,
+    ) -> None: ...
+
+    async def probe(self, check: JsonObject) -> str | None: ...
+
+
+@dataclass(slots=True)
+class Services:
+    store: Store
+    drivers: Drivers
+    catalogue: Catalogue
+    clock: Clock
+    ids: Ids
+    telemetry: Telemetry
+    providers: Providers
+    readiness: ReadinessChecks
+    inventory: Inventory
+    tasks: Tasks
+    timers: Timers
+    chance: Callable[[], float] = random.random
+    """A random number in [0, 1), for jitter alone."""
+    create_within: float = 300.0
+    """Seconds that one driver call may take before it is given up as "cannot tell"."""
+    ledger_error: str = field(default="", init=False)
+    """Why the ledger refused the last write; empty when it took it."""
+
+    async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
+        """Commits, and remembers whether the ledger works."""
+        try:
+            await self.store.commit(transaction, urgent=urgent)
+        except StoreError as error:
+            if not self.ledger_error:
+                log.warning("the ledger refuses writes: %s", error)
+            self.ledger_error = str(error)
+            raise
+        if self.ledger_error:
+            log.warning("the ledger takes writes again")
+            self.ledger_error = ""

@@ -1,0 +1,185 @@
+"""The ledger's contract: what the daemon writes down, when, and what a restart reads back.
+
+One writer, group commit: everything handed over while the last commit ran goes into the next.
+`commit` returns when its writes are durable (they survive power loss), and replies leave after
+that. All writes of one transaction are durable together or not at all.
+
+A transaction is encoded when a `put` is called, so the caller may go on changing the object.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..config.json_types import Json, JsonObject
+from .claim import Claim
+from .ids import ClaimId, PartId, ResourceId
+from .resource import Part, Resource, nothing
+
+
+class StoreError(Exception):
+    """The ledger cannot be written or read: the message says why and what to do."""
+
+
+class StoreLocked(StoreError):
+    """Another daemon has this state folder."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is not a ledger of ours, is damaged, or is from a newer version."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """One line of the audit, before the ledger has numbered it. Never holds a secret."""
+
+    kind: str
+    """`<object>.<past participle>`, for example `claim.bound` or `resource.ready`."""
+    pool: str = ""
+    resource: str = ""
+    claim: str = ""
+    request: str = ""
+    reason: str = ""
+    data: JsonObject = field(default_factory=nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A durable event. `at` is wall-clock seconds at the time of writing.
+
+    `hash` is SHA-256 over the previous event's hash and this event's canonical JSON, so that a
+    change of history shows.
+    """
+
+    seq: int
+    at: float
+    kind: str
+    pool: str
+    resource: str
+    claim: str
+    request: str
+    reason: str
+    data: JsonObject
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRevision:
+    """A revision that was applied, with the files it was read from: the last known good."""
+
+    id: str
+    source: str
+    applied_at: float
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockAnchor:
+    """What `resume_clock` needs of the last run."""
+
+    boot_id: str | None = None
+    offset: float = 0.0
+    last_seen: float = 0.0
+
+
+@dataclass(slots=True)
+class Image:
+    """Everything live, as a restart finds it."""
+
+    resources: list[Resource] = field(default_factory=list[Resource])
+    claims: list[Claim] = field(default_factory=list[Claim])
+    """Those that are not over."""
+    revision: KeptRevision | None = None
+    anchor: ClockAnchor = field(default_factory=ClockAnchor)
+    last_event: int = 0
+
+
+class Transaction(Protocol):
+    """Collects writes; hand it to `Store.commit` once."""
+
+    def put_resource(self, resource: Resource) -> None:
+        """Writes the resource's row, without its parts. An older version is ignored."""
+        ...
+
+    def put_part(self, resource: Resource, part: Part) -> None: ...
+
+    def drop_part(self, part: PartId) -> None: ...
+
+    def drop_resource(self, resource: ResourceId) -> None:
+        """Deletes the resource and its parts."""
+        ...
+
+    def put_claim(self, claim: Claim) -> None:
+        """Writes the claim and, when it has one, its idempotency key.
+
+        Raises nothing here; a key that already belongs to another claim fails the commit with
+        `StoreError`. Secrets of a claim that is over are erased by this write.
+        """
+        ...
+
+    def drop_claim(self, claim: ClaimId) -> None:
+        """Forgets a claim that nobody was told of, and frees its key."""
+        ...
+
+    def put_revision(self, revision: KeptRevision) -> None: ...
+
+    def put_anchor(self, anchor: ClockAnchor) -> None: ...
+
+    def add_event(self, event: NewEvent) -> None: ...
+
+
+class Store(Protocol):
+    """The ledger. Opened by its constructor's classmethod `open`, which raises `StoreError`."""
+
+    def load(self) -> Image: ...
+
+    def transaction(self) -> Transaction: ...
+
+    async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
+        """Returns when durable; raises `StoreError` when nothing of it was written.
+
+        Urgent ones (claims) go before the rest. Two transactions about one resource are never
+        under way at once: whoever owns the resource awaits the first.
+
+        When the waiting caller is cancelled the write may still happen.
+        """
+        ...
+
+    def find_key(self, key: bytes) -> Claim | None:
+        """The claim of an idempotency key, also an ended one, until a day after its end.
+
+        Called on the path of every keyed claim: one indexed look-up.
+        """
+        ...
+
+    async def claim(self, claim: ClaimId) -> Claim | None:
+        """One claim, also an ended one."""
+        ...
+
+    async def ended_claims(self, *, pool: str | None, limit: int) -> Sequence[Claim]:
+        """The newest claims that are over, newest first."""
+        ...
+
+    async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
+        """Events with `seq > after`, oldest first; filters: kind (a prefix), pool, resource, claim."""
+        ...
+
+    def on_events(self, listener: "EventListener") -> None:
+        """`listener` is called in the event loop with each commit's events, in order."""
+        ...
+
+    async def purge(self, *, keys_before: float, events_before: float) -> int:
+        """Deletes keys and claims over since before `keys_before` (steady seconds) and events older
+        than `events_before` (wall seconds; the chain's anchor is kept); returns how many rows.
+        """
+        ...
+
+    def statistics(self) -> Mapping[str, Json]:
+        """Commits, rows, batch sizes, seconds: for metrics and status."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EventListener(Protocol):
+    def __call__(self, events: Sequence[Event], /) -> None: ...

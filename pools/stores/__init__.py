@@ -1,0 +1,1 @@
+"""The implementations of the ledger (see `stoker.pools.store` for what they owe)."""

@@ -1,0 +1,154 @@
+"""What is read from the ledger. Each function takes the connection of the thread it runs in."""
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from ..claim import Claim
+from ..ids import ClaimId, ResourceId
+from ..resource import Part
+from ..sealing import Sealer
+from ..store import ClockAnchor, Event, Image, KeptRevision, StoreCorrupt
+from . import chain
+from .chain import EVENT_COLUMNS, Link
+from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, Decoder
+
+_CHUNK = 2000
+_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608
+_CLAIMS = f"SELECT {', '.join(CLAIM_COLUMNS)} FROM claims"  # noqa: S608
+_CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
+_RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
+_PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
+_FILTERS = frozenset({"kind", "pool", "resource", "claim"})
+
+
+def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
+    """Everything live, in one snapshot: the oldest resources and claims first."""
+    decoder = Decoder(sealer)
+    connection.execute("BEGIN")
+    try:
+        parts = _load_parts(connection, decoder)
+        resources = decoder.resources(connection.execute(_RESOURCES))
+        for resource in resources:
+            # A part without a resource cannot be: both go in one transaction, see `drop_resource`.
+            resource.parts = parts.pop(resource.id, resource.parts)
+        live = f"{_CLAIMS} WHERE over_at IS NULL ORDER BY created_at, id"
+        return Image(
+            resources=resources,
+            claims=decoder.claims(connection.execute(live)),
+            revision=_load_revision(connection),
+            anchor=_load_anchor(connection),
+            last_event=chain_end(connection).seq,
+        )
+    finally:
+        connection.execute("COMMIT")
+
+
+def _load_parts(
+    connection: sqlite3.Connection, decoder: Decoder
+) -> Mapping[ResourceId, list[Part]]:
+    found: defaultdict[ResourceId, list[Part]] = defaultdict(list)
+    cursor = connection.execute(_PARTS)
+    while rows := cursor.fetchmany(_CHUNK):
+        for resource, part in decoder.parts(rows):
+            found[resource].append(part)
+    return found
+
+
+def _load_revision(connection: sqlite3.Connection) -> KeptRevision | None:
+    row = connection.execute("SELECT id, source, applied_at, files FROM revisions").fetchone()
+    return None if row is None else KeptRevision(row[0], row[1], row[2], json.loads(row[3]))
+
+
+def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:
+    row = connection.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
+    return ClockAnchor() if row is None else ClockAnchor(**json.loads(row[0]))
+
+
+def find_key(connection: sqlite3.Connection, key: bytes, sealer: Sealer) -> Claim | None:
+    row = connection.execute(_CLAIM_OF_KEY, (key,)).fetchone()
+    return None if row is None else Decoder(sealer).claim(row)
+
+
+def find_claim(connection: sqlite3.Connection, claim: ClaimId, sealer: Sealer) -> Claim | None:
+    row = connection.execute(f"{_CLAIMS} WHERE id = ?", (claim,)).fetchone()
+    return None if row is None else Decoder(sealer).claim(row)
+
+
+def ended_claims(
+    connection: sqlite3.Connection, pool: str | None, limit: int, sealer: Sealer
+) -> Sequence[Claim]:
+    only = "" if pool is None else " AND pool = ?"
+    values = () if pool is None else (pool,)
+    query = f"{_CLAIMS} WHERE over_at IS NOT NULL{only} ORDER BY over_at DESC, id LIMIT ?"
+    return Decoder(sealer).claims(connection.execute(query, (*values, limit)))
+
+
+def events(
+    connection: sqlite3.Connection, after: int, limit: int, filters: Mapping[str, str]
+) -> Sequence[Event]:
+    unknown = sorted(filters.keys() - _FILTERS)
+    if unknown:
+        raise ValueError(f"events have no filter {unknown[0]!r}; there are {sorted(_FILTERS)}")
+    where: list[str] = ["seq > ?"]
+    values: list[str | int] = [after]
+    for name, value in filters.items():
+        if name == "kind":
+            where.append("substr(kind, 1, ?) = ?")
+            values.append(len(value))
+        else:
+            where.append(f"{name} = ?")
+        values.append(value)
+    query = f"{_EVENTS} WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
+    return [chain.decode_event(row) for row in connection.execute(query, (*values, limit))]
+
+
+def events_after(connection: sqlite3.Connection, after: int, limit: int) -> list[Event]:
+    query = f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?"
+    return [chain.decode_event(row) for row in connection.execute(query, (after, limit))]
+
+
+def chain_start(connection: sqlite3.Connection) -> Link:
+    """What the first event that is still there follows: the kept anchor, or the genesis."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'chain'").fetchone()
+    if row is not None:
+        seq, _, digest = row[0].partition(" ")
+        return Link(int(seq), digest)
+    row = connection.execute("SELECT value FROM meta WHERE name = 'ledger'").fetchone()
+    if row is None:
+        raise StoreCorrupt("the ledger lost its identity; restore it from a backup")
+    return chain.genesis(row[0])
+
+
+def chain_end(connection: sqlite3.Connection) -> Link:
+    row = connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    return chain_start(connection) if row is None else Link(row[0], row[1])
+
+
+def verify_chain(connection: sqlite3.Connection) -> int:
+    """Checks every event; returns how many there are. Raises `StoreCorrupt` at the first bad one."""
+    connection.execute("BEGIN")
+    try:
+        start = chain_start(connection)
+        rows = connection.execute(f"{_EVENTS} ORDER BY seq")
+        return chain.verify(start, (chain.decode_event(row) for row in rows)).seq - start.seq
+    finally:
+        connection.execute("COMMIT")
+
+
+def integrity(connection: sqlite3.Connection) -> Sequence[str]:
+    """What SQLite finds wrong with the file; empty when it is sound."""
+    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+    return [] if found == ["ok"] else found
+
+
+def purgeable_events(connection: sqlite3.Connection, before: float, limit: int) -> int | None:
+    """The number of the last of at most `limit` oldest events that are all older than `before`."""
+    query = "SELECT seq, at FROM events ORDER BY seq LIMIT ?"
+    last: int | None = None
+    for seq, at in connection.execute(query, (limit,)):
+        if at >= before:
+            break
+        last = seq
+    return last

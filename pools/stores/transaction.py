@@ -1,0 +1,92 @@
+"""A transaction, encoded while it is collected, and the statements it is made of."""
+
+from typing import TypeAlias
+
+from ...config.json_types import JsonObject
+from ..claim import Claim
+from ..ids import ClaimId, PartId, ResourceId
+from ..resource import Part, Resource
+from ..sealing import Sealer
+from ..store import ClockAnchor, KeptRevision, NewEvent
+from . import encoding
+from .chain import EVENT_COLUMNS, Draft, draft
+from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, Row
+
+Statement: TypeAlias = tuple[str, Row]
+"""SQL and the values for its question marks."""
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
+
+
+def _upsert(table: str, columns: tuple[str, ...], keys: tuple[str, ...], guard: str = "") -> str:
+    rest = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
+    conflict = f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {rest}"
+    return _insert(table, columns) + conflict + guard
+
+
+_PUT_RESOURCE = _upsert(
+    "resources", RESOURCE_COLUMNS, ("id",), " WHERE excluded.version > resources.version"
+)
+_PUT_CLAIM = _upsert("claims", CLAIM_COLUMNS, ("id",), " WHERE excluded.version > claims.version")
+_PUT_PART = _upsert("parts", PART_COLUMNS, ("resource", "name"))
+_PUT_REVISION = "INSERT INTO revisions (id, source, applied_at, files) VALUES (?, ?, ?, ?)"
+_PUT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_DROP_PART = "DELETE FROM parts WHERE resource = ? AND name = ?"
+_DROP_PARTS = "DELETE FROM parts WHERE resource = ?"
+_DROP_RESOURCE = "DELETE FROM resources WHERE id = ?"
+_DROP_CLAIM = "DELETE FROM claims WHERE id = ?"
+_DROP_REVISIONS = "DELETE FROM revisions"
+ADD_EVENT = _insert("events", EVENT_COLUMNS)
+
+
+class SqliteTransaction:
+    """See `stoker.pools.store.Transaction`. Every `put` encodes at once."""
+
+    __slots__ = ("_sealer", "events", "statements")
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self.statements: list[Statement] = []
+        self.events: list[Draft] = []
+
+    def put_resource(self, resource: Resource) -> None:
+        self.statements.append((_PUT_RESOURCE, encoding.encode_resource(resource)))
+
+    def put_part(self, resource: Resource, part: Part) -> None:
+        row = encoding.encode_part(resource.id, part, self._sealer)
+        self.statements.append((_PUT_PART, row))
+
+    def drop_part(self, part: PartId) -> None:
+        self.statements.append((_DROP_PART, encoding.part_key(part)))
+
+    def drop_resource(self, resource: ResourceId) -> None:
+        self.statements.append((_DROP_PARTS, (resource,)))
+        self.statements.append((_DROP_RESOURCE, (resource,)))
+
+    def put_claim(self, claim: Claim) -> None:
+        self.statements.append((_PUT_CLAIM, encoding.encode_claim(claim, self._sealer)))
+
+    def drop_claim(self, claim: ClaimId) -> None:
+        self.statements.append((_DROP_CLAIM, (claim,)))
+
+    def put_revision(self, revision: KeptRevision) -> None:
+        """Only the last one that was applied is kept."""
+        files: JsonObject = dict(revision.files)
+        encoded = encoding.encode_json(files).decode()
+        row = (revision.id, encoding.text(revision.source), revision.applied_at, encoded)
+        self.statements.append((_DROP_REVISIONS, ()))
+        self.statements.append((_PUT_REVISION, row))
+
+    def put_anchor(self, anchor: ClockAnchor) -> None:
+        value: JsonObject = {
+            "boot_id": anchor.boot_id,
+            "offset": anchor.offset,
+            "last_seen": anchor.last_seen,
+        }
+        self.statements.append((_PUT_META, ("clock", encoding.encode_json(value).decode())))
+
+    def add_event(self, event: NewEvent) -> None:
+        self.events.append(draft(event))

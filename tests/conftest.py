@@ -1,0 +1,38 @@
+"""What every test gets: an environment without the developer's own settings, and short folders."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("everyday", deadline=None, max_examples=100)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=100,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") else "everyday")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `STOKER_*` variable and no runtime folder of the person who runs the tests is seen."""
+    for name in [name for name in os.environ if name.startswith("STOKER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A folder with a short path: a Unix socket's path has at most 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="stk-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
