@@ -1,12 +1,13 @@
 """What comes back: a claim as the daemon shows it, and lists. Pure; shared by both clients."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
 from .durations import seconds
-from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavailable
+from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavailable, error_of
 
 Document = dict[str, Any]
 """A JSON object as the daemon sent it; docs/api.md and `GET /openapi.json` have its shape."""
@@ -48,13 +49,13 @@ class ClaimInfo:
 
 def claim_info(document: Mapping[str, Any]) -> ClaimInfo:
     """Reads a claim. Unknown fields are kept in `document` only, so a newer daemon is understood."""
-    resources = [r for r in document.get("resources") or () if isinstance(r, dict)]
-    outputs = resources[0].get("outputs") if resources else None
+    resources = cast("list[Document]", document.get("resources") or [])
+    outputs = cast("object", resources[0].get("outputs")) if resources else None
     return ClaimInfo(
         id=str(document.get("id", "")),
         pool=str(document.get("pool", "")),
         state=str(document.get("state", "")),
-        resources=tuple(str(r.get("id", "")) for r in cast("list[Document]", resources)),
+        resources=tuple(str(r.get("id", "")) for r in resources),
         outputs=cast("Document", outputs) if isinstance(outputs, dict) else {},
         expires_at=moment(document.get("expiresAt")),
         ended_because=str(document.get("endedBecause") or ""),
@@ -107,7 +108,9 @@ _REFUSALS: dict[str, type[StokerError]] = {
 
 def refusal_of(claim: ClaimInfo) -> StokerError:
     """Why a claim that was waiting for a resource will never have one, as an exception."""
-    kind = _REFUSALS.get(claim.code, Conflict if claim.state in {"ending", "ended"} else Unavailable)
+    kind = _REFUSALS.get(
+        claim.code, Conflict if claim.state in {"ending", "ended"} else Unavailable
+    )
     because = f" ({claim.ended_because})" if claim.ended_because else ""
     detail = claim.detail or f"The claim {claim.id} is {claim.state}{because}."
     return kind(detail, code=claim.code, problem={"claim": claim.id} if claim.id else None)
@@ -115,3 +118,34 @@ def refusal_of(claim: ClaimInfo) -> StokerError:
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one request. `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def document_of(reply: Reply) -> Document:
+    """The JSON object of an answer; a bare list becomes `{"items": …}`. Raises what it refuses."""
+    if reply.status >= 300:
+        raise error_of(reply.status, reply.headers, reply.body)
+    if not reply.body.strip():
+        return {}
+    try:
+        found: object = json.loads(reply.body)
+    except ValueError as error:
+        raise Unavailable("The answer is no JSON: is this socket a stoker daemon's?") from error
+    return cast("Document", found) if isinstance(found, dict) else {"items": found}
+
+
+def events_of(reply: Reply) -> Iterator[Document]:
+    """The events of an answer that has an end, one JSON object a line."""
+    if reply.status >= 300:
+        document_of(reply)
+    for line in reply.body.splitlines():
+        if line.strip():
+            yield cast("Document", json.loads(line))

@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 
 class StokerError(Exception):
@@ -114,10 +114,10 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> StokerErro
 
 def _problem(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found: object = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _retry_after(header: str | None, problem: Mapping[str, Any]) -> float | None:

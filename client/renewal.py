@@ -1,10 +1,11 @@
-"""When to renew a claim and when to call it lost. Pure; shared by both clients.
+"""When to renew a claim and when to call it lost. Shared by both clients.
 
 A claim is renewed after a third of its width, so two renewals may fail before it ends. Moments
 are seconds of a clock that goes on while the host sleeps; the daemon's `expiresAt` is turned into
 one as soon as it is read, so a stepped wall clock changes nothing afterwards.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,3 +55,8 @@ class Renewal:
     def nap(self, now: float) -> float:
         """Seconds to sleep before asking again whether a renewal is due."""
         return min(max(self.due - now, 0.0), LONGEST_NAP)
+
+
+def boottime() -> float:
+    """Seconds that go on while the host is suspended (where the system has such a clock)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -11,6 +11,10 @@ from .durations import Span, seconds, text
 ANSWER_WITHIN = 30.0
 """Seconds a request may take beyond what it asked the daemon to wait."""
 
+SILENCE = 60.0
+"""Seconds without a byte after which a stream counts as dead; the daemon sends an empty line
+every 15."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -22,7 +26,7 @@ class Request:
     """Seconds until the whole answer must be there."""
 
 
-def claim_request(
+def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
     pool: str,
     *,
     key: str,
@@ -48,9 +52,11 @@ def claim_request(
     return _with_body("POST", "/v1/claims", body, timeout=timeout, key=key)
 
 
-def renew_request(claim: str, ttl: Span | None = None) -> Request:
+def renew_request(claim: str, ttl: Span | None = None, *, within: float = ANSWER_WITHIN) -> Request:
+    """`within`: seconds after which the answer is of no use, because the claim is over."""
     body = {} if ttl is None else {"ttl": text(ttl)}
-    return _with_body("POST", f"{_one('claims', claim)}/renew", body)
+    timeout = min(within, ANSWER_WITHIN)
+    return _with_body("POST", f"{_one('claims', claim)}/renew", body, timeout=timeout)
 
 
 def release_request(claim: str) -> Request:

@@ -9,11 +9,16 @@ that never answered is not, because a person who forgot to start it wants to kno
 
 from dataclasses import dataclass, field
 
+from .errors import NoDaemon
+from .requests import Request
+
+PATIENCE = 10.0
+"""Seconds in which a broken connection is made anew: a restart of the daemon takes less."""
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 
 
-class Lost(Exception):  # noqa: N818 - a condition that is handled, not an error that is shown
+class Lost(Exception):
     """The connection could not be made or broke before the whole answer was there.
 
     `connected` is False when nobody listened. `stale` is True when an idle connection turned out
@@ -46,15 +51,36 @@ class Attempts:
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return pause
 
+    def begin_anew(self, now: float) -> None:
+        """The connection stands again."""
+        self.started, self.seen_before, self._pause = now, True, FIRST_PAUSE
 
-def give_up(socket: str, lost: Lost) -> str:
-    """The sentence for a person."""
+
+def give_up(socket: str, lost: Lost) -> NoDaemon:
+    """What to tell a person, with what to do about it."""
+    return NoDaemon(_sentence(socket, lost))
+
+
+def _sentence(socket: str, lost: Lost) -> str:
     if lost.connected:
         return (
             f"The daemon at {socket} closed the connection before it answered ({lost}). "
             "Look at its log, then try again."
         )
+    if "denied" in str(lost):
+        return (
+            f"This user may not open the socket {socket} ({lost}): "
+            "ask whoever runs the daemon, or name another socket with --socket or STOKER_SOCKET."
+        )
     return (
         f"The daemon does not answer at {socket} ({lost}): is it running? "
         "Start it with: stoker run --config DIR"
+    )
+
+
+def late(socket: str, request: Request) -> NoDaemon:
+    return NoDaemon(
+        f"The daemon at {socket} has not answered within {request.timeout:g} s. "
+        "Look at its log: it may be stuck or overloaded.",
+        code="no-answer",
     )

@@ -3,25 +3,16 @@
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from .requests import Request
+from .documents import Reply
+from .requests import SILENCE, Request
 from .retrying import Lost
 
 KEPT = 8
 """Idle connections kept for the next request."""
-MOST = 64 * 1024 * 1024
-"""Bytes of one answer: more is no answer of a daemon of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    """With lower-case names."""
-    body: bytes
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of one event."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -30,13 +21,17 @@ class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("stoker", timeout=timeout)
         self.path = path
+        self.reached = False
+        """Somebody listened."""
         self.used = False
+        """It carried an answer before, so the daemon may have closed it in the meantime."""
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.sock.settimeout(self.timeout)
             self.sock.connect(self.path)
+            self.reached = True
         except BaseException:
             self.sock.close()
             raise
@@ -58,18 +53,16 @@ class Transport:
     def send(self, request: Request) -> Reply:
         """One attempt. Raises `Lost`, or TimeoutError when the answer is late."""
         connection = self._take()
-        started = time.monotonic()
         try:
             response = self._begin(connection, request)
-            body = _read_until(connection, response, started + request.timeout)
-            reply = Reply(response.status, _headers(response), body)
+            reply = Reply(response.status, _headers(response), response.read())
         except TimeoutError:
             connection.close()
             raise
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _lost(error, connection) from error
-        except BaseException:
+        except BaseException:  # interrupted: the daemon must see that nobody is on the line
             connection.close()
             raise
         connection.used = True
@@ -77,19 +70,24 @@ class Transport:
         return reply
 
     def stream(self, request: Request) -> Iterator[bytes | Reply]:
-        """Yields the lines of an endless answer as they come, or the one `Reply` that refuses it."""
+        """Yields an empty line once begun, then the lines; or the one `Reply` that refuses it."""
         connection = UnixConnection(self.path, request.timeout)
+        begun = False
         try:
             response = self._begin(connection, request)
             if response.status != 200:
-                yield Reply(response.status, _headers(response), response.read(MOST))
+                yield Reply(response.status, _headers(response), response.read())
                 return
-            connection.limit(None)
-            while line := response.readline(MOST):
+            connection.limit(SILENCE)
+            begun = True
+            yield b""
+            while line := response.readline(LONGEST_LINE):
                 yield line
             raise Lost("the stream ended", connected=True)
         except TimeoutError:
-            raise
+            if not begun:
+                raise
+            raise Lost("nothing was heard any more", connected=True) from None
         except (OSError, http.client.HTTPException) as error:
             raise _lost(error, connection) from error
         finally:
@@ -101,9 +99,7 @@ class Transport:
         for connection in idle:
             connection.close()
 
-    def _begin(
-        self, connection: UnixConnection, request: Request
-    ) -> http.client.HTTPResponse:
+    def _begin(self, connection: UnixConnection, request: Request) -> http.client.HTTPResponse:
         connection.limit(request.timeout)
         headers = {"Accept": "application/json", **request.headers}
         connection.request(request.method, request.path, request.body or None, headers)
@@ -123,35 +119,18 @@ class Transport:
         connection.close()
 
 
-def _read_until(
-    connection: UnixConnection, response: http.client.HTTPResponse, deadline: float
-) -> bytes:
-    """The whole body, by one deadline: a server that sends a byte now and then is late too."""
-    chunks: list[bytes] = []
-    size = 0
-    while not response.isclosed():
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.limit(left)
-        chunk = response.read1(65536)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MOST:
-            raise Lost("the answer is too large", connected=True)
-    return b"".join(chunks)
-
-
 def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}
 
 
 def _lost(error: Exception, connection: UnixConnection) -> Lost:
-    unreachable = isinstance(error, FileNotFoundError | ConnectionRefusedError | PermissionError)
     stale = connection.used and isinstance(
         error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError
     )
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error) or "cut off"
-    return Lost(why, connected=not unreachable, stale=stale)
+    # EAGAIN: the queue of connections not yet accepted is full, so somebody does listen.
+    reached = connection.reached or isinstance(error, BlockingIOError)
+    return Lost(why_lost(error), connected=reached, stale=stale)
+
+
+def why_lost(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "cut off"

@@ -15,6 +15,8 @@ from .yaml_nodes import Items, Node, Scalar, Table, YamlError, compose, plain_va
 MAX_FILE = 1024 * 1024
 """Bytes."""
 MAX_FILES = 1_000
+MAX_PROBLEMS = 100
+"""Of one file: more would only hide the first."""
 MAX_TOTAL = 16 * 1024 * 1024
 """Bytes of all files together."""
 
@@ -110,31 +112,31 @@ def read_documents(files: Mapping[str, str | bytes]) -> tuple[list[Document], li
 
 
 def read_file(name: str, content: str | bytes) -> tuple[list[Document], list[Problem]]:
-    """The documents of one file up to the first mistake, and that mistake."""
+    """The documents of one file up to where reading cannot go on, and what is wrong with it."""
     documents: list[Document] = []
-    problems: list[Problem] = []
+    wrong: list[YamlError] = []
+    lines: tuple[str, ...] = ()
     try:
         text = decode(content)
         lines = tuple(_BREAK.split(text))
-        for root in compose(text):
+        for root in compose(text, wrong):
             if isinstance(root, Table):
                 value = plain_value(root)
                 assert isinstance(value, dict)
                 documents.append(Document(name, root, value, lines))
             else:
-                problems.append(
-                    Problem(
-                        name, root.place.line, root.place.column, "",
-                        "a document must be a mapping",
-                        "begin it with apiVersion, kind, metadata and spec",
-                    )
-                )  # fmt: skip
+                remedy = "begin it with apiVersion, kind, metadata and spec"
+                wrong.append(YamlError(root.place, "a document must be a mapping", remedy))
     except YamlError as error:
-        # libyaml reports an unclosed bracket on the line after the last one.
-        problems.append(
-            Problem(name, error.place.line, error.place.column, "", error.message, error.remedy)
-        )
-    return documents, problems
+        wrong.append(error)
+    return documents, [_problem(name, error, lines) for error in wrong[:MAX_PROBLEMS]]
+
+
+def _problem(name: str, error: YamlError, lines: tuple[str, ...]) -> Problem:
+    place = error.place
+    if lines and place.line > len(lines):
+        place = Place(len(lines), len(lines[-1]) + 1)  # libyaml counts on after the last line
+    return Problem(name, place.line, place.column, "", error.message, error.remedy)
 
 
 def decode(content: str | bytes) -> str:

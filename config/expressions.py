@@ -9,12 +9,13 @@ evaluation keeps no state, is bounded in steps and in size, and raises Expressio
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 
 from .catalogue import ValueType
 from .cel.checking import Checker, Facts
 from .cel.errors import ExpressionError
-from .cel.evaluation import Frame, Runner, runner
+from .cel.evaluation import runner
+from .cel.frames import Frame, Runner
 from .cel.nodes import Index, Literal, Member, Name, Node
 from .cel.syntax import parse
 from .cel.values import MAX_RESULT, Fault, Kind, to_json, with_article
@@ -110,14 +111,14 @@ def _getter(chain: tuple[str, ...], node: Node) -> Callable[[Scope], Json]:
     slow = _evaluator(runner(node))
 
     def evaluate(scope: Scope) -> Json:
-        value = cast("object", scope)
+        value: Any = scope  # any JSON; a type guard would cost more than the lookup
         try:
             for name in chain:
-                value = value[name]  # type: ignore[index]
+                value = value[name]
         except (KeyError, TypeError):  # TypeError: something on the way is no mapping
             return slow(scope)
         if type(value) is str:
             return value if len(value) <= MAX_RESULT else slow(scope)
-        return cast("Json", value) if type(value) in _SIMPLE else slow(scope)
+        return value if type(value) in _SIMPLE else slow(scope)
 
     return evaluate

@@ -24,7 +24,9 @@ MAX_NODES = 100_000
 
 _LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 _CORE = "tag:yaml.org,2002:"
-_KINDS = ("null", "bool", "int", "float", "str")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "null": type(None), "bool": bool, "int": int, "float": (int, float), "str": str,
+}  # fmt: skip
 _INT = re.compile(r"[-+]?(?:[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -35,7 +37,10 @@ _WORDS: dict[str, Json] = {
 
 
 class YamlError(Exception):
-    """The text is no YAML that a config may hold. Nothing after this place was read."""
+    """Something that a config's YAML may not hold.
+
+    Raised where reading cannot go on; a mere wrong value or key is collected and read as a text.
+    """
 
     def __init__(self, place: Place, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -98,9 +103,12 @@ def plain_value(node: Node) -> Json:
     return {key: plain_value(entry.node) for key, entry in node.entries.items()}
 
 
-def compose(text: str) -> Iterator[Node]:
-    """The documents of a text one by one; empty ones are left out. Raises YamlError."""
-    return _Composer(text).documents()
+def compose(text: str, wrong: list[YamlError]) -> Iterator[Node]:
+    """The documents of a text one by one; empty ones are left out.
+
+    Mistakes that stand alone are added to `wrong`. Raises YamlError where reading cannot go on.
+    """
+    return _Composer(text, wrong).documents()
 
 
 def _place(mark: yaml.Mark) -> Place:
@@ -110,6 +118,7 @@ def _place(mark: yaml.Mark) -> Place:
 @dataclass(slots=True)
 class _Composer:
     text: str
+    wrong: list[YamlError]
     nodes: int = 0
     anchors: dict[str, Node] = field(default_factory=dict[str, Node])
     loader: yaml.SafeLoader = field(init=False)
@@ -156,19 +165,29 @@ class _Composer:
             return self._alias(event, place, depth)
         self._count(1, depth, place)
         if isinstance(event, yaml.ScalarEvent):
-            node: Node = Scalar(
-                place, _place(event.end_mark), _scalar(event, place), event.style or ""
-            )
+            node: Node = self._scalar(event, place)
         elif isinstance(event, yaml.SequenceStartEvent):
-            _refuse_tag(event.tag, "seq", place)
+            self._refuse_tag(event.tag, "seq", place)
             node = self._items(place, depth)
         else:
             assert isinstance(event, yaml.MappingStartEvent)
-            _refuse_tag(event.tag, "map", place)
+            self._refuse_tag(event.tag, "map", place)
             node = self._table(place, depth)
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         return node
+
+    def _scalar(self, event: yaml.ScalarEvent, place: Place) -> Scalar:
+        try:
+            value = _scalar(event, place)
+        except YamlError as error:
+            self.wrong.append(error)
+            value = event.value
+        return Scalar(place, _place(event.end_mark), value, event.style or "")
+
+    def _refuse_tag(self, tag: str | None, kind: str, place: Place) -> None:
+        if tag is not None and tag not in ("!", _CORE + kind):
+            self.wrong.append(_unknown_tag(tag, place))
 
     def _alias(self, event: yaml.AliasEvent, place: Place, depth: int) -> Node:
         node = self.anchors.get(event.anchor)
@@ -206,33 +225,56 @@ class _Composer:
         while not isinstance(event := self._event(), yaml.MappingEndEvent):
             key_place = _place(event.start_mark)
             merge = _is_merge(event)
-            key = "<<" if merge else _key(event, key_place)
+            key = "<<" if merge else self._key(event, key_place)
             value = self._node(self._event(), depth + 1)
             if merge:
                 self._merge(entries, value, key_place)
-                continue
-            before = entries.get(key)
-            if before is not None and not before.merged:
-                raise YamlError(
-                    key_place,
-                    f"the key {key[:80]!r} stands here a second time (first in line {before.key.line})",
-                    "remove one of the two",
-                )
-            entries[key] = Entry(key_place, value)
+            elif self._is_new(entries, key, key_place):
+                entries[key] = Entry(key_place, value)
         size, height = _extent([entry.node for entry in entries.values()])
         return Table(place, entries, size, height)
 
-    @staticmethod
-    def _merge(entries: dict[str, Entry], value: Node, place: Place) -> None:
+    def _is_new(self, entries: dict[str, Entry], key: str, place: Place) -> bool:
+        before = entries.get(key)
+        if before is None or before.merged:
+            return True
+        first = f"first in line {before.key.line}"
+        message = f"the key {key[:80]!r} stands here a second time ({first})"
+        self.wrong.append(YamlError(place, message, "remove one of the two"))
+        return False
+
+    def _key(self, event: yaml.Event, place: Place) -> str:
+        """Text alone. `1:` and `true:` are complained of and read as texts."""
+        if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
+            raise YamlError(place, "a key must be plain text", "write a word before the colon")
+        text: str = event.value
+        try:
+            is_text = isinstance(_scalar(event, place), str)
+        except YamlError:
+            is_text = False
+        if not is_text:
+            message = f"the key {text[:80]!r} is no text" if text else "a key is missing"
+            self.wrong.append(YamlError(place, message, "put a word in quotes before the colon"))
+        return text
+
+    def _merge(self, entries: dict[str, Entry], value: Node, place: Place) -> None:
         tables = value.items if isinstance(value, Items) else (value,)
         for table in tables:
             if not isinstance(table, Table):
-                raise YamlError(
-                    place, "the merge key '<<' takes a mapping or a list of mappings",
-                    "write an alias of a mapping after it",
-                )  # fmt: skip
+                message = "the merge key '<<' takes a mapping or a list of mappings"
+                remedy = "write an alias of a mapping after it"
+                self.wrong.append(YamlError(place, message, remedy))
+                continue
             for key, entry in table.entries.items():
-                entries.setdefault(key, Entry(entry.key, entry.node, merged=True))
+                if self._counts_merged(entries, key, entry.node, place):
+                    entries[key] = Entry(entry.key, entry.node, merged=True)
+
+    def _counts_merged(self, entries: dict[str, Entry], key: str, node: Node, place: Place) -> bool:
+        """True when the key is new; what merging repeats counts like what aliases repeat."""
+        if key in entries:
+            return False
+        self._count(size_of(node), 0, place)
+        return True
 
 
 def _extent(nodes: list[Node]) -> tuple[int, int]:
@@ -251,24 +293,13 @@ def _is_merge(event: yaml.Event) -> bool:
     )
 
 
-def _key(event: yaml.Event, place: Place) -> str:
-    if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
-        value = _scalar(event, place)
-        if isinstance(value, str):
-            return value
-        if event.value:
-            raise YamlError(
-                place, f"the key {event.value[:80]!r} is no text", "put it in quotes"
-            )  # fmt: skip
-    raise YamlError(place, "a key must be plain text", "write a word before the colon")
-
-
 def _scalar(event: yaml.ScalarEvent, place: Place) -> Json:
+    """The value of a scalar. Raises YamlError for one that is no JSON value."""
     text: str = event.value
     tag: str | None = event.tag
     if tag is not None and tag != "!":
         kind = tag.removeprefix(_CORE)
-        if kind == tag or kind not in _KINDS:
+        if kind == tag or kind not in _TYPES:
             raise _unknown_tag(tag, place)
         return text if kind == "str" else _tagged(text, kind, place)
     return text if tag == "!" or event.style else _plain(text, place)
@@ -276,8 +307,7 @@ def _scalar(event: yaml.ScalarEvent, place: Place) -> Json:
 
 def _tagged(text: str, kind: str, place: Place) -> Json:
     value = _plain(text, place)
-    names = {"null": type(None), "bool": bool, "int": int, "float": (int, float)}
-    if not isinstance(value, names[kind]) or (kind != "bool" and isinstance(value, bool)):
+    if not isinstance(value, _TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise YamlError(place, f"{text[:80]!r} is no {kind}", f"remove the tag !!{kind}")
     return float(value) if kind == "float" and isinstance(value, int) else value
 
@@ -304,11 +334,10 @@ def _integer(text: str, place: Place) -> int:
     digits = text.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
         # YAML 1.1 reads 0644 as octal, YAML 1.2 as decimal, and people mean either or a text.
-        raise YamlError(
-            place, f"{text[:40]} can be read in two ways",
-            f'write "{text[:40]}" in quotes for a text, or 0o{digits.lstrip("0") or "0"} for an octal number',
-        )  # fmt: skip
-    if len(digits) > 20:
+        octal = f"0o{digits.lstrip('0') or '0'}"
+        remedy = f'write "{text[:40]}" in quotes for a text, or {octal[:40]} for an octal number'
+        raise YamlError(place, f"{text[:40]} can be read in two ways", remedy)
+    if len(digits) > 22:
         raise _too_large(text, place)
     base = {"0x": 16, "0o": 8}.get(digits[:2], 10)
     value = int(digits, base) * (-1 if text[0] == "-" else 1)
@@ -321,11 +350,6 @@ def _too_large(text: str, place: Place) -> YamlError:
     return YamlError(
         place, f"the number {text[:40]} does not fit in 64 bits", "put it in quotes if it is a text"
     )
-
-
-def _refuse_tag(tag: str | None, kind: str, place: Place) -> None:
-    if tag is not None and tag not in ("!", _CORE + kind):
-        raise _unknown_tag(tag, place)
 
 
 def _unknown_tag(tag: str, place: Place) -> YamlError:

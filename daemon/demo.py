@@ -9,23 +9,25 @@ is checked; the exit code is 1 when one was not kept, and then what the daemon l
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from ..client import Claim, Stoker
+from ..client import Claim, NoDaemon, NotFound, Stoker, StokerError
 
 PATIENCE = 15.0
 """Seconds that any one step may take."""
 GREETING = "Hello from a server that was waiting for you"
+STOKER = Path(sys.executable).with_name("stoker")
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818 - a promise that was not kept
     """Something is not as told."""
 
 
@@ -40,21 +42,26 @@ class Teller:
     def chapter(self, title: str) -> None:
         self._chapter += 1
         self._began = time.monotonic()
-        print(f"\n{self._paint('1', f'{self._chapter}. {title}')}", flush=True)
+        self._say(f"\n{self._paint('1', f'{self._chapter}. {title}')}")
 
     def command(self, line: str) -> None:
-        print(f"   {self._paint('2', '$')} {self._paint('36', line)}", flush=True)
+        self._say(f"   {self._paint('2', '$')} {self._paint('36', line)}")
 
-    def line(self, text: str) -> None:
-        print(f"   {text}", flush=True)
+    def lines(self, text: str) -> None:
+        for line in text.rstrip().splitlines():
+            self._say(f"   {line}".rstrip())
 
     def at(self, text: str) -> None:
         """A line with the seconds since the chapter began."""
         since = f"{time.monotonic() - self._began:5.2f} s"
-        print(f"   {self._paint('2', since)}  {text}", flush=True)
+        self._say(f"   {self._paint('2', since)}  {text}")
 
-    def output(self, text: str) -> None:
-        print("\n".join(f"   {line}" for line in text.rstrip().splitlines()), flush=True)
+    def result(self, text: str) -> None:
+        self._say(f"\n{self._paint('32', text)}")
+
+    def _say(self, line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
@@ -64,17 +71,16 @@ class Stage:
     """The folder that everything of the demo lies in, and the daemon that runs on it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.config = folder / "config"
-        self.state = folder / "state"
         self.socket = folder / "stoker.sock"
         self.log = folder / "daemon.log"
-        self.folder = folder
-        self.daemon: subprocess.Popen[bytes] | None = None
+        self._daemon: subprocess.Popen[bytes] | None = None
 
     def stoker(self, *arguments: str | Path) -> str:
-        """Runs a command of the command line and returns what it printed."""
-        command = [sys.executable, "-m", "stoker.daemon.main", *map(str, arguments)]
+        """Runs the command line and returns what it printed."""
         environment = {**os.environ, "STOKER_SOCKET": str(self.socket), "COLUMNS": "76"}
+        command = [STOKER, *arguments]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
@@ -83,46 +89,215 @@ class Stage:
         return done.stdout
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "stoker.daemon.main", "run"]
-        where = ["--config", self.config, "--state", self.state, "--socket", self.socket]
+        where = ["--config", self.config, "--state", self.folder / "state", "--socket", self.socket]
         with self.log.open("ab") as log:
-            self.daemon = subprocess.Popen([*command, *where], stdout=log, stderr=log)
+            self._daemon = subprocess.Popen([STOKER, "run", *where], stdout=log, stderr=log)
 
     def stop(self) -> int:
         """Asks the daemon to end and returns its exit code."""
-        if self.daemon is None:
+        if self._daemon is None:
             return 0
-        self.daemon.terminate()
+        self._daemon.terminate()
         try:
-            return self.daemon.wait(PATIENCE)
+            return self._daemon.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            self.daemon.kill()
-            self.daemon.wait()
+            self._daemon.kill()
+            self._daemon.wait()
             raise Broken(f"the daemon did not end within {PATIENCE:.0f} s of TERM") from None
 
     def processes(self) -> list[int]:
-        """Every process that works in a folder of the demo, whoever started it."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._ours(pid)]
+        """Every process that works in a folder of the demo."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if self._works_here(pid)]
 
-    def _ours(self, pid: int) -> bool:
+    def _works_here(self, pid: int) -> bool:
         try:
             return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(self.folder)
         except OSError:
             return False
 
+    def clear(self) -> None:
+        """After a broken promise: ends what is left of the demo, and of the demo only."""
+        with suppress(Broken):
+            self.stop()
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-def until(
-    what: str, ask: Callable[[], Any], *, every: float = 0.01, on_change: Callable[[Any], None]
-) -> None:
-    """Asks until the answer is true; tells each new answer. Raises `Broken` after a while."""
+
+def until(what: str, is_so: Callable[[], bool]) -> None:
+    """Asks until the answer is yes. Raises `Broken` when it does not come in time."""
     deadline = time.monotonic() + PATIENCE
-    last: Any = None
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer != last:
-            on_change(answer)
-            last = answer
-        if answer:
-            return
-        time.sleep(every)
-    raise Broken(f"{what} did not happen within {PATIENCE:.0f} s")
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise Broken(f"{what}: not within {PATIENCE:.0f} s")
+        time.sleep(0.005)
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own server
+        text: str = answer.read().decode()
+    return text.strip()
+
+
+class Demo:
+    """The story, a chapter for each method."""
+
+    def __init__(self, stage: Stage, teller: Teller) -> None:
+        self._stage = stage
+        self._tell = teller
+        self._stoker = Stoker(stage.socket)
+
+    def play(self) -> None:
+        self._start()
+        self._fill()
+        claim = self._claim()
+        self._use(claim)
+        self._backfill()
+        self._release(claim)
+        self._show()
+        self._stop()
+
+    def _start(self) -> None:
+        self._tell.chapter("Start the daemon on the starter configuration")
+        self._tell.command("stoker init config")
+        self._stage.stoker("init", self._stage.config)
+        self._tell.command("stoker validate config")
+        self._tell.lines(self._stage.stoker("validate", self._stage.config))
+        self._tell.command("stoker run --config config --state state --socket stoker.sock &")
+        self._stage.start()
+        until("the daemon answers", self._answers)
+        self._tell.at("the daemon answers")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._stoker.status()["ready"])
+        except NoDaemon:
+            return False
+
+    def _fill(self) -> None:
+        self._tell.chapter("Its pools fill, before anybody asks for anything")
+        self._until_full()
+
+    def _until_full(self) -> None:
+        shown = ""
+        full = False
+
+        def look() -> bool:
+            nonlocal shown, full
+            pools = self._stoker.pools()
+            line = "     ".join(
+                f"{pool['name']} {'●' * pool['ready']}{'○' * (pool['min'] - pool['ready'])}"
+                f" {pool['ready']} of {pool['min']}"
+                for pool in pools
+            )
+            if line != shown:
+                self._tell.at(line)
+                shown = line
+            return bool(pools) and all(pool["ready"] >= pool["min"] for pool in pools)
+
+        until("every pool is full", look)
+
+    def _claim(self) -> Claim:
+        self._tell.chapter("Claim a web server that says what you want")
+        self._tell.command(f'stoker claim web --param greeting="{GREETING}"')
+        asked = time.perf_counter()
+        claim = self._ask("demo")
+        took = (time.perf_counter() - asked) * 1000
+        if not claim.info.document["warm"]:
+            raise Broken("the claim was not served from the pool")
+        self._tell.lines(f"{claim.resource} is yours, after {took:.1f} ms")
+        for name, value in claim.outputs.items():
+            self._tell.lines(f"  {name:<8} {_mask(name, str(value))}")
+        again = self._ask("demo")
+        if (again.id, again.outputs) != (claim.id, claim.outputs):
+            raise Broken("the same Idempotency-Key was answered with another claim")
+        self._tell.lines(
+            "asked again with the same Idempotency-Key: the same claim, the same token"
+        )
+        return claim
+
+    def _ask(self, key: str) -> Claim:
+        return self._stoker.claim("web", params={"greeting": GREETING}, ttl="10m", key=key)
+
+    def _use(self, claim: Claim) -> None:
+        self._tell.chapter("Use it")
+        url = str(claim.outputs["url"])
+        self._tell.command(f"curl {url}")
+        answer = fetch(url)
+        self._tell.lines(answer)
+        if GREETING not in answer:
+            raise Broken("the server does not say the greeting")
+
+    def _backfill(self) -> None:
+        self._tell.chapter("The pool has made another one meanwhile, or is about to")
+        self._until_full()
+
+    def _release(self, claim: Claim) -> None:
+        self._tell.chapter("Release it: the server goes, and only then is its slot free")
+        self._tell.command(f"stoker release {claim.id}")
+        claim.release()
+        self._tell.at(f"{claim.id} is over")
+        until(f"{claim.resource} is gone", lambda: self._is_gone(claim.resource))
+        try:
+            fetch(str(claim.outputs["url"]))
+        except OSError:
+            self._tell.at(f"{claim.resource} is gone: nothing listens on its port any more")
+        else:
+            raise Broken(f"{claim.resource} is gone for the daemon, but still answers")
+
+    def _is_gone(self, resource: str) -> bool:
+        try:
+            self._stoker.resource(resource)
+        except NotFound:
+            return True
+        return False
+
+    def _show(self) -> None:
+        self._tell.chapter("What there is now")
+        self._tell.command("stoker pools")
+        self._tell.lines(self._stage.stoker("pools"))
+
+    def _stop(self) -> None:
+        self._tell.chapter("Ask for nothing more, and stop")
+        self._tell.command("sed -i 's/min: [0-9]*/min: 0/' config/*.yaml")
+        for path in self._stage.config.rglob("*.yaml"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(re.sub(r"\bmin: \d+", "min: 0", text), encoding="utf-8")
+        until("every resource is gone", lambda: not self._stoker.resources())
+        self._tell.at("the change was seen, and every resource is gone")
+        self._tell.command("kill -TERM $daemon")
+        code = self._stage.stop()
+        left = self._stage.processes()
+        if code or left:
+            raise Broken(f"the daemon ended with {code} and left processes behind: {left}")
+        self._tell.at("the daemon has ended with 0; no process is left")
+        shutil.rmtree(self._stage.folder)
+
+
+def _mask(name: str, value: str) -> str:
+    """Secrets are handed over, and not shown."""
+    secret = name in {"token", "password", "key"}
+    return f"{'•' * 8}  ({len(value)} characters, shown to nobody else)" if secret else value
+
+
+def main() -> int:
+    stage = Stage(Path(tempfile.mkdtemp(prefix="stoker-demo-")).resolve())
+    teller = Teller()
+    began = time.monotonic()
+    try:
+        Demo(stage, teller).play()
+    except (Broken, StokerError, OSError, subprocess.TimeoutExpired) as problem:
+        if stage.log.exists():
+            teller.lines(stage.log.read_text(encoding="utf-8", errors="replace")[-4000:])
+        sys.stderr.write(f"demo: {problem}\n")
+        return 1
+    finally:
+        stage.clear()
+    teller.result(f"Done in {time.monotonic() - began:.1f} s; nothing is left behind.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

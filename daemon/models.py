@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError, to_json
 
 from ..config.json_types import Json
 from ..config.spelling import suggestion
@@ -96,7 +96,7 @@ def _params(value: object) -> object:
         raise PydanticCustomError("params", "write an object of parameter names and values")
     if value:
         _check_value(value, MAX_DEPTH)
-        if len(canonical(cast("Json", value))) > MAX_PARAMS:
+        if len(to_json(value)) > MAX_PARAMS:
             raise PydanticCustomError("params", f"write at most {MAX_PARAMS // 1024} KiB")
     return cast("object", value)
 
@@ -219,7 +219,7 @@ def idempotency_key(uid: int, key: str) -> bytes:
 
 
 def canonical(value: Json) -> bytes:
-    """One way of writing a JSON value: sorted keys, no spaces, whole floats as they are."""
+    """One way of writing a JSON value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )
@@ -243,7 +243,8 @@ def _problem(model: type[Body], error: ValidationError) -> Problem:
         {"field": _place(one), "message": _message(model, one)} for one in errors[:_SHOWN_ERRORS]
     ]
     sentences = "; ".join(_sentence(cast("dict[str, str]", one)) for one in found)
-    return Problem(HttpCode.INVALID, f"{sentences}.", details={"errors": found})
+    detail = sentences if sentences.endswith("?") else f"{sentences}."
+    return Problem(HttpCode.INVALID, detail, details={"errors": found})
 
 
 def _place(error: ErrorDetails) -> str:

@@ -116,27 +116,27 @@ class Subject:
         for status in (await self.get("/v1/pools"))["pools"]:
             await self.until_warm(status["name"], status["min"], within=within)
 
-    async def events(self) -> list[Any]:
-        """Every event so far, oldest first."""
-        reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=1 << 24)
-        writer.write(b"GET /v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        found = [json.loads(line) async for line in reader if line.startswith(b"{")]
-        writer.close()
-        return found
-
     @asynccontextmanager
-    async def following(self) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The lines of the events from now on, one JSON object each."""
-        reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=1 << 24)
+    async def following(self, query: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The events from now on, one JSON object each; `query` filters them."""
+        reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=1 << 20)
         try:
-            since = (await self.get("/v1/status"))["lastEvent"]
-            path = f"/v1/events?follow=1&since={since}"
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            last = [int(event["seq"]) for event in await self._listed(query)]
+            path = f"/v1/events?follow=1&since={max(last, default=0)}&{query}"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             yield (line async for line in reader if line.startswith(b"{"))
         finally:
             writer.close()
+
+    async def _listed(self, query: str) -> list[Any]:
+        reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=1 << 20)
+        ask = f"GET /v1/events?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        writer.write(ask.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        found = [json.loads(line) async for line in reader if line.startswith(b"{")]
+        writer.close()
+        return found
 
     async def release(self, ids: Sequence[str], *, clients: int = 16) -> None:
         """Gives claims back; never inside a measurement."""

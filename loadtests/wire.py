@@ -65,9 +65,11 @@ class Wire(asyncio.Protocol):
             self._answer.set_exception(exc or WireError("the server closed the connection"))
 
 
-def encode(method: str, path: str, body: bytes = b"") -> bytes:
-    """The bytes of a request as curl would send it."""
+def encode(method: str, path: str, body: bytes = b"", *, key: str = "") -> bytes:
+    """The bytes of a request as curl would send it; `key` is its Idempotency-Key."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"
+    if key:
+        head += f"Idempotency-Key: {key}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

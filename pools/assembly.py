@@ -104,6 +104,7 @@ class Assembly:
         if driver.pure:
             settings = _checked(facts, plan, _rendered(plan, plan.settings.render(scope)))
             request = PartRequest(part.id, resource.pool, settings, {}, provider.ref)
+            await driver.allot(request)
             self._take_in(part, await driver.create(request))
             _move(part, PartState.VERIFIED)
             return part

@@ -19,7 +19,9 @@ class ClaimState(StrEnum):
 
 
 CLAIM_MOVES: dict[ClaimState, frozenset[ClaimState]] = {
-    ClaimState.PENDING: frozenset({ClaimState.FINISHING, ClaimState.REFUSED, ClaimState.FAILED}),
+    ClaimState.PENDING: frozenset(
+        {ClaimState.FINISHING, ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED}
+    ),
     ClaimState.FINISHING: frozenset({ClaimState.BOUND, ClaimState.PENDING, ClaimState.FAILED}),
     ClaimState.BOUND: frozenset({ClaimState.ENDING}),
     ClaimState.ENDING: frozenset({ClaimState.ENDED}),
@@ -27,7 +29,8 @@ CLAIM_MOVES: dict[ClaimState, frozenset[ClaimState]] = {
     ClaimState.REFUSED: frozenset(),
     ClaimState.FAILED: frozenset(),
 }
-"""`finishing -> pending`: finishing went wrong on one resource and another is tried."""
+"""`finishing -> pending`: finishing went wrong on one resource and another is tried.
+`pending -> ended`: it was released before it was bound."""
 
 OVER = frozenset({ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED})
 """States that nothing follows."""
@@ -105,3 +108,25 @@ class Claim:
 
     def all_outputs(self) -> dict[str, Json]:
         return {**self.outputs, **self.secrets}
+
+
+def advance(claim: Claim, to: ClaimState) -> None:
+    """The only place that assigns a claim's state. Raises `ValueError` for a move not allowed."""
+    if to not in CLAIM_MOVES[claim.state]:
+        raise ValueError(f"the claim {claim.id} is {claim.state} and cannot become {to}")
+    claim.state = to
+    claim.version += 1
+
+
+def retry(claim: Claim) -> None:
+    """Puts a claim back to where it was before a resource was tried for it.
+
+    From `finishing`, and from `bound` when the ledger refused to take that: nobody was told.
+    """
+    if claim.state is ClaimState.BOUND:
+        claim.state = ClaimState.FINISHING
+    if claim.state is ClaimState.FINISHING:
+        advance(claim, ClaimState.PENDING)
+    claim.resources = []
+    claim.outputs = claim.secrets = nothing()
+    claim.bound_at = claim.expires_at = None

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from ..config.json_types import Json
 from ..config.units import format_duration
 from .assembly import Assembly, failure_sentence, render_outputs
-from .claim import Claim, ClaimState
+from .claim import Claim, ClaimState, EndedBecause, advance, retry
 from .clock import Clock
 from .driver import DriverError, Rejected, Unavailable
 from .lanes import Lane
@@ -48,6 +48,13 @@ class Left(Refusal):
 
     def __init__(self) -> None:
         super().__init__(Code.WAIT_TIMEOUT, "the claimant left before the claim was bound")
+
+
+class GivenUp(Left):
+    """The claim was released while it waited."""
+
+    def __init__(self) -> None:
+        Refusal.__init__(self, Code.CLAIM_OVER, "the claim was released before it was bound")
 
 
 class Errand:
@@ -136,9 +143,11 @@ class Claiming:
     def deserted(self, errand: Errand, pool: Pool) -> None:
         """A caller has left. If it was the last one, a claim that still waits is given up."""
         if errand.deserted:
-            waiter = pool.line.get(errand.claim.id)
-            if waiter is not None:
-                waiter.turn.cancel()
+            pool.line.dismiss(errand.claim.id, Left())
+
+    def give_up(self, errand: Errand, pool: Pool) -> None:
+        """The claim is released. One that is being finished is bound first, and released then."""
+        pool.line.dismiss(errand.claim.id, GivenUp())
 
     # Waiting
 
@@ -161,8 +170,6 @@ class Claiming:
                 pool.give_back(late)
             if isinstance(error, TimeoutError):
                 raise _timed_out(pool, clock.now() - began) from None
-            if errand.deserted and not _being_cancelled():
-                raise Left from None
             raise
         finally:
             pool.line.leave(claim.id)
@@ -209,11 +216,10 @@ class Claiming:
         now = services.clock.now()
         services.inventory.move(resource, ResourceState.FINISHING, f"for {claim.id}", now)
         resource.claim = claim.id
-        claim.state = ClaimState.FINISHING
+        advance(claim, ClaimState.FINISHING)
         claim.resources = [resource.id]
         claim.revision = resource.revision
         claim.expires_at = now + claim.ttl
-        claim.version += 1
         blueprint = pool.spec.blueprint
         assembly = Assembly(services, resource, Lane.CLAIMS)
         facts = claim_facts(claim, services.clock) if blueprint.reads_claim else None
@@ -240,11 +246,10 @@ class Claiming:
         services, claim = self._services, errand.claim
         now = services.clock.now()
         services.inventory.move(resource, ResourceState.BOUND, f"bound to {claim.id}", now)
-        claim.state = ClaimState.BOUND
+        advance(claim, ClaimState.BOUND)
         claim.bound_at = now
         claim.expires_at = now + claim.ttl
         claim.params = nothing()
-        claim.version += 1
         transaction = services.store.transaction()
         transaction.put_resource(resource)
         for part in resource.parts:
@@ -273,29 +278,29 @@ class Claiming:
         """The resource is used up; the claim may try another, with what it asked for."""
         log.warning("%s for %s: %s", resource.id, claim.id, reason)
         pool.condemn(resource, None, reason)
-        claim.state = ClaimState.PENDING
-        claim.resources = []
-        claim.outputs = claim.secrets = nothing()
-        claim.bound_at = claim.expires_at = None
+        retry(claim)
 
     # Coming to nothing
 
     async def _fail(self, errand: Errand, refusal: Refusal) -> None:
         """Forgets a claim that nobody was told of; writes down the end of one that was answered."""
         services, claim = self._services, errand.claim
-        services.telemetry.claim_refused(claim.pool, refusal.code)
-        claim.state = ClaimState.FAILED
+        written = claim.version > 0
+        if isinstance(refusal, GivenUp):
+            advance(claim, ClaimState.ENDED)
+            claim.ended_because = EndedBecause.RELEASED
+        else:
+            advance(claim, ClaimState.FAILED)
+            services.telemetry.claim_refused(claim.pool, refusal.code)
         claim.code, claim.detail = refusal.code, refusal.message
         claim.ended_at = services.clock.now()
-        written = claim.version > 0
-        claim.version += 1
         if written:
             transaction = services.store.transaction()
             if claim.answered:
                 transaction.put_claim(claim)
                 transaction.add_event(
                     NewEvent(
-                        "claim.failed",
+                        f"claim.{claim.ended_because or claim.state}",
                         pool=claim.pool,
                         claim=claim.id,
                         request=claim.request_id,
@@ -335,11 +340,6 @@ def claim_facts(claim: Claim, clock: Clock) -> dict[str, Json]:
             "user": claim.claimant.user,
         },
     }
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _finish_failed(pool: Pool, failure: DriverError | None) -> str:

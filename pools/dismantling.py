@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from . import backoff
 from .assembly import failure_sentence
-from .claim import OVER, Claim, ClaimState
+from .claim import OVER, Claim, ClaimState, advance
 from .driver import DriverError, NotFound, PartRef, Throttled
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState, check_part_move
@@ -118,9 +118,8 @@ class Dismantler:
         services = self._services
         now = services.clock.now()
         if claim is not None and claim.state not in OVER:
-            claim.state = ClaimState.ENDED
+            advance(claim, ClaimState.ENDED)
             claim.ended_at = now
-            claim.version += 1
         await self._write(
             resource,
             event=_event("resource.gone", resource, resource.reason),

@@ -25,7 +25,7 @@ from .requests import ClaimRequest, Code, Refusal
 from .resource import Resource
 from .services import Services
 from .status import PoolStatus
-from .store import KeptRevision, NewEvent, StoreError
+from .store import Image, KeptRevision, NewEvent, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +52,14 @@ class Fleet:
 
     # Life of the fleet
 
-    async def open(self) -> KeptRevision | None:
-        """Opens the drivers and goes on from the ledger; returns the last good revision's files.
+    async def open(self, image: Image) -> None:
+        """Opens the drivers and goes on from what the ledger says.
 
         Nothing is created or handed out before `apply`; removals that were under way go on.
         """
         services = self._services
         for driver in services.drivers.values():
             await driver.open(self.health.changed)
-        image = services.store.load()
         recovered = recovery.recover(services, image)
         self._claims = recovered.claims
         recovery.complain_of_lost(recovery.lost_claims(recovered, services), self._over)
@@ -70,7 +69,6 @@ class Fleet:
             if claim.id in self._claims:
                 self.leases.watch(claim)
         self._waiting_again = recovered.waiting
-        return image.revision
 
     async def start(self) -> None:
         """Begins what runs for ever. Called once, after the first revision was applied."""
@@ -114,9 +112,8 @@ class Fleet:
         self._stopping = True
         for errand in list(self._errands.values()):
             pool = self._pools[errand.claim.pool]
-            waiter = pool.line.get(errand.claim.id)
-            if waiter is not None and not errand.claim.answered and not waiter.turn.done():
-                waiter.turn.set_exception(_stopping())
+            if not errand.claim.answered:
+                pool.line.dismiss(errand.claim.id, _stopping())
         deadline = self._services.clock.now() + grace
         while any(self._is_serving(errand) for errand in self._errands.values()):
             if self._services.clock.now() >= deadline:
@@ -177,9 +174,7 @@ class Fleet:
         claim = await self.find_claim(claim_id)
         errand = self._errands.get(claim_id)
         if errand is not None:
-            claim.answered = False
-            pool = self._pools[claim.pool]
-            self.claiming.deserted(errand, pool)
+            self.claiming.give_up(errand, self._pools[claim.pool])
             try:
                 claim = await self._listen(errand)
             except Refusal:
@@ -365,6 +360,7 @@ class Fleet:
             self._services.tasks.start(self._forget([claim]), f"forget {claim.id}")
             raise
         self._start(errand, pool, None)
+        await asyncio.sleep(0)  # it takes its place in the line, which the answer tells
         return claim
 
     def _register(self, errand: Errand) -> None:

@@ -3,7 +3,7 @@
 import logging
 
 from ..config.units import format_duration
-from .claim import Claim, ClaimState, EndedBecause
+from .claim import Claim, ClaimState, EndedBecause, advance
 from .dismantling import Dismantler
 from .ids import ClaimId
 from .lifecycle import ResourceState
@@ -81,9 +81,8 @@ class Leases:
         timer = self._timers.pop(claim.id, None)
         if timer is not None:
             timer.cancel()
-        claim.state = ClaimState.ENDING
+        advance(claim, ClaimState.ENDING)
         claim.ended_because = because
-        claim.version += 1
         services.telemetry.claim_ended(claim.pool, because)
         resource = self._resource(claim)
         transaction = services.store.transaction()

@@ -84,11 +84,8 @@ class Pool:
         """No longer declared: ready ones go, bound ones live out their claims, waiters are told."""
         self.draining = True
         for waiter in list(self.line):
-            if not waiter.turn.done():
-                name = self.spec.name
-                waiter.turn.set_exception(
-                    Refusal(Code.DRAINING, f"the pool {name} is no longer declared")
-                )
+            why = f"the pool {self.spec.name} is no longer declared"
+            self.line.dismiss(waiter.claim.id, Refusal(Code.DRAINING, why))
         self.touch()
 
     def touch(self) -> None:

@@ -54,6 +54,9 @@ def check_address(address: str) -> str:
     return f"{host or '127.0.0.1'}:{port}"
 
 
+_BAD_PATTERN = cast("type[Exception]", re2.error)  # pyright: ignore[reportUnknownMemberType]
+
+
 class Pattern(Protocol):
     """A compiled pattern of google-re2, which has no types of its own."""
 
@@ -82,7 +85,7 @@ class LogSearch:
         options.log_errors = False
         try:
             return cast("Pattern", re2.compile(pattern.encode(), options))  # type: ignore[no-untyped-call]
-        except re2.error as error:
+        except _BAD_PATTERN as error:
             raise ValueError(f"is no regular expression (RE2 syntax): {_detail(error)}") from error
 
     def search(self) -> str | None:

@@ -15,12 +15,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .claim import Claim, ClaimState
+from .claim import Claim, ClaimState, retry
 from .dismantling import Dismantler
 from .driver import PartRef
 from .ids import ClaimId
 from .lifecycle import ResourceState
-from .resource import Health, Resource, nothing
+from .resource import Health, Resource
 from .services import Services
 from .store import Image
 
@@ -75,10 +75,7 @@ def _sort_claim(claim: Claim, result: Recovered) -> None:
             if not claim.answered:
                 result.forgotten.append(claim)
                 return
-            claim.state = ClaimState.PENDING
-            claim.resources = []
-            claim.outputs = claim.secrets = nothing()
-            claim.expires_at = None
+            retry(claim)
             result.waiting.append(claim)
         case ClaimState.BOUND:
             result.bound.append(claim)

@@ -63,6 +63,12 @@ class Line:
     def get(self, claim: ClaimId) -> Waiter | None:
         return self._waiters.get(claim)
 
+    def dismiss(self, claim: ClaimId, why: Exception) -> None:
+        """Sends a waiter away, unless it was just served. Its coroutine gets `why`."""
+        waiter = self._waiters.get(claim)
+        if waiter is not None and not waiter.turn.done():
+            waiter.turn.set_exception(why)
+
     def first(self) -> Waiter | None:
         return next(iter(self._waiters.values()), None)
 

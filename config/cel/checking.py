@@ -11,7 +11,6 @@ from ..shapes import ANY, Environment, Shape
 from ..spelling import suggestion
 from .errors import ExpressionError
 from .functions import FUNCTIONS, MACROS, METHODS, compiled_pattern
-from .operations import OPERATORS, Overload, fitting
 from .nodes import (
     Binary,
     Call,
@@ -25,6 +24,7 @@ from .nodes import (
     Node,
     Unary,
 )
+from .operations import OPERATORS, Overload, fitting
 from .values import Fault, Kind, kind_of, with_article
 
 MAX_MACRO_NESTING = 2

@@ -1,9 +1,9 @@
 """Runs an expression: one closure for each node, made once, with a count of the steps it takes.
 
-Closures instead of cel-python's own runners: its interpreter needs some fifty times as long for a
-rule of a policy, its compiled runner keeps its state in module globals and so is not re-entrant,
+Closures instead of cel-python's own runners: its interpreter needs some eighty times as long for a
+typical rule, its compiled runner fifteen times and keeps its state in module globals (not re-entrant),
 neither counts steps, and both quote values (which may be secret) in their errors.
-`tests/config/test_expressions.py` compares the outcomes.
+`tests/config/test_expressions_like_celpy.py` compares the outcomes.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from .checking import no_overload
 from .errors import ExpressionError
 from .frames import Frame, OverBudget, Runner, as_bool, told
 from .functions import FUNCTIONS, MACROS, METHODS
-from .operations import OPERATORS, Overload, Run
 from .macros import CONSUMERS, items_of
 from .nodes import (
     Binary,
@@ -28,6 +27,7 @@ from .nodes import (
     Node,
     Unary,
 )
+from .operations import OPERATORS, Overload, Run
 from .values import Fault, Kind, kind_of
 
 

@@ -53,12 +53,12 @@ def _matches(meter: Meter, text: str, pattern: str) -> bool:
 
 
 def _to_int(_: Meter, value: float | str) -> int:
-    try:
-        result = int(value)
-    except (ValueError, OverflowError) as error:
-        raise Fault("the value is no whole number", "give digits only, within 64 bits") from error
+    """Doubles are cut towards zero."""
     if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9]{1,20}", value):
         raise Fault("the text is no whole number", "give digits only, within 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Fault("the number is not finite", "check for a division by zero")
+    result = int(value)
     if not -_INT64 <= result < _INT64:
         raise Fault("the number needs more than 64 bits", "use a smaller one")
     return result

@@ -1,4 +1,4 @@
-"""The library floor: the HTTP server of the daemon, answering the same bytes and doing nothing.
+"""The library floor: aiohttp's low-level server, as the daemon uses it, but doing nothing.
 
 `python -m loadtests.floors.library SOCKET LENGTH`
 """
@@ -15,9 +15,10 @@ async def serve(socket: str, answer: bytes) -> None:
         await request.read()
         return web.Response(status=201, body=answer, content_type="application/json")
 
-    runner = web.ServerRunner(web.Server(handle))
+    server = web.Server(handle, access_log=None, keepalive_timeout=300, auto_decompress=False)
+    runner = web.ServerRunner(server)
     await runner.setup()
-    await web.UnixSite(runner, socket).start()
+    await web.UnixSite(runner, socket, backlog=1024).start()
     await asyncio.Event().wait()
 
 

@@ -1,37 +1,35 @@
 """How long a change of the configuration takes to have an effect.
 
 The directory is changed by a rename, and the clock stops when the daemon tells, in its stream of
-events, that the first resource of the larger pool is planned.
+events, that the first resource of the larger pool is ready: declared, planned, made and durable.
 """
 
 import asyncio
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 
 from ..report import Section, at_most, fact, p50, p95
 from ..scale import Scale, folder
 from ..subject import Subject, a_pool
-from .pacing import BEGUN
 
 
 async def run(scale: Scale) -> Section:
     rounds: list[list[float]] = []
+    most = scale.repetitions * scale.changes + 1
     with folder() as where:
         subject = Subject(where)
-        most = scale.repetitions * scale.changes + 1
         subject.declare(a_pool("bench", 1, most))
         async with subject.running():
             await subject.until_warm("bench", 1)
-            size = 1
-            for _ in range(scale.repetitions):
-                times: list[float] = []
-                for _ in range(scale.changes):
-                    size += 1
-                    times.append(await _first_effect(subject, size, most))
-                    await subject.until_warm("bench", size)
+            async with subject.following("kind=resource.ready") as lines:
+                for size in range(2, most + 1):
+                    if (size - 2) % scale.changes == 0:
+                        rounds.append([])
+                    rounds[-1].append(await _first_effect(subject, lines, size, most))
+                    # Not in step with any timer of the daemon's.
                     await asyncio.sleep(random.uniform(0.05, 0.25))
-                rounds.append(times)
     return Section(
         "From a change of the configuration to its first effect",
         [
@@ -42,12 +40,14 @@ async def run(scale: Scale) -> Section:
     )
 
 
-async def _first_effect(subject: Subject, size: int, most: int) -> float:
-    async with subject.following() as lines:
-        began = time.perf_counter()
-        subject.declare(a_pool("bench", size, most))
-        async with asyncio.timeout(10):
-            async for line in lines:
-                if json.loads(line)["kind"] == BEGUN:
-                    return time.perf_counter() - began
-    raise AssertionError("the stream of events ended")
+async def _first_effect(
+    subject: Subject, lines: AsyncIterator[bytes], size: int, most: int
+) -> float:
+    """Seconds from the rename to the news that one more resource is ready."""
+    began = time.perf_counter()
+    subject.declare(a_pool("bench", size, most))
+    async with asyncio.timeout(10):
+        event = json.loads(await anext(lines))
+    if event["kind"] != "resource.ready":
+        raise AssertionError(f"not what was waited for: {event}")
+    return time.perf_counter() - began

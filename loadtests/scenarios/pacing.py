@@ -1,11 +1,11 @@
 """Whether backfill keeps to its rate: all of it, and never more.
 
-Read from the daemon's own events: the moment at which each creation was begun. The rate reached
-is taken over all of them; the most in any second is found by sliding a window over them.
+Read from what the daemon says of each resource: the moment at which its creation was begun, in
+milliseconds. The rate reached is taken over all of them; the most in any second is found by
+sliding a window over them.
 """
 
 from datetime import datetime
-from typing import Any
 
 from ..report import Section, at_least, at_most, fact
 from ..scale import Scale, folder
@@ -13,7 +13,6 @@ from ..subject import Subject, a_pool
 
 RATE = 200
 BURST = 10
-BEGUN = "resource.planned"
 
 
 async def run(scale: Scale) -> Section:
@@ -41,12 +40,8 @@ async def _begun(scale: Scale) -> list[float]:
         subject.declare(a_pool("bench", scale.backfilled, scale.backfilled, rate=RATE, burst=BURST))
         async with subject.running():
             await subject.until_warm("bench", scale.backfilled)
-            events = await subject.events()
-    return sorted(_moment(event) for event in events if event["kind"] == BEGUN)
-
-
-def _moment(event: dict[str, Any]) -> float:
-    return datetime.fromisoformat(event["at"]).timestamp()
+            resources = (await subject.get("/v1/resources?pool=bench"))["resources"]
+    return sorted(datetime.fromisoformat(one["createdAt"]).timestamp() for one in resources)
 
 
 def most_in_a_second(moments: list[float]) -> int:

@@ -6,17 +6,24 @@ that the part can be removed when its blueprint is long gone. The part's own `wi
 """
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from pydantic import Field, JsonValue
 
 from ...config.catalogue import DriverFacts
 from ...config.json_types import Json, JsonObject
 from ..driver import (
-    Changed, Driver, Made, NotFound, Observation, PartRef, PartRequest, Presence, ProviderRef,
-    Rejected, Unavailable,
+    Changed,
+    Driver,
+    Made,
+    NotFound,
+    Observation,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Unavailable,
 )  # fmt: skip
 from ..ids import PartId
 from .command_protocol import Action, Answer, blotted, read_answer, strings_in, write_request
@@ -74,7 +81,7 @@ class CommandDriver:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._known: dict[tuple[str, tuple[str, ...]], _Program] = {}
 
-    async def open(self, changed: Changed) -> None:  # noqa: ARG002
+    async def open(self, changed: Changed) -> None:
         """Nothing to start: programs run only while they are asked."""
 
     async def close(self) -> None:

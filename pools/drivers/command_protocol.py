@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ...config.json_types import Json, JsonObject
 from ..driver import (
-    DriverError, Exhausted, NotFound, PartRef, PartRequest, Presence, Rejected, Throttled,
+    DriverError,
+    Exhausted,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    Rejected,
+    Throttled,
     Unavailable,
 )  # fmt: skip
 from ..ids import resource_of

@@ -70,7 +70,7 @@ class _Conversation(asyncio.SubprocessProtocol):
         _settle(self.exited)
         _settle(self.over)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         _settle(self.closed)
 
 

@@ -39,7 +39,7 @@ from .process_leader import Leader
 from .process_parts import Order, ProcessParts
 from .process_settings import ProcessSettings, ending_of, logs_of
 from .process_watch import ProcessWatch
-from .procfs import Identity, Snapshot, is_alive, take_snapshot
+from .procfs import Identity, ProcessFacts, Snapshot, is_alive, take_snapshot
 from .settings import check_part_id, read_settings
 from .snapshots import Snapshots
 from .workers import Workers
@@ -156,12 +156,10 @@ class ProcessDriver:
         self._logs[part] = LogLimits(settings.logs.max_size, settings.logs.keep)
         pid, ports = leader.identity.pid, dict[str, Json](order.ports)
         handle: dict[str, Json] = {
+            **self.intend(request),
             "pid": pid,
             "startTime": leader.identity.start_time,
             "bootId": parts.boot_id,
-            "ports": ports,
-            "stop": settings.stop.model_dump(by_alias=True),
-            "logs": settings.logs.model_dump(by_alias=True),
         }
         log_path = str(parts.folder(part) / STDOUT)
         return Made(handle, {"pid": pid, "ports": ports, "log": log_path})
@@ -252,14 +250,21 @@ class ProcessDriver:
 
     def _identify(self, part: PartRef) -> Identity | None:
         """The part's first process as far as is known without looking at all others."""
-        recorded = self._opened().recorded(part.id)
+        with explained(f"reading what is known of {part.id}"):
+            recorded = self._opened().recorded(part.id)
         if recorded is not None and recorded.boot_id == self._opened().boot_id:
             return recorded.identity
         return self._identity_in(part.handle)
 
     def _observe(self, part: PartRef, leader: Leader | None) -> Observation:
-        parts = self._opened()
         first = self._identify(part)
+        with explained(f"observing the process of {part.id}"):
+            return self._look_at(part, first, leader)
+
+    def _look_at(
+        self, part: PartRef, first: Identity | None, leader: Leader | None
+    ) -> Observation:
+        parts = self._opened()
         if first is None and "pid" in part.handle:
             return Observation(Presence.ABSENT, "the host was started anew since it was made")
         if first is None:
@@ -286,6 +291,17 @@ class ProcessDriver:
         leader = self._watching().held(part.id)
         if leader is not None and leader.identity != first:
             leader = None
+        with explained(f"signalling the processes of {part.id}"):
+            self._signal(part, left, first, leader)
+        return False
+
+    def _signal(
+        self,
+        part: PartRef,
+        left: list[ProcessFacts],
+        first: Identity | None,
+        leader: Leader | None,
+    ) -> None:
         stop, now = ending_of(part.handle), self._clock.now()
         ending = self._endings.get(part.id)
         if ending is None:
@@ -298,7 +314,6 @@ class ProcessDriver:
             late = [facts for facts in left if facts.identity not in ending.told]
             signal_members(late, None, None, stop.number)
         ending.told.update(facts.identity for facts in left)
-        return False
 
 
 def _ports_in(values: JsonObject) -> dict[str, int]:

@@ -20,6 +20,8 @@ GROUP = 1 << 2
 class Leader:
     """`descriptor` is a pidfd; None when there was no file descriptor left for one."""
 
+    __slots__ = ("_child", "descriptor", "identity")
+
     def __init__(self, identity: Identity, descriptor: int | None, *, child: bool) -> None:
         self.identity = identity
         self.descriptor = descriptor

@@ -103,8 +103,9 @@ class ProcessParts:
         folder = self.folder(order.part)
         with explained(f"making the folder {folder}"):
             fresh = self._make_folder(folder)
-        found = None if fresh else self._find_earlier(order)
-        return found if found is not None else self._start(order)
+        with explained(f"starting the process of {order.part}"):
+            found = None if fresh else self._find_earlier(order)
+            return found if found is not None else self._start(order)
 
     def recorded(self, part: PartId) -> Recorded | None:
         """None when no process was started, or the daemon died within that moment."""

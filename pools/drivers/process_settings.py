@@ -3,7 +3,7 @@
 from signal import Signals
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ...config.json_types import JsonObject
@@ -114,9 +114,19 @@ class ProcessSettings(_Group):
 
 
 def ending_of(handle: JsonObject) -> StopSettings:
-    """How a part is ended, from its handle: the settings themselves are not kept."""
-    return StopSettings.model_validate(handle.get("stop") or {})
+    """How a part is ended, from its handle: the settings themselves are not kept.
+
+    The handle of a creation that was refused may hold what is no setting; then as by default.
+    """
+    try:
+        return StopSettings.model_validate(handle.get("stop") or {})
+    except ValidationError:
+        return StopSettings()
 
 
 def logs_of(handle: JsonObject) -> LogSettings:
-    return LogSettings.model_validate(handle.get("logs") or {})
+    """How large a part's logs may grow, in the same way."""
+    try:
+        return LogSettings.model_validate(handle.get("logs") or {})
+    except ValidationError:
+        return LogSettings()

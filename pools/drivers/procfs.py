@@ -5,6 +5,7 @@ process may end between two looks at it; that is not an error.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ STATE_MARK = "STOKER_STATE"
 SPEC_MARK = "STOKER_SPEC"
 """Environment variable: a hash of the settings the process was started with."""
 MARKS = frozenset({PART_MARK, STATE_MARK, SPEC_MARK})
+
+_PF_KTHREAD = 0x00200000
+_LISTINGS = 5
+_EXECUTING = 0.001
+"""Seconds between an environment that is empty and the second look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class ProcessFacts:
     session: int
     alive: bool
     """False for a zombie: it runs no more, only its number is still taken."""
+    kernel: bool = False
+    """True for a thread of the kernel, which has no environment."""
 
     @property
     def pid(self) -> int:
@@ -73,6 +81,7 @@ def read_facts(pid: int) -> ProcessFacts | None:
         group=int(fields[2]),
         session=int(fields[3]),
         alive=fields[0] not in (b"Z", b"X", b"x"),
+        kernel=bool(int(fields[6]) & _PF_KTHREAD),
     )
 
 
@@ -82,13 +91,15 @@ def is_alive(identity: Identity) -> bool:
     return facts is not None and facts.alive and facts.identity == identity
 
 
-def read_marks(pid: int) -> dict[str, str]:
+def read_marks(pid: int) -> dict[str, str] | None:
     """The marks in the environment that the process was started with.
 
-    Empty where there are none, and where the environment of another user's process is hidden.
+    None where no environment is to be seen: it is empty, or another user's and hidden.
     """
-    marks: dict[str, str] = {}
     text = _read(f"/proc/{pid}/environ")
+    if not text:
+        return None
+    marks: dict[str, str] = {}
     if b"STOKER_" not in text:
         return marks
     for entry in text.split(b"\0"):
@@ -100,18 +111,40 @@ def read_marks(pid: int) -> dict[str, str]:
 
 
 def take_snapshot(state: str) -> Snapshot:
-    """Looks at every process once. `state` is this daemon's mark."""
+    """Looks at every process, so that none with the mark is overlooked. `state`: the mark.
+
+    A process may fork and end between the listing and the look at it, so the list is read again
+    until it has nothing new. While a process executes another program, its environment is empty
+    for a moment, so empty ones are looked at twice.
+    """
     processes: dict[int, ProcessFacts] = {}
     marked: dict[PartId, list[Marked]] = {}
-    for pid in _pids():
-        facts = read_facts(pid)
-        if facts is None:
-            continue
-        processes[pid] = facts
-        marks = read_marks(pid) if facts.alive else {}
-        if marks.get(STATE_MARK) == state and marks.get(PART_MARK):
+    seen: set[int] = set()
+    empty: list[ProcessFacts] = []
+
+    def look(facts: ProcessFacts) -> bool:
+        marks = read_marks(facts.pid)
+        if marks is not None and marks.get(STATE_MARK) == state and marks.get(PART_MARK):
             part = PartId(marks[PART_MARK])
             marked.setdefault(part, []).append(Marked(facts, part, marks.get(SPEC_MARK, "")))
+        return marks is not None
+
+    for _ in range(_LISTINGS):
+        fresh = [pid for pid in _pids() if pid not in seen]
+        if not fresh:
+            break
+        seen.update(fresh)
+        for pid in fresh:
+            facts = read_facts(pid)
+            if facts is None:
+                continue
+            processes[pid] = facts
+            if facts.alive and not facts.kernel and not look(facts):
+                empty.append(facts)
+    if empty:
+        time.sleep(_EXECUTING)
+        for facts in empty:
+            look(facts)
     oldest_first = {
         part: tuple(sorted(found, key=lambda one: one.facts.identity.start_time))
         for part, found in marked.items()

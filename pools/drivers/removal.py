@@ -34,11 +34,14 @@ def remove_some(parent: int, name: str, budget: int, shown: str) -> bool:
         if top is None:
             return True
         try:
-            _sweep(top, top, budget)
+            while not _unless_full(partial(os.rmdir, name, dir_fd=parent)):
+                if budget <= 0:
+                    return False
+                budget = _sweep(top, top, budget - 1)  # folders raised to the top come next
+        except FileNotFoundError:
+            pass
         finally:
             os.close(top)
-        with suppress(FileNotFoundError):
-            return _unless_full(partial(os.rmdir, name, dir_fd=parent))
         return True
     except OSError as error:
         where = f" ({error.filename})" if isinstance(error.filename, str) else ""

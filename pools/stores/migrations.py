@@ -25,6 +25,7 @@ _STEP_1 = (
         half TEXT NOT NULL, ordinal INTEGER NOT NULL, state TEXT NOT NULL,
         handle TEXT, outputs TEXT, secrets BLOB,
         PRIMARY KEY (resource, name)) WITHOUT ROWID""",
+    # Claims come and stay for a day: appended by row number, only small indexes are random.
     """CREATE TABLE claims (
         id TEXT PRIMARY KEY, version INTEGER NOT NULL, pool TEXT NOT NULL, state TEXT NOT NULL,
         key BLOB, body BLOB NOT NULL, over_at REAL,
@@ -35,8 +36,7 @@ _STEP_1 = (
         answered INTEGER NOT NULL, warm INTEGER NOT NULL, revision TEXT NOT NULL,
         reason TEXT NOT NULL, request_id TEXT NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
         queued REAL NOT NULL, policy REAL NOT NULL, bind REAL NOT NULL, finish REAL NOT NULL,
-        total REAL NOT NULL, labels TEXT, resources TEXT, outputs TEXT, params BLOB, secrets BLOB
-        ) WITHOUT ROWID""",
+        total REAL NOT NULL, labels TEXT, resources TEXT, outputs TEXT, params BLOB, secrets BLOB)""",
     # The idempotency keys: an index cannot disagree with its claims, as a second table could.
     "CREATE UNIQUE INDEX keys ON claims (key) WHERE key IS NOT NULL",
     """CREATE TABLE events (

@@ -8,10 +8,12 @@ knows what was written, so the end of the event chain is read again, and events 
 reach the disk are announced late rather than never.
 """
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..store import Event, StoreCorrupt, StoreError
 from . import chain
@@ -34,6 +36,9 @@ class Counts:
     checkpoints: int = 0
     checkpoint_seconds: float = 0.0
     longest_checkpoint: float = 0.0
+    bytes: int = 0
+    """Of the database's file, at the last checkpoint."""
+    wal_bytes: int = 0
 
 
 class Pen:
@@ -44,11 +49,17 @@ class Pen:
         opening: Callable[[], sqlite3.Connection],
         wall: Callable[[], float],
         where: str,
+        *,
+        keep_open: bool = False,
     ) -> None:
-        """`opening` opens the ledger, also anew after trouble; `where` names it in sentences."""
+        """`opening` opens the ledger, also anew after trouble; `where` names it in sentences.
+
+        `keep_open`: the connection belongs to somebody else, and is never closed here.
+        """
         self._opening = opening
         self._wall = wall
         self._where = where
+        self._keep_open = keep_open
         self._connection = opening()
         self._end = chain_end(self._connection)
         self._in_doubt = False
@@ -85,13 +96,21 @@ class Pen:
         except sqlite3.Error:
             self._in_doubt = True  # a full or failing disk: the next write says so
         self.unsaved = 0
+        self._measure()
         seconds = time.perf_counter() - started
         self.counts.checkpoints += 1
         self.counts.checkpoint_seconds += seconds
         self.counts.longest_checkpoint = max(self.counts.longest_checkpoint, seconds)
 
     def close(self) -> None:
-        self._connection.close()
+        if not self._keep_open:
+            self._connection.close()
+
+    def _measure(self) -> None:
+        path = Path(self._where)
+        with contextlib.suppress(OSError):  # in memory there is no file
+            self.counts.bytes = path.stat().st_size
+            self.counts.wal_bytes = path.with_name(path.name + "-wal").stat().st_size
 
     def _commit_batch(self, batch: Sequence[Job]) -> list[Event]:
         try:
@@ -162,7 +181,7 @@ class Pen:
 
     def _reopen(self) -> list[Event]:
         """A fresh connection; returns events that were written although their commit failed."""
-        self._connection.close()
+        self.close()
         self._connection = self._opening()
         end = chain_end(self._connection)
         if end.seq < self._end.seq:

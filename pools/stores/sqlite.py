@@ -5,19 +5,22 @@ event loop; longer reads run in one thread with a third connection, so that nobo
 """
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from ...config.json_types import Json
 from ..claim import Claim
 from ..ids import ClaimId
 from ..sealing import Sealer
-from ..store import Event, EventListener, Image, StoreError, Transaction
+from ..store import Event, EventListener, Image, Transaction
 from . import reading
+from .chain import Draft
 from .connections import connect, open_reader, open_writer, sentence
 from .encoding import place
 from .folder import LEDGER, FolderLock
@@ -25,12 +28,13 @@ from .lanes import Job
 from .migrations import migrate
 from .pen import Pen
 from .transaction import SqliteTransaction, Statement
-from .writer import Delay, InlineWriter, ThreadWriter, Writer
+from .writer import Delay, InlineWriter, ThreadWriter, Writer, closed
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+WriterKind: TypeAlias = Literal["thread", "inline"]
 
 PURGE_ROWS = 100
 """Rows deleted per commit: a claim that comes meanwhile waits for no more than these."""
@@ -56,28 +60,212 @@ class MemoryDisk:
         self.connection.close()
 
 
-class _Borrowed(sqlite3.Connection):
-    """Never instantiated; see `_keep_open`."""
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """What a store stands on: its connections, and what must be given back at the end."""
+
+    where: str
+    pen: Pen
+    quick: sqlite3.Connection
+    """Read in the event loop."""
+    slow: sqlite3.Connection
+    """Read in the executor, or in the loop when there is none."""
+    executor: ThreadPoolExecutor | None = None
+    lock: FolderLock | None = None
+
+    def give_back(self) -> None:
+        if self.executor is not None:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+        if self.lock is not None:  # a database in memory has none, and stays open
+            self.quick.close()
+            self.slow.close()
+            self.lock.release()
 
 
 class SqliteStore:
-    """See `stoker.pools.store.Store`. Made by `open` or `open_memory`."""
+    """See `stoker.pools.store.Store`. Made by `open` or `open_memory`, inside or outside a loop."""
 
     def __init__(
-        self,
-        *,
-        pen: Pen,
-        sealer: Sealer,
-        readers: tuple[sqlite3.Connection, sqlite3.Connection],
-        make_writer: Callable[[Pen, Callable[[Sequence[Event]], None]], Writer],
-        lock: FolderLock | None,
-        where: str,
+        self, footing: Footing, sealer: Sealer, *, writer: WriterKind, delay: Delay | None
     ) -> None:
-        self._pen = pen
+        self._footing = footing
         self._sealer = sealer
-        self._quick, self._slow = readers
-        self._lock = lock
-        self._where = where
         self._listeners: list[EventListener] = []
-        self._writer = make_writer(pen, self._announce)
-        self._executor: ThreadPoolExecutor | None = None
+        self._writer: Writer
+        if writer == "thread":
+            self._writer = ThreadWriter(footing.pen, self._announce)
+        else:
+            self._writer = InlineWriter(footing.pen, self._announce, delay)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        sealer: Sealer,
+        wall: Callable[[], float],
+        writer: WriterKind = "thread",
+        delay: Delay | None = None,
+    ) -> Self:
+        """Opens, makes or migrates the ledger of a state folder, and locks the folder.
+
+        `wall` dates the events. `delay` is for the inline writer alone. Raises `StoreLocked`,
+        `StoreCorrupt` or `StoreError`.
+        """
+        lock = FolderLock(folder)
+        try:
+            footing = _stand_on(folder / LEDGER, lock, wall, threads=writer == "thread")
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            _check_key(footing.pen.connection, sealer, footing.where)
+        except BaseException:
+            footing.pen.close()
+            footing.give_back()
+            raise
+        return cls(footing, sealer, writer=writer, delay=delay)
+
+    @classmethod
+    def open_memory(
+        cls,
+        disk: MemoryDisk,
+        *,
+        sealer: Sealer,
+        wall: Callable[[], float],
+        delay: Delay | None = None,
+    ) -> Self:
+        """A store on a database in memory, with the inline writer."""
+        where = "in memory"
+        pen = Pen(lambda: disk.connection, wall, where, keep_open=True)
+        _check_key(disk.connection, sealer, where)
+        footing = Footing(where, pen, disk.connection, disk.connection)
+        return cls(footing, sealer, writer="inline", delay=delay)
+
+    def load(self) -> Image:
+        return self._reading(reading.load, self._footing.quick, self._sealer)
+
+    def transaction(self) -> SqliteTransaction:
+        return SqliteTransaction(self._sealer)
+
+    async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
+        if not isinstance(transaction, SqliteTransaction):
+            raise TypeError("a transaction is committed to the store that made it")
+        if transaction.statements or transaction.events:
+            await self._write(transaction.statements, transaction.events, urgent=urgent)
+
+    def find_key(self, key: bytes) -> Claim | None:
+        return self._reading(reading.find_key, self._footing.quick, key, self._sealer)
+
+    async def claim(self, claim: ClaimId) -> Claim | None:
+        return await self._read(reading.find_claim, claim, self._sealer)
+
+    async def ended_claims(self, *, pool: str | None, limit: int) -> Sequence[Claim]:
+        return await self._read(reading.ended_claims, pool, limit, self._sealer)
+
+    async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
+        return await self._read(reading.events, after, limit, filters)
+
+    def on_events(self, listener: EventListener) -> None:
+        self._listeners.append(listener)
+
+    async def purge(self, *, keys_before: float, events_before: float) -> int:
+        """A hundred rows at a time, each in a commit of its own in the background lane."""
+        total = 0
+        while changed := await self._write([(_PURGE_CLAIMS, (keys_before, PURGE_ROWS))], ()):
+            total += changed
+        purgeable = reading.purgeable_events
+        while last := await self._read(purgeable, events_before, PURGE_ROWS):
+            kept = (_KEEP_LINK, (last,))
+            total += await self._write([kept, (_PURGE_EVENTS, (last,))], ()) - 1
+        return total
+
+    async def verify_chain(self) -> int:
+        """Checks the audit's hash chain; returns its length. Raises `StoreCorrupt` if it is broken."""
+        return await self._read(reading.verify_chain)
+
+    async def integrity(self) -> Sequence[str]:
+        """What is wrong with the file, in SQLite's words; empty when it is sound."""
+        return await self._read(reading.integrity)
+
+    def statistics(self) -> Mapping[str, Json]:
+        return {**asdict(self._footing.pen.counts), "waiting": self._writer.waiting}
+
+    async def close(self) -> None:
+        """Writes what waits, then gives the folder free. Repeating it is harmless."""
+        await self._writer.close()
+        self._footing.give_back()
+
+    def kill(self) -> None:
+        """For tests: as if the process died here. Nothing more is written, commits never return."""
+        self._writer.kill()
+        self._footing.give_back()
+
+    async def _write(
+        self, statements: Sequence[Statement], events: Sequence[Draft], *, urgent: bool = False
+    ) -> int:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Job(statements, events, done), urgent=urgent)
+        return await done
+
+    async def _read(
+        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **more: P.kwargs
+    ) -> T:
+        def call() -> T:
+            return self._reading(read, self._footing.slow, *args, **more)
+
+        if self._footing.executor is None:
+            return call()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._footing.executor, call)
+        except RuntimeError as error:
+            raise closed() from error
+
+    def _reading(
+        self,
+        read: Callable[Concatenate[sqlite3.Connection, P], T],
+        connection: sqlite3.Connection,
+        *args: P.args,
+        **more: P.kwargs,
+    ) -> T:
+        try:
+            return read(connection, *args, **more)
+        except (sqlite3.Error, json.JSONDecodeError, KeyError) as error:
+            raise sentence(error, self._footing.where) from error
+
+    def _announce(self, events: Sequence[Event]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(events)
+            except Exception:
+                log.exception("a listener of the ledger's events failed; the others go on")
+
+
+def _stand_on(
+    path: Path, lock: FolderLock, wall: Callable[[], float], *, threads: bool
+) -> Footing:
+    creating = [True]
+
+    def opening() -> sqlite3.Connection:
+        return open_writer(path, create=bool(creating) and creating.pop())
+
+    pen = Pen(opening, wall, str(path))
+    executor = ThreadPoolExecutor(1, "ledger-reader") if threads else None
+    try:
+        return Footing(str(path), pen, open_reader(path), open_reader(path), executor, lock)
+    except BaseException:
+        pen.close()
+        raise
+
+
+def _check_key(connection: sqlite3.Connection, sealer: Sealer, where: str) -> None:
+    """The first start leaves a sealed mark; every later one must be able to open it."""
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'key check'").fetchone()
+        if row is None:
+            mark = sealer.seal(_KEY_CHECK, _KEY_PLACE)
+            connection.execute("INSERT INTO meta VALUES ('key check', ?)", (mark,))
+        else:
+            sealer.open(row[0], _KEY_PLACE)
+    except sqlite3.Error as error:
+        raise sentence(error, where) from error

@@ -81,7 +81,7 @@ class ThreadWriter:
         if self._killed:
             return  # and the one who waits does so for ever, as after a crash
         if self._closing:
-            job.done.set_exception(_closed())
+            job.done.set_exception(closed())
             return
         self._lanes.add(job, urgent=urgent)
         self._rouse()
@@ -160,7 +160,7 @@ class InlineWriter:
         if self._killed:
             return  # and the one who waits does so for ever, as after a crash
         if self._closed:
-            job.done.set_exception(_closed())
+            job.done.set_exception(closed())
             return
         self._lanes.add(job, urgent=urgent)
         if self._delay is None:
@@ -217,7 +217,7 @@ class InlineWriter:
             self._announce(events)
 
 
-def _closed() -> StoreError:
+def closed() -> StoreError:
     return StoreError("the ledger is closed because the daemon stops; start the daemon again")
 
 

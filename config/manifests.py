@@ -1,0 +1,323 @@
+"""The documents of the config directory as pydantic models, exactly as people write them.
+
+Nothing is compiled here and nothing refers to another document; `checking` does both. Keys are
+camelCase in YAML. JSON Schemas come from these models too (`schema`).
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from .units import UnitError, format_duration, parse_duration, parse_rate
+
+API_VERSION = "stoker/v1"
+LATER_KINDS = ("Policy", "PolicyTest")
+"""In the contract, and not in this version."""
+MAX_NAME = 40
+_RESERVED = frozenset({"true", "false", "null", "in"})
+"""Words that an expression cannot use as a member's name."""
+
+
+def _named(pattern: str, longest: int, remedy: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(name: str) -> str:
+        if len(name) > longest or not compiled.fullmatch(name) or name in _RESERVED:
+            raise _wrong(f"{name[:80]!r} cannot be a name here", remedy)
+        return name
+
+    return check
+
+
+def _wrong(message: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("stoker", "{message}", {"message": message, "remedy": remedy})
+
+
+_DASHED = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_WORD = r"[a-z][a-z0-9_]*"
+_OUTPUT = r"[A-Za-z][A-Za-z0-9_]*"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
+
+Name = Annotated[
+    str,
+    AfterValidator(
+        _named(_DASHED, MAX_NAME, f"use up to {MAX_NAME} of a-z, 0-9 and '-', such as web-sandbox")
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DASHED}$", "maxLength": MAX_NAME}),
+]
+"""Of a document. It stands in the ids of resources, in folder names and in metrics."""
+PartName = Annotated[
+    str,
+    AfterValidator(
+        _named(_WORD, MAX_NAME, "use a-z, 0-9 and '_', because expressions read it: web_server")
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_WORD}$", "maxLength": MAX_NAME}),
+]
+"""Of a part. Expressions read it as `parts.NAME`, and a dash would be a minus there."""
+OutputName = Annotated[
+    str,
+    AfterValidator(_named(_OUTPUT, MAX_NAME, "use letters, digits and '_', such as url")),
+    WithJsonSchema({"type": "string", "pattern": f"^{_OUTPUT}$", "maxLength": MAX_NAME}),
+]
+LabelKey = Annotated[
+    str, AfterValidator(_named(_LABEL, 63, "use up to 63 letters, digits, '.', '_', '/' and '-'"))
+]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+def _read_with(parse: Callable[[str], float], example: str) -> BeforeValidator:
+    def read(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str):
+            shown = "nothing" if value is None else f"{value!r}"[:40]
+            raise _wrong(f"expected {example}, got {shown}", "write a number with its unit")
+        try:
+            return parse(value)
+        except UnitError as error:
+            message, _, remedy = str(error).partition("; ")
+            raise _wrong(message, remedy) from error
+
+    return BeforeValidator(read)
+
+
+def _positive(seconds: float) -> float:
+    if seconds <= 0:
+        raise _wrong("expected a duration above zero, got 0", "write a longer one, such as 30s")
+    return seconds
+
+
+Duration = Annotated[
+    float,
+    _read_with(parse_duration, "a duration such as 30m"),
+    AfterValidator(_positive),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", "examples": ["30m"]}
+    ),
+]
+"""Seconds, from `90s`, `30m`, `4h`, `7d`. Above zero."""
+Rate = Annotated[
+    float,
+    _read_with(parse_rate, "a rate such as 5/s"),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?/(s|m|h|d)$", "examples": ["5/s"]}
+    ),
+]
+"""Per second, from `5/s`, `300/m`."""
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def default_burst(rate: float) -> int:
+    """What a tenth of a second of the rate brings, and at least one."""
+    return max(1, math.ceil(rate / 10))
+
+
+class Manifest(BaseModel):
+    """The base of all: unknown keys are refused, nothing is coerced, nothing changes."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, alias_generator=to_camel, validate_by_name=False
+    )
+
+
+class Metadata(Manifest):
+    name: Name
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = Field(
+        default_factory=dict[str, str]
+    )
+    """For people, filters and policies."""
+    annotations: dict[str, str] = Field(default_factory=dict[str, str])
+    """Notes for people; nothing reads them."""
+
+
+class Ready(Manifest):
+    """When a part is ready: exactly one of http, tcp, exec and log, asked until it passes."""
+
+    http: str | None = None
+    """A URL that must answer with a status from 200 to 399."""
+    tcp: str | None = None
+    """`host:port` that must accept a connection."""
+    exec: Annotated[list[str], Field(min_length=1)] | None = None
+    """A program with its arguments that must end with exit code 0."""
+    log: str | None = None
+    """A pattern (RE2) that a line of the part's output must match."""
+    within: Duration = 30.0
+    """How long it may take."""
+    every: Duration = 0.25
+    """The longest pause between two questions."""
+
+    @model_validator(mode="after")
+    def has_one_kind(self) -> "Ready":
+        given = [kind for kind in ("http", "tcp", "exec", "log") if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise _wrong(
+                f"expected exactly one of http, tcp, exec and log, got {found}",
+                'write one of them, such as {http: "http://127.0.0.1:${self.ports.http}/"}',
+            )
+        if self.every > self.within:
+            raise _wrong(
+                f"every ({format_duration(self.every)}) is longer than within ({format_duration(self.within)})",
+                "ask more often, or wait longer",
+            )
+        return self
+
+
+class Part(Manifest):
+    name: PartName
+    driver: str
+    """What makes it: directory, file, process, command, token."""
+    provider: str | None = None
+    """The Provider it lives in; the driver's own default when left out."""
+    with_: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue], alias="with")
+    """The driver's settings; strings may hold `${…}` expressions."""
+    ready: Ready | None = None
+    depends_on: list[str] = Field(default_factory=list[str])
+    """Parts that must be there first, where no expression says so already."""
+
+
+class Output(Manifest):
+    value: JsonValue
+    """What the claim's holder is told; strings may hold `${…}` expressions."""
+    secret: bool = False
+    """Sealed in the ledger and never logged."""
+
+
+def _output(value: object) -> object:
+    """`url: "…"` is short for `url: {value: "…"}`."""
+    return value if isinstance(value, dict) else {"value": value}
+
+
+ShortOutput = Annotated[
+    Output,
+    BeforeValidator(_output, json_schema_input_type=Output | str | int | float | bool),
+]
+
+
+class Cost(Manifest):
+    per_hour: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    """Of one resource, in your currency."""
+    centre: Annotated[str, Field(max_length=63)] = ""
+    """Who pays."""
+
+
+class BlueprintSpec(Manifest):
+    parameters: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """What a claim may pass: a JSON Schema for each parameter."""
+    prepare: Annotated[list[Part], Field(max_length=100)] = Field(default_factory=list[Part])
+    """The parts that are made ahead of demand."""
+    finish: Annotated[list[Part], Field(max_length=100)] = Field(default_factory=list[Part])
+    """The parts that are made at claim, with the claim's parameters."""
+    outputs: Annotated[dict[OutputName, ShortOutput], Field(max_length=100)] = Field(
+        default_factory=dict[str, Output]
+    )
+    """What the claim's holder is told."""
+    cost: Cost = Field(default_factory=Cost)
+    finish_within: Duration = 30.0
+    """How long making and checking the finish parts may take."""
+
+
+class Size(Manifest):
+    min: Annotated[int, Field(ge=0, le=100_000)]
+    """How many to keep ready."""
+    max: Count
+    """How many may exist in all, claimed ones included."""
+
+
+class Lifetime(Manifest):
+    ttl: Duration = 1800.0
+    """How long a claim lasts that asks for nothing else."""
+    max_ttl: Duration | None = None
+    """The longest that a claim may ask for; 4h, or the ttl if that is longer."""
+    max_age: Duration | None = None
+    """How long a resource may wait unclaimed before it is replaced; for ever when left out."""
+
+
+class Backfill(Manifest):
+    rate: Rate = 5.0
+    """How many creations may begin."""
+    burst: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many of them at once; what a tenth of a second brings when left out."""
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 4
+    """How many creations may be under way."""
+
+
+class Queue(Manifest):
+    max: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    """How many claims may wait."""
+    wait: Duration = 60.0
+    """How long a claim waits that does not say."""
+
+
+class PoolSpec(Manifest):
+    blueprint: str
+    """The name of the Blueprint whose resources it keeps."""
+    size: Size
+    lifetime: Lifetime = Field(default_factory=Lifetime)
+    backfill: Backfill = Field(default_factory=Backfill)
+    queue: Queue = Field(default_factory=Queue)
+
+
+class ProviderLimits(Manifest):
+    rate: Rate | None = None
+    """How many calls; without limit when left out."""
+    burst: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many of them at once; what a tenth of a second brings when left out."""
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 16
+    """How many calls may be under way."""
+    reserve: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    """Of the concurrency, what only claims may use; a quarter, and at most 4, when left out."""
+
+
+class ProviderSpec(Manifest):
+    driver: str
+    """The driver that talks to it."""
+    with_: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue], alias="with")
+    """The driver's settings for the account or endpoint."""
+    limits: ProviderLimits = Field(default_factory=ProviderLimits)
+
+
+class Blueprint(Manifest):
+    """How to make one resource."""
+
+    api_version: Literal["stoker/v1"]
+    kind: Literal["Blueprint"]
+    metadata: Metadata
+    spec: BlueprintSpec
+
+
+class Pool(Manifest):
+    """How many resources of a blueprint to keep ready, and how they live and end."""
+
+    api_version: Literal["stoker/v1"]
+    kind: Literal["Pool"]
+    metadata: Metadata
+    spec: PoolSpec
+
+
+class Provider(Manifest):
+    """One account or endpoint that a driver talks to, with its settings and limits."""
+
+    api_version: Literal["stoker/v1"]
+    kind: Literal["Provider"]
+    metadata: Metadata
+    spec: ProviderSpec
+
+
+KINDS: dict[str, type[Blueprint | Pool | Provider]] = {
+    "Blueprint": Blueprint,
+    "Pool": Pool,
+    "Provider": Provider,
+}

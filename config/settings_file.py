@@ -1,0 +1,71 @@
+"""Reads `/etc/stoker/stoker.yaml`: one flat mapping of words to words. Called by `settings`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LARGEST = 64 * 1024
+"""Bytes. Ten settings need less than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileValue:
+    """A setting as it was written, in the file or elsewhere."""
+
+    place: str
+    """`/etc/stoker/stoker.yaml:3:8`, `STOKER_STATE` or `--state`."""
+    text: str
+    folder: Path
+    """What a relative path is relative to."""
+
+
+@dataclass(slots=True)
+class SettingsFile:
+    values: dict[str, FileValue] = field(default_factory=dict[str, FileValue])
+    problems: list[str] = field(default_factory=list[str])
+
+
+def read_settings_file(path: Path, *, must_exist: bool) -> SettingsFile:
+    """Never raises: what is wrong stands in `problems`."""
+    found = SettingsFile()
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except OSError as error:
+        if must_exist or not isinstance(error, FileNotFoundError):
+            found.problems.append(
+                f"{path}: the settings file cannot be read: {error.strerror or error}"
+            )
+        return found
+    if len(content) > LARGEST:
+        found.problems.append(f"{path}: the file is larger than 64 KiB; settings need far less")
+        return found
+    _read_yaml(path, content, found)
+    return found
+
+
+def _read_yaml(path: Path, content: bytes, found: SettingsFile) -> None:
+    import yaml  # noqa: PLC0415 - most hosts have no settings file, and every start would pay for it
+
+    try:
+        # The base loader leaves every scalar as it was written: 0660 stays an octal mode.
+        root = yaml.compose(content.decode(), yaml.BaseLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        found.problems.append(f"{path}{place}: this is no YAML: {what}")
+        return
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        found.problems.append(f"{path}: expected settings such as 'state: /var/lib/stoker'")
+        return
+    for key, value in root.value:
+        place = f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
+        name = str(key.value)
+        if name in found.values:
+            found.problems.append(f"{place}: {name!r} is set twice; leave one of them")
+        elif isinstance(value, yaml.ScalarNode):
+            found.values[name] = FileValue(place, str(value.value), path.parent)
+        else:
+            found.problems.append(f"{place}: {name!r} takes one value, not a list or a mapping")

@@ -1,0 +1,231 @@
+"""The shapes of what the API answers. `presentation` fills them, `openapi` publishes them.
+
+Times are RFC 3339 in UTC, durations are text as in the config, and seconds inside `timing` are
+numbers.
+"""
+
+from typing import Annotated, NotRequired
+
+from pydantic import Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from ..config.json_types import Json
+
+AnyValue = Annotated[Json, WithJsonSchema({})]
+AnyObject = Annotated[
+    dict[str, Json], WithJsonSchema({"type": "object", "additionalProperties": True})
+]
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+Duration = Annotated[str, WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})]
+
+
+class CallerJson(TypedDict):
+    """Who claimed, as the kernel says it."""
+
+    uid: int
+    gid: int
+    pid: int
+    user: str
+    exe: str
+    unit: str
+
+
+class HandedJson(TypedDict):
+    """One resource of a claim, with the outputs that the caller may see."""
+
+    id: str
+    outputs: AnyObject
+
+
+class TimingJson(TypedDict):
+    """Seconds spent in each stage of serving the claim."""
+
+    queued: float
+    policy: float
+    bind: float
+    finish: float
+    total: float
+
+
+class DecisionJson(TypedDict):
+    """The rule that allowed the claim."""
+
+    policy: str
+    rule: str
+
+
+class ClaimJson(TypedDict):
+    """A claim. Secret outputs are there for its claimant and root, when one claim is asked for."""
+
+    id: str
+    pool: str
+    state: str
+    resources: list[HandedJson]
+    caller: CallerJson
+    createdAt: Time
+    ttl: Duration
+    warm: bool
+    revision: str
+    timing: TimingJson
+    decision: DecisionJson
+    reason: str
+    labels: AnyObject
+    boundAt: NotRequired[Time]
+    expiresAt: NotRequired[Time]
+    endedAt: NotRequired[Time]
+    endedBecause: NotRequired[str]
+    code: NotRequired[str]
+    detail: NotRequired[str]
+    position: NotRequired[Annotated[int, Field(description="Place in the queue, from 1.")]]
+    eta: NotRequired[Annotated[Duration, Field(description="Estimated time until bound.")]]
+
+
+class PartJson(TypedDict):
+    """One part of a resource. Secret outputs are never shown."""
+
+    name: str
+    driver: str
+    provider: str
+    half: str
+    state: str
+    outputs: AnyObject
+    handle: AnyObject
+
+
+class ResourceJson(TypedDict):
+    """One member of a pool. `parts` is there when one resource is asked for."""
+
+    id: str
+    pool: str
+    state: str
+    claimable: bool
+    health: str
+    blueprint: str
+    digest: str
+    revision: str
+    createdAt: Time
+    changedAt: Time
+    readyAt: NotRequired[Time]
+    claim: NotRequired[str]
+    reason: str
+    labels: AnyObject
+    parts: NotRequired[list[PartJson]]
+
+
+class BreakerJson(TypedDict):
+    """What keeps a failing blueprint from being tried again and again."""
+
+    state: str
+    failures: int
+    lastError: NotRequired[str]
+    until: NotRequired[Time]
+
+
+class PoolJson(TypedDict):
+    """What a pool says of itself. `ready` counts what can be claimed now."""
+
+    name: str
+    blueprint: str
+    digest: str
+    revision: str
+    labels: dict[str, str]
+    min: int
+    max: int
+    ready: int
+    waiting: int
+    draining: bool
+    counts: dict[str, int]
+    unverified: int
+    drifted: int
+    outdated: int
+    breaker: BreakerJson
+    decisions: list[str]
+
+
+class RevisionJson(TypedDict):
+    id: str
+    source: str
+    appliedAt: Time
+
+
+class ConfigJson(TypedDict):
+    """Whether the newest state of the config directory could be applied."""
+
+    ok: bool
+    problems: list[str]
+    brokenSince: NotRequired[Time]
+
+
+class LedgerJson(TypedDict):
+    ok: bool
+    error: NotRequired[str]
+
+
+class StatusJson(TypedDict):
+    """What the daemon says of itself."""
+
+    version: str
+    pid: int
+    uptime: Duration
+    stateFolder: str
+    socket: str
+    ready: bool
+    reasons: list[str]
+    revision: NotRequired[RevisionJson]
+    config: ConfigJson
+    ledger: LedgerJson
+    pools: int
+    resources: int
+    claims: int
+    clockStep: Duration
+
+
+class HealthJson(TypedDict):
+    """`status` is `ok`, or for readiness `not ready` with the reasons."""
+
+    status: str
+    reasons: NotRequired[list[str]]
+
+
+class EventJson(TypedDict):
+    """One line of the audit. In a stream, a line of kind `stream.gap` has no `seq`."""
+
+    seq: int
+    at: Time
+    kind: str
+    pool: NotRequired[str]
+    resource: NotRequired[str]
+    claim: NotRequired[str]
+    requestId: NotRequired[str]
+    reason: NotRequired[str]
+    data: NotRequired[AnyObject]
+    hash: str
+
+
+class ClaimsJson(TypedDict):
+    """`more` says that the limit left some out."""
+
+    items: list[ClaimJson]
+    more: bool
+
+
+class ResourcesJson(TypedDict):
+    items: list[ResourceJson]
+    more: bool
+
+
+class PoolsJson(TypedDict):
+    items: list[PoolJson]
+    more: bool
+
+
+class ProblemJson(TypedDict):
+    """RFC 9457, with a stable `code` (docs/errors.md). Other members give numbers and names."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    requestId: str
+    retryAfter: NotRequired[float]

@@ -1,0 +1,321 @@
+"""One call of the API: what a handler gets, what it may ask of it, and how it answers."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
+from pydantic_core import to_json
+
+from ..config.spelling import suggestion
+from ..config.units import UnitError, format_duration, parse_duration
+from ..pools.claim import Claimant
+from ..pools.requests import Code, Refusal
+from .connections import BODY_WITHIN, MAX_BODY, too_slow
+from .event_stream import EventFeed
+from .gate import Gate
+from .models import Body
+from .problems_http import AnyCode, HttpCode, Problem
+from .status import StatusFacts
+
+NOBODY = Claimant(uid=0xFFFFFFFF, gid=0xFFFFFFFF, pid=0)
+"""The caller of an address that is open to everyone."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MAX_QUERY = 50
+_SLICE = 200
+"""Items of a long list that are built before other work gets its turn."""
+_HEADERS: CIMultiDict[str] = CIMultiDict(
+    {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "stoker"}
+)
+
+T = TypeVar("T")
+
+
+class Exposition(Protocol):
+    """The metrics, as `/metrics` needs them."""
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type."""
+        ...
+
+    def problem(self, code: str) -> None: ...
+
+
+class Background(Protocol):
+    """Starts what goes on after its request has ended."""
+
+    def __call__(self, work: Coroutine[Any, Any, object], name: str, /) -> None: ...
+
+
+@dataclass(slots=True)
+class Host:
+    """What the handlers share."""
+
+    daemon_uid: int
+    gate: Gate
+    new_id: Callable[[], str]
+    background: Background
+    exposition: Exposition
+    status: Callable[[], StatusFacts] | None = None
+    to_wall: Callable[[float], float] = float
+    feed: EventFeed | None = None
+    openapi: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter. `schema` is JSON Schema; `many` says that it may be repeated."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    many: bool = False
+
+
+class Query:
+    """The query parameters of one call, checked by name."""
+
+    def __init__(self, given: list[tuple[str, str]]) -> None:
+        self._given = given
+
+    def text(self, name: str) -> str:
+        return next((value for key, value in self._given if key == name), "")
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self._given if key == name]
+
+    def one_of(self, name: str, words: Iterable[str]) -> str:
+        value = self.text(name)
+        known = list(words)
+        if value and value not in known:
+            raise _bad(name, f"there is no {name} '{value[:64]}'; {suggestion(value, known)}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.text(name)
+        if value not in {"", "0", "1", "true", "false"}:
+            raise _bad(name, f"write {name}=1 or {name}=0")
+        return value in {"1", "true"}
+
+    def whole(self, name: str, default: int, most: int) -> int:
+        value = self.text(name)
+        if not value:
+            return default
+        if not (value.isascii() and value.isdigit()) or len(value) > 18 or int(value) > most:
+            raise _bad(name, f"write {name} as a whole number from 0 to {most}")
+        return int(value)
+
+    def duration(self, name: str, most: float) -> float | None:
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            seconds = parse_duration(value)
+        except UnitError as error:
+            raise _bad(name, str(error)) from None
+        if seconds > most:
+            raise _bad(name, f"write at most {name}={format_duration(most)}")
+        return seconds
+
+    def labels(self) -> list[tuple[str, str | None]]:
+        """`label=k=v` (equal) and `label=k` (there is one), all of which must hold."""
+        found: list[tuple[str, str | None]] = []
+        for text in self.all("label"):
+            key, equals, value = text.partition("=")
+            if not key:
+                raise _bad("label", "write label=NAME=VALUE or label=NAME")
+            found.append((key, value if equals else None))
+        return found
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through its handler."""
+
+    request: web.BaseRequest
+    id: str
+    caller: Claimant
+    host: Host
+    names: tuple[str, ...] = ()
+    """What stands for the `{…}` of the route's path, decoded."""
+    raw_query: str = ""
+
+    def name(self, unknown: Code) -> str:
+        """The first name in the path. Raises the given refusal for what can be no name."""
+        name = self.names[0]
+        if not _NAME.fullmatch(name):
+            what = unknown.value.removeprefix("no-such-")
+            raise Refusal(unknown, f"There is no {what} of that name: it has forbidden characters.")
+        return name
+
+    def query(self, allowed: tuple[Parameter, ...]) -> Query:
+        """Raises `Problem` for a parameter that is unknown or repeated, naming it."""
+        try:
+            given = parse_qsl(
+                self.raw_query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY
+            )
+        except ValueError:
+            raise Problem(
+                HttpCode.MALFORMED,
+                f"The query is not UTF-8 text of at most {_MAX_QUERY} parameters.",
+            ) from None
+        known = {parameter.name: parameter for parameter in allowed}
+        seen: set[str] = set()
+        for name, _ in given:
+            if name not in known:
+                raise _bad(name[:64], f"no such parameter; {suggestion(name[:64], known)}")
+            if name in seen and not known[name].many:
+                raise _bad(name, "write it once")
+            seen.add(name)
+        return Query(given)
+
+    async def body(self) -> bytes:
+        """The whole body, within its limits of size and time. Raises `Problem`."""
+        request = self.request
+        headers = request.headers
+        content_type = headers.get("Content-Type")
+        if content_type is not None and content_type != "application/json":
+            _check_content_type(content_type)
+        if "Content-Encoding" in headers:
+            raise Problem(
+                HttpCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding."
+            )
+        length = request.content_length
+        if length is not None and length > MAX_BODY:
+            raise _too_large()
+        if request.content.is_eof():
+            return await self._read()  # it is all here: this never waits
+        await self._promise(headers.get("Expect"))
+        try:
+            async with asyncio.timeout(BODY_WITHIN):
+                return await self._read()
+        except TimeoutError:
+            raise too_slow("body", BODY_WITHIN) from None
+
+    async def _read(self) -> bytes:
+        try:
+            return await self.request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise _too_large() from None
+        except (HttpProcessingError, web.RequestPayloadError) as error:
+            raise Problem(
+                HttpCode.MALFORMED, "The body is not sent as its headers say.", close=True
+            ) from error
+
+    async def _promise(self, expect: str | None) -> None:
+        if expect is None or self.request.version < (1, 1):
+            return
+        if expect.lower() != "100-continue":
+            raise Problem(
+                HttpCode.EXPECTATION_FAILED, "Only 'Expect: 100-continue' is known.", close=True
+            )
+        await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def answer(
+        self, value: object, status: int = 200, *, location: str | None = None
+    ) -> web.Response:
+        return self.answer_bytes(to_json(value), status, location=location)
+
+    def answer_bytes(
+        self,
+        body: bytes,
+        status: int = 200,
+        *,
+        location: str | None = None,
+        content_type: str | None = None,
+    ) -> web.Response:
+        headers = CIMultiDict(_HEADERS)
+        headers["X-Request-Id"] = self.id
+        if location is not None:
+            headers["Location"] = location
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        return web.Response(body=body, status=status, headers=headers)
+
+    async def answer_list(self, shown: Iterator[object], limit: int) -> web.Response:
+        """A list of at most `limit` items, built in slices so that claims are served between."""
+        slices: list[bytes] = []
+        count = 0
+        more = False
+        batch: list[bytes] = []
+        for one in shown:
+            if one is not None:
+                if count == limit:
+                    more = True
+                    break
+                count += 1
+                batch.append(to_json(one))
+            if len(batch) >= _SLICE or one is None:
+                if batch:
+                    slices.append(b",".join(batch))
+                    batch = []
+                await asyncio.sleep(0)
+        if batch:
+            slices.append(b",".join(batch))
+        tail = b'],"more":true}' if more else b'],"more":false}'
+        return self.answer_bytes(b'{"items":[' + b",".join(slices) + tail)
+
+
+Handle = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address and method: how it is served, and how openapi.json describes it."""
+
+    method: str
+    path: str
+    handle: Handle
+    summary: str
+    answers: Mapping[int, Any]
+    """Status to the TypedDict of its body; None for text."""
+    codes: tuple[AnyCode, ...] = ()
+    """The error codes of this route, beside those of all."""
+    query: tuple[Parameter, ...] = ()
+    body: type[Body] | None = None
+    body_required: bool = True
+    open: bool = False
+    """True: anyone who can reach the socket may call it, and it never waits for the start."""
+    media: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Request headers that it reads, with their meaning."""
+
+
+def paced(items: Iterable[T]) -> Iterator[T | None]:
+    """A snapshot of the items, with a None now and then where other work may get its turn."""
+    for number, item in enumerate(list(items), start=1):
+        yield item
+        if number % 1000 == 0:
+            yield None
+
+
+def _bad(name: str, message: str) -> Problem:
+    return Problem(
+        HttpCode.INVALID,
+        f"'{name}': {message}.",
+        details={"errors": [{"field": name, "message": message}]},
+    )
+
+
+def _too_large() -> Problem:
+    return Problem(
+        HttpCode.TOO_LARGE,
+        f"The body is larger than {MAX_BODY // 1024} KiB; send less.",
+        close=True,
+    )
+
+
+def _check_content_type(given: str) -> None:
+    kind, _, rest = given.partition(";")
+    charset = rest.strip().lower().removeprefix("charset=").strip('"')
+    if kind.strip().lower() != "application/json" or charset not in {"", "utf-8", "utf8"}:
+        raise Problem(
+            HttpCode.UNSUPPORTED_MEDIA_TYPE,
+            "The body must be JSON; send 'Content-Type: application/json' (with curl: --json).",
+        )

@@ -1,0 +1,197 @@
+"""Follows the ledger's events without ever slowing it down.
+
+`EventFeed` keeps the newest events in a ring and wakes followers. A `Follower` pulls: from the
+ring while that reaches back far enough, from the ledger otherwise. So nothing is buffered for a
+slow reader; one that comes back after its events were purged is told how many it missed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ..config.json_types import Json
+from ..pools.store import Event
+from .facade import EventSource
+
+RING = 4096
+PAGE = 500
+HEARTBEAT = 15.0
+"""Seconds of silence after which an empty line is sent, so that dead readers are noticed."""
+_LOOK_BACK = 10_000
+"""Numbers that a listing without `since` looks back over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which events are wanted. `kind` is a prefix; empty means any."""
+
+    kind: str = ""
+    pool: str = ""
+    resource: str = ""
+    claim: str = ""
+
+    def match(self, event: Event) -> bool:
+        return (
+            event.kind.startswith(self.kind)
+            and self.pool in {"", event.pool}
+            and self.resource in {"", event.resource}
+            and self.claim in {"", event.claim}
+        )
+
+    def given(self) -> dict[str, str]:
+        every = {
+            "kind": self.kind,
+            "pool": self.pool,
+            "resource": self.resource,
+            "claim": self.claim,
+        }
+        return {name: value for name, value in every.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events that the follower asked for and that no longer exist, or never did."""
+
+    missed: int
+    next: int
+    """The number of the next event that will come."""
+    reason: str
+
+    def line(self) -> dict[str, Json]:
+        return {
+            "kind": "stream.gap",
+            "missed": self.missed,
+            "next": self.next,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing happened for `HEARTBEAT` seconds."""
+
+
+Item = Event | Gap | Silence
+
+
+@dataclass(slots=True, eq=False)
+class _Waker:
+    """Set by the feed, awaited by one follower."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class EventFeed:
+    """The newest events in memory. `last` is the number of the newest one that is durable."""
+
+    def __init__(self, source: EventSource, *, last: int, ring: int = RING) -> None:
+        self._source = source
+        self._ring: deque[Event] = deque(maxlen=ring)
+        self._wakers: set[_Waker] = set()
+        self._closed = False
+        self.last = last
+        source.on_events(self._on_events)
+
+    @property
+    def followers(self) -> int:
+        return len(self._wakers)
+
+    def close(self) -> None:
+        """Every follower ends after what it is about to send. Idempotent."""
+        self._closed = True
+        self._wake()
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        if events[0].seq != self.last + 1 or events[-1].seq - events[0].seq != len(events) - 1:
+            self._ring.clear()  # positions in the ring are counted: a hole would shift them
+        if events[-1].seq - events[0].seq == len(events) - 1:
+            self._ring.extend(events)
+        self.last = events[-1].seq
+        self._wake()
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker.event.set()
+
+    async def newest(self, filters: Filters, limit: int) -> list[Event]:
+        """The newest matching events, oldest first; looks back over `_LOOK_BACK` numbers, or over
+        everything when one claim or resource is meant."""
+        if filters.claim or filters.resource:
+            after = 0
+        elif filters.given():
+            after = max(0, self.last - _LOOK_BACK)
+        else:
+            after = max(0, self.last - limit)
+        kept: deque[Event] = deque(maxlen=limit)
+        while True:
+            page = await self._source.events(after=after, limit=PAGE, **filters.given())
+            kept.extend(page)
+            if len(page) < PAGE:
+                return list(kept)
+            after = page[-1].seq
+
+    async def since(self, after: int, filters: Filters, limit: int) -> Sequence[Event]:
+        """Matching events with a number above `after`, oldest first."""
+        return await self._source.events(after=after, limit=limit, **filters.given())
+
+    async def follow(self, after: int | None, filters: Filters) -> AsyncIterator[Item]:
+        """Everything above `after` (None: from now on), then what comes; ends when the feed closes."""
+        waker = _Waker()
+        self._wakers.add(waker)
+        try:
+            position = self.last if after is None else after
+            if position > self.last:
+                yield Gap(
+                    0,
+                    self.last + 1,
+                    f"The newest event is {self.last}: this is another ledger, or an older copy.",
+                )
+                position = self.last
+            while True:
+                waker.event.clear()
+                while position < self.last:
+                    if self._reaches(position):
+                        for event in self._ring_after(position):
+                            position = event.seq
+                            if filters.match(event):
+                                yield event
+                    else:
+                        async for item in self._replay(position, filters):
+                            if not isinstance(item, int):
+                                yield item
+                            else:
+                                position = item
+                if self._closed:
+                    return
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        await waker.event.wait()
+                except TimeoutError:
+                    yield Silence()
+        finally:
+            self._wakers.discard(waker)
+
+    def _reaches(self, position: int) -> bool:
+        return bool(self._ring) and self._ring[0].seq <= position + 1
+
+    def _ring_after(self, position: int) -> list[Event]:
+        """At most a page, copied: the ring goes on turning while the follower writes."""
+        skip = max(0, position + 1 - self._ring[0].seq)
+        return list(islice(self._ring, skip, skip + PAGE))
+
+    async def _replay(self, position: int, filters: Filters) -> AsyncIterator[Item | int]:
+        """One page from the ledger, then the number to go on from."""
+        until = self.last
+        first = await self._source.events(after=position, limit=1)
+        next_seq = first[0].seq if first else until + 1
+        if next_seq > position + 1:
+            missed = next_seq - position - 1
+            yield Gap(missed, next_seq, f"{missed} events were purged from the ledger.")
+        page = await self._source.events(after=position, limit=PAGE, **filters.given())
+        for event in page:
+            yield event
+        yield page[-1].seq if len(page) == PAGE else max(until, page[-1].seq if page else 0)

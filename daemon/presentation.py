@@ -1,0 +1,216 @@
+"""Turns what the pools hold into what the API answers. Pure: the clock comes in as an argument."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ..config.json_types import Json
+from ..config.units import format_duration
+from ..policies.access import Verdict
+from ..pools.claim import Claim, ClaimState
+from ..pools.resource import Resource
+from ..pools.status import PoolStatus
+from ..pools.store import Event
+from .answers import (
+    BreakerJson,
+    ClaimJson,
+    ConfigJson,
+    EventJson,
+    LedgerJson,
+    PartJson,
+    PoolJson,
+    ResourceJson,
+    StatusJson,
+)
+from .status import StatusFacts
+
+ToWall = Callable[[float], float]
+"""Steady seconds to wall-clock seconds (`Clock.to_wall`)."""
+Place = tuple[int, float | None]
+"""Position in the queue from 1, and estimated seconds."""
+
+
+def rfc3339(wall: float) -> str:
+    """UTC with milliseconds, for example `2026-01-31T12:00:00.250Z`."""
+    return f"{datetime.fromtimestamp(wall, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def show_claim(
+    claim: Claim,
+    to_wall: ToWall,
+    verdict: Verdict,
+    *,
+    secrets: bool,
+    place: Place | None = None,
+) -> ClaimJson:
+    """`secrets`: whether the caller may see the secret outputs; they exist only while bound."""
+    shown: ClaimJson = {
+        "id": claim.id,
+        "pool": claim.pool,
+        "state": claim.state.value,
+        "resources": [{"id": resource, "outputs": {}} for resource in claim.resources],
+        "caller": {
+            "uid": claim.claimant.uid,
+            "gid": claim.claimant.gid,
+            "pid": claim.claimant.pid,
+            "user": claim.claimant.user,
+            "exe": claim.claimant.exe,
+            "unit": claim.claimant.unit,
+        },
+        "createdAt": rfc3339(to_wall(claim.created_at)),
+        "ttl": format_duration(claim.ttl),
+        "warm": claim.warm,
+        "revision": claim.revision,
+        "timing": {
+            "queued": claim.timing.queued,
+            "policy": claim.timing.policy,
+            "bind": claim.timing.bind,
+            "finish": claim.timing.finish,
+            "total": claim.timing.total,
+        },
+        "decision": {"policy": verdict.policy, "rule": verdict.rule},
+        "reason": claim.reason,
+        "labels": dict(claim.labels),
+    }
+    if shown["resources"] and claim.state in {ClaimState.BOUND, ClaimState.ENDING}:
+        outputs = dict(claim.outputs)
+        if secrets and claim.state is ClaimState.BOUND:
+            outputs.update(claim.secrets)
+        shown["resources"][0]["outputs"] = outputs
+    if claim.bound_at is not None:
+        shown["boundAt"] = rfc3339(to_wall(claim.bound_at))
+    if claim.expires_at is not None:
+        shown["expiresAt"] = rfc3339(to_wall(claim.expires_at))
+    if claim.state not in {ClaimState.BOUND, ClaimState.FINISHING}:
+        _add_how_it_ended(shown, claim, to_wall)
+    if place is not None:
+        shown["position"] = place[0]
+        if place[1] is not None:
+            shown["eta"] = format_duration(round(place[1], 1))
+    return shown
+
+
+def _add_how_it_ended(shown: ClaimJson, claim: Claim, to_wall: ToWall) -> None:
+    if claim.ended_at is not None:
+        shown["endedAt"] = rfc3339(to_wall(claim.ended_at))
+    if claim.ended_because is not None:
+        shown["endedBecause"] = claim.ended_because.value
+    if claim.code:
+        shown["code"] = claim.code
+    if claim.detail:
+        shown["detail"] = claim.detail
+
+
+def show_resource(resource: Resource, to_wall: ToWall, *, parts: bool) -> ResourceJson:
+    shown: ResourceJson = {
+        "id": resource.id,
+        "pool": resource.pool,
+        "state": resource.state.value,
+        "claimable": resource.claimable,
+        "health": resource.health.value,
+        "blueprint": resource.blueprint,
+        "digest": resource.digest,
+        "revision": resource.revision,
+        "createdAt": rfc3339(to_wall(resource.created_at)),
+        "changedAt": rfc3339(to_wall(resource.changed_at or resource.created_at)),
+        "reason": resource.reason,
+        "labels": dict(resource.labels),
+    }
+    if resource.ready_at is not None:
+        shown["readyAt"] = rfc3339(to_wall(resource.ready_at))
+    if resource.claim is not None:
+        shown["claim"] = resource.claim
+    if parts:
+        shown["parts"] = [
+            PartJson(
+                name=part.name,
+                driver=part.driver,
+                provider=part.provider,
+                half=part.half.value,
+                state=part.state.value,
+                outputs=dict(part.outputs),
+                handle=dict(part.handle),
+            )
+            for part in resource.parts
+        ]
+    return shown
+
+
+def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
+    breaker: BreakerJson = {"state": pool.breaker.state, "failures": pool.breaker.failures}
+    if pool.breaker.last_error:
+        breaker["lastError"] = pool.breaker.last_error
+    if pool.breaker.until is not None:
+        breaker["until"] = rfc3339(to_wall(pool.breaker.until))
+    return {
+        "name": pool.name,
+        "blueprint": pool.blueprint,
+        "digest": pool.digest,
+        "revision": pool.revision,
+        "labels": dict(pool.labels),
+        "min": pool.min,
+        "max": pool.max,
+        "ready": pool.ready,
+        "waiting": pool.waiting,
+        "draining": pool.draining,
+        "counts": {state.value: count for state, count in pool.counts.items() if count},
+        "unverified": pool.unverified,
+        "drifted": pool.drifted,
+        "outdated": pool.outdated,
+        "breaker": breaker,
+        "decisions": list(pool.decisions),
+    }
+
+
+def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
+    config: ConfigJson = {"ok": facts.config_ok, "problems": list(facts.config_problems)}
+    if facts.config_broken_since is not None:
+        config["brokenSince"] = rfc3339(to_wall(facts.config_broken_since))
+    ledger: LedgerJson = {"ok": facts.ledger_ok}
+    if facts.ledger_error:
+        ledger["error"] = facts.ledger_error
+    shown: StatusJson = {
+        "version": facts.version,
+        "pid": facts.pid,
+        "uptime": format_duration(round(facts.uptime)),
+        "stateFolder": facts.state_folder,
+        "socket": facts.socket,
+        "ready": facts.ready,
+        "reasons": list(facts.reasons),
+        "config": config,
+        "ledger": ledger,
+        "pools": facts.pools,
+        "resources": facts.resources,
+        "claims": facts.claims,
+        "clockStep": format_duration(round(facts.clock_step, 3)),
+    }
+    if facts.revision is not None:
+        shown["revision"] = {
+            "id": facts.revision.id,
+            "source": facts.revision.source,
+            "appliedAt": rfc3339(to_wall(facts.revision.applied_at)),
+        }
+    return shown
+
+
+def show_event(event: Event) -> EventJson:
+    """Empty members are left out: most events concern a pool and one more thing."""
+    shown: EventJson = {
+        "seq": event.seq,
+        "at": rfc3339(event.at),
+        "kind": event.kind,
+        "hash": event.hash,
+    }
+    if event.pool:
+        shown["pool"] = event.pool
+    if event.resource:
+        shown["resource"] = event.resource
+    if event.claim:
+        shown["claim"] = event.claim
+    if event.request:
+        shown["requestId"] = event.request
+    if event.reason:
+        shown["reason"] = event.reason
+    if event.data:
+        data: dict[str, Json] = dict(event.data)
+        shown["data"] = data
+    return shown

@@ -1,0 +1,224 @@
+"""The composition root: builds everything, starts it in order, stops it in reverse.
+
+Order of a start: ledger, clock, socket (requests are parked), drivers and what the ledger says,
+configuration, then "ready", and only then filling. A stop goes the other way, with a deadline
+for each stage; what was made stays, and so do the claims.
+"""
+
+import asyncio
+import gc
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+from ..config.directory import DirectorySource
+from ..config.settings import Settings
+from ..pools.clock import SteadyClock, read_boot_id, resume_clock
+from ..pools.drivers import build_drivers, catalogue
+from ..pools.fleet import Fleet
+from ..pools.housekeeping import anchor
+from ..pools.ids import Ids
+from ..pools.inventory import Inventory
+from ..pools.providers import Providers
+from ..pools.readiness import Readiness
+from ..pools.sealing import open_sealer
+from ..pools.services import Services
+from ..pools.store import ClockAnchor, Image, StoreError
+from ..pools.stores.sqlite import SqliteStore
+from ..pools.tasks import Tasks
+from ..pools.timers import Timers
+from .facade import Core
+from .listener import SocketError
+from .logs import set_up_logs
+from .metrics import Metrics
+from .server import SocketServer
+from .status import RevisionFacts, StatusFacts
+from .synchroniser import Synchroniser
+
+log = logging.getLogger(__name__)
+
+LAST_RESORT = 10.0
+"""Seconds beyond the stop's grace after which the process ends whatever still hangs."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy worker thread yields to the event loop (Python's default is ten times
+that, which shows in the slowest claims)."""
+
+
+class Stop(Exception):  # noqa: N818 - it breaks the task group; nothing went wrong
+    """Somebody asked the daemon to stop."""
+
+
+def run(settings: Settings) -> int:
+    """Runs the daemon until it is told to stop; returns the exit code."""
+    set_up_logs(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings))
+    except (StoreError, SocketError, OSError) as error:
+        log.critical("stoker cannot start: %s", error)
+        return 1
+
+
+@dataclass(slots=True)
+class Daemon:
+    """The running parts, for the status."""
+
+    settings: Settings
+    store: SqliteStore
+    clock: SteadyClock
+    fleet: Fleet
+    synchroniser: Synchroniser
+    metrics: Metrics
+    started: float
+
+    def status(self) -> StatusFacts:
+        config = self.synchroniser.state
+        fleet = self.fleet
+        reasons = self.not_ready_because()
+        return StatusFacts(
+            version=importlib.metadata.version("stoker"),
+            pid=os.getpid(),
+            uptime=self.clock.now() - self.started,
+            state_folder=str(self.settings.state),
+            socket=str(self.settings.socket),
+            revision=None
+            if config.revision is None
+            else RevisionFacts(config.revision.id, config.revision.source, config.applied_at),
+            config_ok=config.broken_since is None,
+            config_problems=config.problems,
+            config_broken_since=config.broken_since,
+            ledger_ok=not fleet.ledger_error,
+            ledger_error=fleet.ledger_error,
+            ready=not reasons,
+            reasons=reasons,
+            pools=len(fleet.pools()),
+            resources=sum(1 for _ in fleet.resources()),
+            claims=sum(1 for _ in fleet.live_claims()),
+            clock_step=self.clock.step(),
+        )
+
+    def not_ready_because(self) -> tuple[str, ...]:
+        reasons: list[str] = []
+        if self.synchroniser.state.revision is None:
+            reasons.append("no configuration was applied yet")
+        if self.fleet.ledger_error:
+            reasons.append(f"the ledger refuses writes: {self.fleet.ledger_error}")
+        reasons += self.fleet.housekeeping.breaches
+        return tuple(reasons)
+
+
+async def _serve(settings: Settings) -> int:
+    store = SqliteStore.open(settings.state, sealer=open_sealer(settings.state))
+    try:
+        image = store.load()
+        clock = _clock(image.anchor)
+        server = SocketServer(settings, Ids())
+        await server.start()
+        try:
+            await _run_daemon(settings, store, image, clock, server)
+        finally:
+            await server.close(settings.stop_grace)
+    finally:
+        await store.close()
+    log.info("stopped; what was made stays, and so do the claims")
+    return 0
+
+
+async def _run_daemon(
+    settings: Settings, store: SqliteStore, image: Image, clock: SteadyClock, server: SocketServer
+) -> None:
+    metrics = Metrics()
+    drivers = build_drivers(settings.state, clock)
+    readiness = Readiness(clock)
+    tasks = Tasks(on_defect=lambda _: metrics.defect())
+    services = Services(
+        store=store,
+        drivers=drivers,
+        catalogue=catalogue(),
+        clock=clock,
+        ids=Ids(),
+        telemetry=metrics,
+        providers=Providers(clock),
+        readiness=readiness,
+        inventory=Inventory(),
+        tasks=tasks,
+        timers=Timers(clock),
+    )
+    fleet = Fleet(services)
+    source = DirectorySource(settings.config, services.catalogue)
+    synchroniser = Synchroniser(source, fleet, services.catalogue, clock, metrics)
+    daemon = Daemon(settings, store, clock, fleet, synchroniser, metrics, clock.now())
+    metrics.observe(fleet, store)
+    server.tell_status(daemon.status, metrics)
+    try:
+        async with asyncio.TaskGroup() as group:
+            stop = group.create_task(_until_told_to_stop(), name="signals")
+            await fleet.open(image)
+            group.create_task(synchroniser.follow(image.revision), name="configuration")
+            applied = group.create_task(synchroniser.applied.wait(), name="first revision")
+            await asyncio.wait({stop, applied}, return_when=asyncio.FIRST_COMPLETED)
+            await fleet.start()
+            server.serve(Core(fleet, store, clock, image.last_event))
+            # What lives now lives long: sparing it each collection is what keeps pauses short.
+            gc.collect()
+            gc.freeze()
+            log.info("ready: %d pools, %d resources", len(fleet.pools()), len(services.inventory))
+    except* Stop:
+        log.info("stopping")
+    finally:
+        server.refuse_new()
+        try:
+            async with asyncio.timeout(settings.stop_grace + LAST_RESORT):
+                await fleet.close(settings.stop_grace)
+                await readiness.close()
+                await _drop_anchor(store, clock)
+        except TimeoutError:
+            log.error("something did not stop in time and is left behind")  # noqa: TRY400 - no traceback helps
+
+
+async def _until_told_to_stop() -> None:
+    """Raises `Stop` at TERM or INT; a second one ends the process at once."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        if told.is_set():
+            os._exit(130)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    await told.wait()
+    raise Stop
+
+
+async def _drop_anchor(store: SqliteStore, clock: SteadyClock) -> None:
+    transaction = store.transaction()
+    transaction.put_anchor(anchor(clock))
+    try:
+        await store.commit(transaction)
+    except StoreError as error:
+        log.warning("the clock's anchor could not be written: %s", error)
+
+
+def _clock(anchor: ClockAnchor) -> SteadyClock:
+    return resume_clock(
+        boot_id=read_boot_id(),
+        known_boot_id=anchor.boot_id,
+        known_offset=anchor.offset,
+        last_seen=anchor.last_seen,
+    )
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop  # noqa: PLC0415 - optional: not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[return-value]
+
+

@@ -1,0 +1,106 @@
+"""Follows the config directory: each settled state becomes a revision that is applied, or is refused.
+
+A broken state changes nothing: the last good revision goes on, and the log, the status and a
+metric say what is wrong. At a start without a usable directory the ledger's last good one serves.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..config.catalogue import Catalogue
+from ..config.loading import LoadResult, load
+from ..config.revision import Revision
+from ..pools.clock import Clock
+from ..pools.fleet import Fleet
+from ..pools.store import KeptRevision, StoreError
+from .metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 1.0
+SHOWN = 20
+"""How many problems are kept for the status and the log."""
+
+
+class Source(Protocol):
+    """Where revisions come from: a directory now."""
+
+    def changes(self) -> AsyncIterator[LoadResult]: ...
+
+
+@dataclass(slots=True)
+class ConfigState:
+    """What the status says of the configuration."""
+
+    revision: Revision | None = None
+    applied_at: float = 0.0
+    problems: tuple[str, ...] = ()
+    broken_since: float | None = None
+
+
+class Synchroniser:
+    def __init__(
+        self, source: Source, fleet: Fleet, catalogue: Catalogue, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.state = ConfigState()
+        self.applied = asyncio.Event()
+        """Set once a revision serves."""
+        self._source = source
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._clock = clock
+        self._metrics = metrics
+
+    async def follow(self, kept: KeptRevision | None) -> None:
+        """Runs until cancelled."""
+        async for result in self._source.changes():
+            if result.revision is None:
+                self._refuse(result)
+                if self.state.revision is None and kept is not None:
+                    await self._fall_back(kept)
+            else:
+                await self._apply(result.revision)
+
+    def _refuse(self, result: LoadResult) -> None:
+        problems = tuple(str(problem) for problem in result.problems)
+        if self.state.broken_since is None:
+            self.state.broken_since = self._clock.now()
+        self.state.problems = problems[:SHOWN]
+        self._metrics.config_loaded(ok=False, problems=len(problems))
+        serving = self._fleet.revision.id if self._fleet.revision is not None else "none"
+        log.error(
+            "the configuration is broken and was not applied (%d problems); revision %s serves on",
+            len(problems),
+            serving,
+        )
+        for problem in problems[:SHOWN]:
+            log.error("%s", problem)
+
+    async def _fall_back(self, kept: KeptRevision) -> None:
+        result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
+        if result.revision is None:
+            log.error("the last good revision %s cannot be used by this version", kept.id)
+            return
+        problems, since = self.state.problems, self.state.broken_since
+        await self._apply(result.revision)
+        self.state.problems, self.state.broken_since = problems, since
+        self._metrics.config_loaded(ok=False, problems=len(problems))
+        log.warning("the last good revision %s serves, from the ledger", kept.id)
+
+    async def _apply(self, revision: Revision) -> None:
+        while True:
+            try:
+                await self._fleet.apply(revision)
+                break
+            except StoreError as error:
+                log.error("revision %s waits, the ledger refuses: %s", revision.id, error)  # noqa: TRY400 - expected, no traceback
+                await asyncio.sleep(RETRY_AFTER)
+        now = self._clock.now()
+        self.state = ConfigState(revision, now)
+        self._metrics.config_loaded(ok=True, problems=0)
+        self._metrics.config_applied(self._clock.to_wall(now))
+        log.info("revision %s is applied: %d pools", revision.id, len(revision.pools))
+        self.applied.set()

@@ -1,0 +1,199 @@
+"""The real core on simulated surroundings: virtual time, a ledger in memory, a simulated world.
+
+A `Host` is what survives a crash of the daemon (the disk, the world, the clock); `Host.start`
+begins one run of the daemon on it and `Run.crash` ends it as `kill -9` would. Needs a loop with
+virtual time (`@pytest.mark.looptime`, or `virtual_loop` below).
+"""
+
+import asyncio
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import asyncio_throttle.throttler
+from stoker.config.catalogue import ValueType
+from stoker.config.parameters import Parameters
+from stoker.config.revision import Backfill, Blueprint, OutputPlan, PartPlan, PoolSpec, Revision
+from stoker.config.shapes import Environment, Shape
+from stoker.config.templates import compile_template
+from stoker.pools.claim import Claim, Claimant
+from stoker.pools.drivers import token
+from stoker.pools.drivers.context import DriverContext
+from stoker.pools.fleet import Fleet
+from stoker.pools.ids import Ids
+from stoker.pools.inventory import Inventory
+from stoker.pools.providers import Providers
+from stoker.pools.requests import ClaimRequest
+from stoker.pools.sealing import Sealer
+from stoker.pools.services import Services
+from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore
+from stoker.pools.tasks import Tasks
+from stoker.pools.telemetry import Silent
+from stoker.pools.timers import Timers
+
+from tests.builders import a_pool, a_revision
+from tests.fakes.world import FACTS, Faults, SimulatedDriver, SimulatedWorld
+
+ANYTHING = Environment(
+    {root: Shape(ValueType.DYN) for root in ("params", "parts", "self", "resource", "claim")}
+)
+EPOCH = 1_700_000_000.0
+ME = Claimant(uid=1000, gid=1000, pid=4242, user="me")
+
+
+class VirtualClock:
+    """Steady time is the loop's virtual time."""
+
+    def now(self) -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    def to_wall(self, steady: float) -> float:
+        return steady
+
+
+class NoChecks:
+    """Readiness of parts that have no check."""
+
+    async def wait_until_ready(self, check, *, still_there=None, log_path=None) -> None:
+        raise AssertionError(f"no part of the simulation has a readiness check: {check}")
+
+    async def probe(self, check) -> str | None:
+        raise AssertionError(f"no part of the simulation has a readiness check: {check}")
+
+
+@contextmanager
+def virtual_throttle() -> Iterator[None]:
+    """Lets asyncio-throttle read the loop's virtual time instead of the host's."""
+    module = asyncio_throttle.throttler
+    real = module.time
+    module.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    try:
+        yield
+    finally:
+        module.time = real
+
+
+@dataclass
+class Host:
+    """What a crash of the daemon leaves standing."""
+
+    seed: int = 0
+    faults: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.world = SimulatedWorld(random.Random(self.random.random()), self.faults)
+        self.disk = MemoryDisk()
+        self.clock = VirtualClock()
+        self.sealer = Sealer(self.random.randbytes(32))
+
+    async def start(self, *pools: PoolSpec, revision: Revision | None = None) -> "Run":
+        run = Run(self)
+        await run.open()
+        await run.fleet.apply(revision or a_revision(*pools))
+        await run.fleet.start()
+        return run
+
+
+class Run:
+    """One life of the daemon."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.driver: SimulatedDriver = host.world.connect()
+        self.store = SqliteStore.open_memory(
+            host.disk, sealer=host.sealer, wall=host.clock.now, delay=self._commit_takes
+        )
+        self.defects: list[BaseException] = []
+        drivers = {
+            "simulated": self.driver,
+            "token": token.create_driver(DriverContext(None, host.clock)),
+        }
+        self.services = Services(
+            store=self.store,
+            drivers=drivers,
+            catalogue={"simulated": FACTS, "token": token.FACTS},
+            clock=host.clock,
+            ids=Ids(host.random.randbytes),
+            telemetry=Silent(),
+            providers=Providers(host.clock),
+            readiness=NoChecks(),
+            inventory=Inventory(),
+            tasks=Tasks(self.defects.append),
+            timers=Timers(host.clock),
+            chance=host.random.random,
+        )
+        self.fleet = Fleet(self.services)
+
+    async def open(self) -> None:
+        await self.fleet.open(self.store.load())
+
+    async def stop(self, grace: float = 5.0) -> None:
+        await self.fleet.close(grace)
+        await self.store.close()
+
+    async def crash(self) -> None:
+        """As `kill -9`: nothing of this run has an effect from now on."""
+        self.driver.disconnect()
+        self.store.kill()
+        for pool in list(self.fleet._pools.values()):
+            pool.close()
+        self.services.timers.close()
+        await self.services.tasks.close()
+
+    async def _commit_takes(self) -> None:
+        await asyncio.sleep(0.0003)
+
+    # Shorthands
+
+    async def claim(self, pool: str = "web", **more) -> Claim:
+        more.setdefault("wait", 30.0)
+        return await self.fleet.claim(ClaimRequest(pool=pool, claimant=ME, **more))
+
+    def ready(self, pool: str = "web") -> int:
+        status = self.fleet.pool(pool)
+        return 0 if status is None else status.ready
+
+    async def settle(self, seconds: float = 30.0) -> None:
+        await asyncio.sleep(seconds)
+
+    async def until_ready(self, count: int, pool: str = "web", within: float = 120.0) -> None:
+        async with asyncio.timeout(within):
+            while self.ready(pool) != count:
+                await asyncio.sleep(0.01)
+
+    def breaches(self) -> list[str]:
+        return self.fleet.invariants() + [repr(defect) for defect in self.defects]
+
+    def forgotten(self) -> set[str]:
+        """What exists in the world and in no ledger."""
+        known = {part.id for resource in self.fleet.resources() for part in resource.parts}
+        return set(self.host.world.exists()) - known
+
+
+def a_part(name: str = "box", driver: str = "simulated", settings: Mapping | None = None) -> PartPlan:
+    template = compile_template(dict(settings or {}), ANYTHING)
+    return PartPlan(name, driver, driver, template, None, frozenset())
+
+
+def an_output(name: str, expression: str, *, secret: bool = False) -> OutputPlan:
+    return OutputPlan(name, compile_template(expression, ANYTHING), secret, early=False)
+
+
+def boxes(*, digest: str = "d1", finish: tuple[PartPlan, ...] | None = None) -> Blueprint:
+    """One simulated part ahead, one token at claim."""
+    finish = (a_part("token", "token", {"kind": "random"}),) if finish is None else finish
+    outputs = [an_output("name", "${parts.box.name}")]
+    if any(part.name == "token" for part in finish):
+        outputs.append(an_output("token", "${parts.token.value}", secret=True))
+    return Blueprint(
+        "box", digest, Parameters.compile({}), (a_part(),), finish, tuple(outputs)
+    )
+
+
+def a_box_pool(**more) -> PoolSpec:
+    more.setdefault("blueprint", boxes())
+    more.setdefault("backfill", Backfill(rate=100.0, burst=10, concurrency=4))
+    return a_pool(**more)
