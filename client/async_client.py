@@ -11,11 +11,22 @@ from typing import Any, Self
 
 from .async_claim import AsyncClaim
 from .async_http import AsyncTransport
-from .documents import ClaimInfo, Document, Reply, claim_info, document_of, events_of, items
+from .documents import (
+    OVER,
+    ClaimInfo,
+    Document,
+    Listing,
+    Reply,
+    claim_info,
+    document_of,
+    events_of,
+    items,
+)
 from .durations import Span
 from .errors import StokerError
 from .places import find_socket
 from .requests import (
+    MOST,
     Request,
     claim_request,
     list_request,
@@ -91,24 +102,28 @@ class AsyncStoker:
         pool: str | None = None,
         state: str | None = None,
         label: str | None = None,
-        all: bool = False,  # noqa: A002 - the word of the command line and of the API
-    ) -> list[ClaimInfo]:
-        """The claims that are not over; with `all`, also the newest that are."""
-        filters = {"pool": pool, "state": state, "label": label, "all": all}
-        reply = await self.request(list_request("claims", filters))
-        return [claim_info(document) for document in items(reply, "claims")]
+        all: bool = False,  # noqa: A002 - the word of the command line
+    ) -> Listing[ClaimInfo]:
+        """The claims that are not over; with `all`, then the newest that are. Without secrets."""
+        found = Listing[ClaimInfo]()
+        for one in (None, *OVER) if all and state is None else (state,):
+            filters = {"pool": pool, "state": one, "label": label, "limit": MOST}
+            reply = await self.request(list_request("claims", filters))
+            found.extend(claim_info(document) for document in items(reply))
+            found.more = found.more or bool(reply.get("more"))
+        return found
 
-    async def pools(self) -> list[Document]:
-        return items(await self.request(list_request("pools")), "pools")
+    async def pools(self) -> Listing[Document]:
+        return items(await self.request(list_request("pools", {"limit": MOST})))
 
     async def pool(self, name: str) -> Document:
         return await self.request(show_request("pools", name))
 
     async def resources(
         self, *, pool: str | None = None, state: str | None = None, label: str | None = None
-    ) -> list[Document]:
-        filters = {"pool": pool, "state": state, "label": label}
-        return items(await self.request(list_request("resources", filters)), "resources")
+    ) -> Listing[Document]:
+        filters = {"pool": pool, "state": state, "label": label, "limit": MOST}
+        return items(await self.request(list_request("resources", filters)))
 
     async def resource(self, name: str) -> Document:
         return await self.request(show_request("resources", name))
@@ -157,7 +172,10 @@ class AsyncStoker:
                 raise late(self.socket, request) from None
             else:
                 self._seen = True
-                return reply
+                pause = attempts.pause_of_restart(reply, time.monotonic())
+                if pause is None:
+                    return reply
+                await asyncio.sleep(pause)
 
     async def _follow(self, request: Request, attempts: Attempts) -> AsyncIterator[bytes]:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from .durations import seconds
 from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavailable, error_of
@@ -12,8 +12,8 @@ from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavail
 Document = dict[str, Any]
 """A JSON object as the daemon sent it; docs/api.md and `GET /openapi.json` have its shape."""
 
-OVER = frozenset({"ending", "ended", "refused", "failed"})
-"""States in which a claim gives nothing any more."""
+OVER = ("ended", "refused", "failed")
+"""States that nothing follows."""
 WAITING = frozenset({"pending", "finishing"})
 """States on the way to `bound`."""
 
@@ -40,7 +40,8 @@ class ClaimInfo:
 
     @property
     def over(self) -> bool:
-        return self.state in OVER
+        """It gives nothing any more."""
+        return self.state == "ending" or self.state in OVER
 
     @property
     def waiting(self) -> bool:
@@ -87,13 +88,21 @@ def span(value: object) -> float | None:
         return None
 
 
-def items(document: object, kind: str) -> list[Document]:
-    """The list in a reply: the object's field of that name, `items`, or the reply itself."""
-    if isinstance(document, dict):
-        reply = cast("Document", document)
-        document = reply.get(kind, reply.get("items", []))
-    found = cast("list[object]", document) if isinstance(document, list) else []
-    return [cast("Document", one) for one in found if isinstance(one, dict)]
+T = TypeVar("T")
+
+
+class Listing(list[T]):
+    """A list that says whether it is all."""
+
+    more: bool = False
+    """True when there are more than the daemon gives at once: ask with a filter."""
+
+
+def items(reply: Document) -> Listing[Document]:
+    """The list in a reply."""
+    found = Listing[Document](cast("list[Document]", reply.get("items") or []))
+    found.more = bool(reply.get("more"))
+    return found
 
 
 _REFUSALS: dict[str, type[StokerError]] = {

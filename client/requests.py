@@ -11,6 +11,8 @@ from .durations import Span, seconds, text
 ANSWER_WITHIN = 30.0
 """Seconds a request may take beyond what it asked the daemon to wait."""
 
+MOST = 10_000
+"""Items of a list: as many as the daemon gives at once."""
 SILENCE = 60.0
 """Seconds without a byte after which a stream counts as dead; the daemon sends an empty line
 every 15."""

@@ -9,13 +9,15 @@ that never answered is not, because a person who forgot to start it wants to kno
 
 from dataclasses import dataclass, field
 
-from .errors import NoDaemon
+from .documents import Reply
+from .errors import NoDaemon, error_of
 from .requests import Request
 
 PATIENCE = 10.0
 """Seconds in which a broken connection is made anew: a restart of the daemon takes less."""
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
+_RESTARTING = (b"stopping", b"starting")
 
 
 class Lost(Exception):
@@ -50,6 +52,14 @@ class Attempts:
             return None
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return pause
+
+    def pause_of_restart(self, reply: Reply, now: float) -> float | None:
+        """Seconds to wait when the daemon says that it stops or starts; None for other answers."""
+        if reply.status != 503 or not any(code in reply.body for code in _RESTARTING):
+            return None
+        if error_of(reply.status, reply.headers, reply.body).code not in {"stopping", "starting"}:
+            return None
+        return self.pause_after(Lost("it restarts", connected=True), now)
 
     def begin_anew(self, now: float) -> None:
         """The connection stands again."""

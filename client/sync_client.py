@@ -9,11 +9,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from .claim import Claim
-from .documents import ClaimInfo, Document, Reply, claim_info, document_of, events_of, items
+from .documents import (
+    OVER,
+    ClaimInfo,
+    Document,
+    Listing,
+    Reply,
+    claim_info,
+    document_of,
+    events_of,
+    items,
+)
 from .durations import Span
 from .errors import StokerError
 from .places import find_socket
 from .requests import (
+    MOST,
     Request,
     claim_request,
     list_request,
@@ -90,24 +101,28 @@ class Stoker:
         pool: str | None = None,
         state: str | None = None,
         label: str | None = None,
-        all: bool = False,  # noqa: A002 - the word of the command line and of the API
-    ) -> list[ClaimInfo]:
-        """The claims that are not over; with `all`, also the newest that are."""
-        filters = {"pool": pool, "state": state, "label": label, "all": all}
-        reply = self.request(list_request("claims", filters))
-        return [claim_info(document) for document in items(reply, "claims")]
+        all: bool = False,  # noqa: A002 - the word of the command line
+    ) -> Listing[ClaimInfo]:
+        """The claims that are not over; with `all`, then the newest that are. Without secrets."""
+        found = Listing[ClaimInfo]()
+        for one in (None, *OVER) if all and state is None else (state,):
+            filters = {"pool": pool, "state": one, "label": label, "limit": MOST}
+            reply = self.request(list_request("claims", filters))
+            found.extend(claim_info(document) for document in items(reply))
+            found.more = found.more or bool(reply.get("more"))
+        return found
 
-    def pools(self) -> list[Document]:
-        return items(self.request(list_request("pools")), "pools")
+    def pools(self) -> Listing[Document]:
+        return items(self.request(list_request("pools", {"limit": MOST})))
 
     def pool(self, name: str) -> Document:
         return self.request(show_request("pools", name))
 
     def resources(
         self, *, pool: str | None = None, state: str | None = None, label: str | None = None
-    ) -> list[Document]:
-        filters = {"pool": pool, "state": state, "label": label}
-        return items(self.request(list_request("resources", filters)), "resources")
+    ) -> Listing[Document]:
+        filters = {"pool": pool, "state": state, "label": label, "limit": MOST}
+        return items(self.request(list_request("resources", filters)))
 
     def resource(self, name: str) -> Document:
         return self.request(show_request("resources", name))
@@ -155,7 +170,10 @@ class Stoker:
                 raise late(self.socket, request) from None
             else:
                 self._seen = True
-                return reply
+                pause = attempts.pause_of_restart(reply, time.monotonic())
+                if pause is None:
+                    return reply
+                time.sleep(pause)
 
     def _follow(self, request: Request, attempts: Attempts) -> Iterator[bytes]:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""

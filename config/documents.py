@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from .json_types import Json
 from .problems import Place, Problem
-from .yaml_nodes import Items, Node, Scalar, Table, YamlError, compose, plain_value
+from .yaml_nodes import Items, Node, Scalar, Table, compose, plain_value
+from .yaml_scalars import YamlError
 
 MAX_FILE = 1024 * 1024
 """Bytes."""

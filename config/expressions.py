@@ -44,13 +44,16 @@ def compile_expression(
     source: str, environment: Environment, wanted: ValueType | None = None
 ) -> Expression:
     """Compiles and checks. Raises ExpressionError with the place of the first mistake."""
-    node = parse(source)
-    checker = Checker(environment)
-    facts = checker.check(node)
+    try:
+        node = parse(source)
+        checker = Checker(environment)
+        facts = checker.check(node)
+        chain = _chain(node)
+        evaluate = _getter(chain, node) if chain else _evaluator(runner(node))
+    except RecursionError:
+        raise _too_deep() from None
     if wanted is not None:
         _require(facts, wanted)
-    chain = _chain(node)
-    evaluate = _getter(chain, node) if chain else _evaluator(runner(node))
     return Expression(source, frozenset(checker.references), facts.type, evaluate)
 
 
@@ -78,11 +81,14 @@ def _evaluator(run: Runner) -> Callable[[Scope], Json]:
         except Fault as fault:
             raise ExpressionError(fault.message, 0, fault.remedy) from None
         except RecursionError:
-            raise ExpressionError(
-                "the expression is nested too deeply", 0, "write it flatter"
-            ) from None
+            raise _too_deep() from None
 
     return evaluate
+
+
+def _too_deep() -> ExpressionError:
+    """Only a caller that is deep in the stack itself, or a very deep value, brings this about."""
+    return ExpressionError("the expression is nested too deeply", 0, "write it flatter")
 
 
 def _chain(node: Node) -> tuple[str, ...]:

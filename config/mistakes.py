@@ -5,17 +5,18 @@ the key or the value that must change.
 """
 
 import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 from pydantic_core import ErrorDetails
 
+from .catalogue import ValueType
 from .documents import Document, Path
 from .json_types import Json
 from .problems import Problem
 from .spelling import nearest, suggestion
+from .templates import expression_paths
 
 MAX_PROBLEMS = 50
 """Of one model: more would only hide the first."""
@@ -81,16 +82,18 @@ def real_path(loc: tuple[str | int, ...], value: Json) -> Path:
     """The location without the names of union members and of key checks that pydantic adds."""
     path: list[str | int] = []
     for index, step in enumerate(loc):
-        if isinstance(value, dict) and isinstance(step, str) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        elif not (isinstance(value, dict) and isinstance(step, str) and index == len(loc) - 1):
-            continue
-        elif step == "[key]":
-            continue
-        path.append(step)
+        if _has(value, step):
+            value = cast("dict[str | int, Json]", value)[step]
+            path.append(step)
+        elif index == len(loc) - 1 and isinstance(value, dict) and step != "[key]":
+            path.append(step)
     return tuple(path)
+
+
+def _has(value: Json, step: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(step, int) and 0 <= step < len(value)
+    return isinstance(value, dict) and step in value
 
 
 def _says_nothing(kind: str, path: Path, rendered_later: frozenset[Path]) -> bool:
@@ -133,8 +136,7 @@ def _problem(
     if kind == "missing":
         key = path[-1] if path else "?"
         message = f"the key '{key}' is missing"
-        problem = document.problem((*at, *path[:-1]), message, f"write {key}: …", key=True)
-        return problem
+        return document.problem((*at, *path[:-1]), message, f"write {key}: …", key=True)
     message, remedy = _words(details)
     return document.problem((*at, *path), message, remedy, key=details["loc"][-1:] == ("[key]",))
 
@@ -225,32 +227,52 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def annotation_at(model: type[BaseModel], path: Path) -> object:
-    """The annotation of the value at a path of a model; None where it cannot be told."""
-    annotation: object = model
-    for step in path:
-        annotation = _inner(bare(annotation), step)
-        if annotation is None:
-            return None
-    return bare(annotation)
-
-
 def keys_at(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that a mapping at this path may have."""
-    found = annotation_at(model, path)
+    found: object = model
+    for step in path:
+        found = _inner(_bare(found), step)
+    found = _bare(found)
     if isinstance(found, type) and issubclass(found, BaseModel):
         return [field.alias or name for name, field in found.model_fields.items()]
     return []
 
 
-def bare(annotation: object) -> object:
-    """Without `Annotated`, aliases and `| None`; None for a union of several."""
+def wanted_types(model: type[BaseModel], value: Json) -> dict[Path, ValueType]:
+    """The type that each expression in a `with` must give, where the model leaves no choice."""
+    wanted: dict[Path, ValueType] = {}
+    for path in expression_paths(value):
+        found: object = model
+        for step in path:
+            found = None if _reads_its_own_way(found) else _inner(_bare(found), step)
+        if found is not None and not _reads_its_own_way(found):
+            bare = _bare(found)
+            kind = _VALUE_TYPES.get(get_origin(bare) or bare)
+            if kind is not None:
+                wanted[path] = kind
+    return wanted
+
+
+_VALUE_TYPES: dict[object, ValueType] = {
+    str: ValueType.STRING, int: ValueType.INT, float: ValueType.DOUBLE, bool: ValueType.BOOL,
+    list: ValueType.LIST, tuple: ValueType.LIST, dict: ValueType.MAP,
+}  # fmt: skip
+
+
+def _reads_its_own_way(annotation: object) -> bool:
+    """True when a validator sees the value before its type is checked, as with durations."""
+    if get_origin(annotation) is not Annotated:
+        return False
+    before = (BeforeValidator, WrapValidator, PlainValidator)
+    return any(isinstance(it, before) for it in get_args(annotation)[1:])
+
+
+def _bare(annotation: object) -> object:
+    """Without `Annotated` and `| None`; None for a union of several."""
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:
             annotation = get_args(annotation)[0]
-        elif isinstance(annotation, typing.NewType):
-            annotation = annotation.__supertype__
         elif origin in (Union, types.UnionType):
             arms = [arm for arm in get_args(annotation) if arm is not type(None)]
             if len(arms) != 1:
@@ -264,7 +286,8 @@ def _inner(annotation: object, step: str | int) -> object:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
             if step in (name, field.alias):
-                return field.annotation
+                # pydantic keeps the outermost validators apart from the annotation
+                return Annotated[field.annotation, None, *field.metadata]
         return None
     arguments = get_args(annotation)
     if isinstance(step, int):

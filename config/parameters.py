@@ -33,6 +33,7 @@ MAX_NAME = 64
 MAX_VALUES = MAX_RESULT
 """Characters of all values of one claim together, with 8 for each number and element."""
 MAX_DEPTH = 32
+"""Of what a claim passes, the object of all parameters included."""
 
 _NAME = re.compile(r"[a-z][a-zA-Z0-9_]*")
 _INT64 = 2**63
@@ -160,7 +161,7 @@ def _compiled(name: str, schema: Json) -> _Parameter:
 
 def _default(name: str, parameter: _Parameter) -> Json:
     try:
-        value = to_json(parameter.schema["default"], what="the default", depth=MAX_DEPTH)
+        value = to_json(parameter.schema["default"], what="the default", depth=MAX_DEPTH - 1)
     except Fault as fault:
         raise ParameterSchemaError(name, fault.message, fault.remedy) from None
     problems: list[ParameterProblem] = []
@@ -175,7 +176,7 @@ def _default(name: str, parameter: _Parameter) -> Json:
 
 def _copied(given: JsonObject) -> dict[str, Json]:
     try:
-        return cast("dict[str, Json]", to_json(given, what="what was passed", depth=MAX_DEPTH + 1))
+        return cast("dict[str, Json]", to_json(given, what="what was passed", depth=MAX_DEPTH))
     except Fault as fault:
         problem = ParameterProblem("", "bad-parameter", fault.message, fault.remedy)
         raise ParameterProblems((problem,)) from None

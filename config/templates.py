@@ -13,10 +13,23 @@ from typing import TypeAlias
 
 from .catalogue import ValueType
 from .cel.scanning import scan
-from .cel.values import number_text
 from .expressions import Expression, ExpressionError, Scope, compile_expression
 from .json_types import Json
 from .shapes import Environment
+from .template_nodes import (
+    Constant,
+    Leaf,
+    MappingOf,
+    Moving,
+    Node,
+    Path,
+    SequenceOf,
+    format_path,
+    inserted,
+    joined,
+    literal,
+    whole,
+)
 
 __all__ = [
     "ExpressionError",
@@ -30,12 +43,8 @@ __all__ = [
     "format_path",
 ]
 
-MAX_TEXT = 1024 * 1024
-"""Characters of one rendered string."""
 MAX_DEPTH = 64
 
-Path = tuple[str | int, ...]
-"""Where a value stands inside a template: keys and list positions."""
 Wanted: TypeAlias = Mapping[Path, ValueType] | ValueType | None
 
 _MARK = re.compile(r"\$?\$\{")
@@ -59,78 +68,6 @@ class TemplateError(Exception):
         self.problems = problems
 
 
-def format_path(path: Path) -> str:
-    """`with.command[3]`; the value itself is `value`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return text.removeprefix(".") or "value"
-
-
-@dataclass(frozen=True, slots=True)
-class _Constant:
-    value: Json
-    roots: frozenset[str] = frozenset()
-
-    def render(self, _: Scope) -> Json:
-        return self.value
-
-    def render_without(self, _: Scope, __: str) -> Json:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """A string with at least one expression."""
-
-    render: Callable[[Scope], Json]
-    roots: frozenset[str]
-
-    def render_without(self, scope: Scope, missing: str) -> Json:
-        return None if missing in self.roots else self.render(scope)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapping:
-    constant: dict[str, Json]
-    """Every key in its order; those of `moving` hold None."""
-    moving: "tuple[tuple[str, _Moving], ...]"
-    roots: frozenset[str]
-
-    def render(self, scope: Scope) -> Json:
-        made = self.constant.copy()
-        for key, node in self.moving:
-            made[key] = node.render(scope)
-        return made
-
-    def render_without(self, scope: Scope, missing: str) -> Json:
-        made = self.constant.copy()
-        for key, node in self.moving:
-            if isinstance(node, _Leaf) and missing in node.roots:
-                del made[key]
-            else:
-                made[key] = node.render_without(scope, missing)
-        return made
-
-
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    items: "tuple[_Node, ...]"
-    roots: frozenset[str]
-
-    def render(self, scope: Scope) -> Json:
-        return [node.render(scope) for node in self.items]
-
-    def render_without(self, scope: Scope, missing: str) -> Json:
-        return [
-            node.render_without(scope, missing)
-            for node in self.items
-            if not (isinstance(node, _Leaf) and missing in node.roots)
-        ]
-
-
-_Moving: TypeAlias = _Leaf | _Mapping | _Sequence
-_Node: TypeAlias = _Constant | _Moving
-
-
 @dataclass(frozen=True, slots=True)
 class Template:
     """A JSON value with expressions in it, ready to be rendered any number of times."""
@@ -141,7 +78,7 @@ class Template:
     """The chains of names that its expressions read."""
     constant: bool
     """True when it holds no expression: what it renders to is then always the same object."""
-    _node: _Node
+    _node: Node
 
     def render(self, scope: Scope) -> Json:
         """The value with every expression evaluated. Raises ExpressionError naming the place."""
@@ -169,7 +106,7 @@ def compile_template(value: Json, environment: Environment, wanted: Wanted = Non
     node = compiler.compile(value, ())
     if compiler.problems:
         raise TemplateError(tuple(compiler.problems))
-    return Template(value, frozenset(compiler.references), isinstance(node, _Constant), node)
+    return Template(value, frozenset(compiler.references), isinstance(node, Constant), node)
 
 
 class _Compiler:
@@ -179,71 +116,64 @@ class _Compiler:
         self.problems: list[TemplateProblem] = []
         self.references: set[tuple[str, ...]] = set()
 
-    def compile(self, value: Json, path: Path) -> _Node:
+    def compile(self, value: Json, path: Path) -> Node:
         if len(path) > MAX_DEPTH:
             self._problem(path, 0, f"nested more than {MAX_DEPTH} deep", "make it flatter")
-            return _Constant(None)
+            return Constant(None)
         if isinstance(value, str):
-            return self._string(value, path) if "${" in value else _Constant(value)
+            return self._string(value, path) if "${" in value else Constant(value)
         if isinstance(value, dict):
             return self._mapping(value, path)
         if isinstance(value, list):
             return self._sequence(value, path)
-        return _Constant(value)
+        return Constant(value)
 
-    def _mapping(self, value: dict[str, Json], path: Path) -> _Node:
+    def _mapping(self, value: dict[str, Json], path: Path) -> Node:
         constant: dict[str, Json] = {}
-        moving: list[tuple[str, _Moving]] = []
+        moving: list[tuple[str, Moving]] = []
         for key, item in value.items():
             if "${" in key:
                 self._problem(
                     (*path, key), 0, "a key cannot hold an expression", "write the key itself"
                 )
             node = self.compile(item, (*path, key))
-            if isinstance(node, _Constant):
+            if isinstance(node, Constant):
                 constant[key] = node.value
             else:
                 constant[key] = None
                 moving.append((key, node))
         if not moving:
-            return _Constant(constant)
+            return Constant(constant)
         roots = frozenset[str]().union(*(node.roots for _, node in moving))
-        return _Mapping(constant, tuple(moving), roots)
+        return MappingOf(constant, tuple(moving), roots)
 
-    def _sequence(self, value: list[Json], path: Path) -> _Node:
+    def _sequence(self, value: list[Json], path: Path) -> Node:
         nodes = tuple(self.compile(item, (*path, at)) for at, item in enumerate(value))
-        constants = [node.value for node in nodes if isinstance(node, _Constant)]
+        constants = [node.value for node in nodes if isinstance(node, Constant)]
         if len(constants) == len(nodes):
-            return _Constant(constants)
-        return _Sequence(nodes, frozenset[str]().union(*(node.roots for node in nodes)))
+            return Constant(constants)
+        return SequenceOf(nodes, frozenset[str]().union(*(node.roots for node in nodes)))
 
-    def _string(self, text: str, path: Path) -> _Node:
+    def _string(self, text: str, path: Path) -> Node:
         try:
             pieces = list(_pieces(text))
         except ExpressionError as error:
             self._problem(path, error.offset, error.message, error.remedy)
-            return _Constant(text)
+            return Constant(text)
         if len(pieces) == 1 and isinstance(pieces[0], _Source):
             return self._whole(pieces[0], path)
         return self._text(pieces, path)
 
-    def _whole(self, source: "_Source", path: Path) -> _Node:
+    def _whole(self, source: "_Source", path: Path) -> Node:
         expression = self._expression(source, path, self._wanted.get(path))
         if expression is None:
-            return _Constant(None)
-        evaluate, where, start = expression.evaluate, format_path(path), source.start
+            return Constant(None)
+        render = whole(expression, format_path(path), source.start)
+        return Leaf(render, frozenset(chain[0] for chain in expression.references))
 
-        def render(scope: Scope) -> Json:
-            try:
-                return evaluate(scope)
-            except ExpressionError as error:
-                raise _placed(error, where, start) from None
-
-        return _Leaf(render, frozenset(chain[0] for chain in expression.references))
-
-    def _text(self, pieces: "list[str | _Source]", path: Path) -> _Node:
+    def _text(self, pieces: "list[str | _Source]", path: Path) -> Node:
         if all(isinstance(piece, str) for piece in pieces):
-            return _Constant("".join(piece for piece in pieces if isinstance(piece, str)))
+            return Constant("".join(piece for piece in pieces if isinstance(piece, str)))
         wanted = self._wanted.get(path, ValueType.DYN)
         if wanted not in (ValueType.STRING, ValueType.DYN):
             self._problem(
@@ -254,7 +184,7 @@ class _Compiler:
         renders: list[Callable[[Scope], str]] = []
         for piece in pieces:
             if isinstance(piece, str):
-                renders.append(_literal(piece))
+                renders.append(literal(piece))
                 continue
             expression = self._expression(piece, path, None)
             if expression is None:
@@ -263,8 +193,8 @@ class _Compiler:
                 message = f"'{expression.source.strip()}' gives a {expression.type}, which cannot stand in a text"
                 self._problem(path, piece.start, message, "write an expression that gives a string")
             roots.update(chain[0] for chain in expression.references)
-            renders.append(_inserted(expression, where, piece.start))
-        return _Leaf(_joined(tuple(renders), where), frozenset(roots))
+            renders.append(inserted(expression, where, piece.start))
+        return Leaf(joined(tuple(renders), where), frozenset(roots))
 
     def _expression(
         self, source: "_Source", path: Path, wanted: ValueType | None
@@ -307,52 +237,6 @@ def _pieces(text: str) -> Iterator[str | _Source]:
         at = end + 1
     if plain + text[at:]:
         yield plain + text[at:]
-
-
-def _literal(text: str) -> Callable[[Scope], str]:
-    return lambda _: text
-
-
-def _joined(renders: tuple[Callable[[Scope], str], ...], where: str) -> Callable[[Scope], Json]:
-    def render(scope: Scope) -> Json:
-        text = "".join([piece(scope) for piece in renders])
-        if len(text) > MAX_TEXT:
-            raise ExpressionError(
-                f"{where}: the text is longer than {MAX_TEXT} characters", 0, "make it shorter"
-            )
-        return text
-
-    return render
-
-
-def _inserted(expression: Expression, where: str, start: int) -> Callable[[Scope], str]:
-    evaluate, source = expression.evaluate, expression.source.strip()
-
-    def render(scope: Scope) -> str:
-        try:
-            value = evaluate(scope)
-        except ExpressionError as error:
-            raise _placed(error, where, start) from None
-        if type(value) is str:
-            return value
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, float):
-            return number_text(value)
-        if isinstance(value, str | int):
-            return str(value)
-        kind = "null" if value is None else f"a {'list' if isinstance(value, list) else 'map'}"
-        raise ExpressionError(
-            f"{where}: '{source}' gives {kind}, which cannot stand in a text",
-            start,
-            "give it a value, or write a condition: value == null ? '' : value",
-        )
-
-    return render
-
-
-def _placed(error: ExpressionError, where: str, start: int) -> ExpressionError:
-    return ExpressionError(f"{where}: {error.message}", start + error.offset, error.remedy)
 
 
 def expression_paths(value: Json) -> set[Path]:

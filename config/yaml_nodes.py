@@ -6,48 +6,37 @@ YAML 1.2's core rules, so that `yes`, `on`, `12:30` and `2020-01-01` are the str
 like. Called by `documents`.
 """
 
-import math
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 import yaml
 
 from .json_types import Json
 from .problems import Place
+from .yaml_scalars import CORE, YamlError, scalar_value, unknown_tag
 
 MAX_DOCUMENTS = 1_000
 MAX_DEPTH = 64
 MAX_NODES = 100_000
 """Of one file, with every alias counted as often as it is used."""
 
-_LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-_CORE = "tag:yaml.org,2002:"
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "null": type(None), "bool": bool, "int": int, "float": (int, float), "str": str,
-}  # fmt: skip
-_INT = re.compile(r"[-+]?(?:[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_WORDS: dict[str, Json] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
+class _Mark(Protocol):
+    """libyaml's marks and those of the pure parser have no common base."""
+
+    line: int
+    column: int
 
 
-class YamlError(Exception):
-    """Something that a config's YAML may not hold.
+class _Events(Protocol):
+    def get_event(self) -> yaml.Event | None: ...
 
-    Raised where reading cannot go on; a mere wrong value or key is collected and read as a text.
-    """
+    def dispose(self) -> None: ...
 
-    def __init__(self, place: Place, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.place = place
-        self.message = message
-        self.remedy = remedy
 
+_PARSER = cast(
+    "Callable[[str], _Events]", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+)
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -111,7 +100,8 @@ def compose(text: str, wrong: list[YamlError]) -> Iterator[Node]:
     return _Composer(text, wrong).documents()
 
 
-def _place(mark: yaml.Mark) -> Place:
+def _place(mark: _Mark | None) -> Place:
+    assert mark is not None, "every event has its marks"
     return Place(mark.line + 1, mark.column + 1)
 
 
@@ -121,10 +111,10 @@ class _Composer:
     wrong: list[YamlError]
     nodes: int = 0
     anchors: dict[str, Node] = field(default_factory=dict[str, Node])
-    loader: yaml.SafeLoader = field(init=False)
+    parser: _Events = field(init=False)
 
     def documents(self) -> Iterator[Node]:
-        self.loader = _LOADER(self.text)
+        self.parser = _PARSER(self.text)
         count = 0
         try:
             while (event := self._next()) is not None:
@@ -142,11 +132,11 @@ class _Composer:
                 if not (isinstance(node, Scalar) and node.value is None):
                     yield node
         finally:
-            self.loader.dispose()
+            self.parser.dispose()
 
     def _next(self) -> yaml.Event | None:
         try:
-            return cast("yaml.Event | None", self.loader.get_event())
+            return self.parser.get_event()
         except yaml.MarkedYAMLError as error:
             raise _syntax_error(error) from error
         except (yaml.YAMLError, UnicodeError) as error:
@@ -179,18 +169,18 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place) -> Scalar:
         try:
-            value = _scalar(event, place)
+            value = scalar_value(event, place)
         except YamlError as error:
             self.wrong.append(error)
             value = event.value
         return Scalar(place, _place(event.end_mark), value, event.style or "")
 
     def _refuse_tag(self, tag: str | None, kind: str, place: Place) -> None:
-        if tag is not None and tag not in ("!", _CORE + kind):
-            self.wrong.append(_unknown_tag(tag, place))
+        if tag is not None and tag not in ("!", CORE + kind):
+            self.wrong.append(unknown_tag(tag, place))
 
     def _alias(self, event: yaml.AliasEvent, place: Place, depth: int) -> Node:
-        node = self.anchors.get(event.anchor)
+        node = self.anchors.get(event.anchor or "")
         if node is None:
             raise YamlError(
                 place,
@@ -249,7 +239,7 @@ class _Composer:
             raise YamlError(place, "a key must be plain text", "write a word before the colon")
         text: str = event.value
         try:
-            is_text = isinstance(_scalar(event, place), str)
+            is_text = isinstance(scalar_value(event, place), str)
         except YamlError:
             is_text = False
         if not is_text:
@@ -290,72 +280,6 @@ def _is_merge(event: yaml.Event) -> bool:
         and event.value == "<<"
         and event.tag is None
         and not event.style
-    )
-
-
-def _scalar(event: yaml.ScalarEvent, place: Place) -> Json:
-    """The value of a scalar. Raises YamlError for one that is no JSON value."""
-    text: str = event.value
-    tag: str | None = event.tag
-    if tag is not None and tag != "!":
-        kind = tag.removeprefix(_CORE)
-        if kind == tag or kind not in _TYPES:
-            raise _unknown_tag(tag, place)
-        return text if kind == "str" else _tagged(text, kind, place)
-    return text if tag == "!" or event.style else _plain(text, place)
-
-
-def _tagged(text: str, kind: str, place: Place) -> Json:
-    value = _plain(text, place)
-    if not isinstance(value, _TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
-        raise YamlError(place, f"{text[:80]!r} is no {kind}", f"remove the tag !!{kind}")
-    return float(value) if kind == "float" and isinstance(value, int) else value
-
-
-def _plain(text: str, place: Place) -> Json:
-    """A scalar without quotes, by the core schema of YAML 1.2."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INT.fullmatch(text):
-        return _integer(text, place)
-    if _FLOAT.fullmatch(text):
-        value = float(text)
-        if math.isfinite(value):
-            return value
-        raise YamlError(
-            place, f"the number {text[:40]} is too large", "put it in quotes if it is a text"
-        )
-    if _NOT_FINITE.fullmatch(text):
-        raise YamlError(place, f"{text} is no number that can be used", "put it in quotes")
-    return text
-
-
-def _integer(text: str, place: Place) -> int:
-    digits = text.lstrip("+-")
-    if len(digits) > 1 and digits[0] == "0" and digits.isdigit():
-        # YAML 1.1 reads 0644 as octal, YAML 1.2 as decimal, and people mean either or a text.
-        octal = f"0o{digits.lstrip('0') or '0'}"
-        remedy = f'write "{text[:40]}" in quotes for a text, or {octal[:40]} for an octal number'
-        raise YamlError(place, f"{text[:40]} can be read in two ways", remedy)
-    if len(digits) > 22:
-        raise _too_large(text, place)
-    base = {"0x": 16, "0o": 8}.get(digits[:2], 10)
-    value = int(digits, base) * (-1 if text[0] == "-" else 1)
-    if not -(2**63) <= value < 2**63:
-        raise _too_large(text, place)
-    return value
-
-
-def _too_large(text: str, place: Place) -> YamlError:
-    return YamlError(
-        place, f"the number {text[:40]} does not fit in 64 bits", "put it in quotes if it is a text"
-    )
-
-
-def _unknown_tag(tag: str, place: Place) -> YamlError:
-    shown = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
-    return YamlError(
-        place, f"the tag {shown[:80]} is not supported", "remove it and write the plain value"
     )
 
 

@@ -4,16 +4,13 @@ Times are RFC 3339 in UTC, durations are text as in the config, and seconds insi
 numbers.
 """
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from ..config.json_types import Json
-
-AnyValue = Annotated[Json, WithJsonSchema({})]
 AnyObject = Annotated[
-    dict[str, Json], WithJsonSchema({"type": "object", "additionalProperties": True})
+    dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})
 ]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Duration = Annotated[str, WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})]

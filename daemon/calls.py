@@ -61,7 +61,7 @@ class Host:
     gate: Gate
     new_id: Callable[[], str]
     background: Background
-    exposition: Exposition
+    exposition: Exposition | None = None
     status: Callable[[], StatusFacts] | None = None
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None

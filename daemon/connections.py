@@ -20,8 +20,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from ..pools.claim import Claimant
 from ..policies.access import Verdict
+from ..pools.claim import Claimant
 from .peers import Credentials
 from .problems_http import CONTENT_TYPE, HttpCode, Problem, raw_answer
 
@@ -150,8 +150,8 @@ class Connection(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
-        status: int = 500,
+        request: web.BaseRequest,  # noqa: ARG002 - aiohttp's signature
+        status: int = 500,  # noqa: ARG002
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
@@ -271,7 +271,9 @@ def headers_too_large() -> Problem:
 
 def uri_too_long() -> Problem:
     return Problem(
-        HttpCode.URI_TOO_LONG, f"The address is longer than {MAX_URL} bytes; shorten it.", close=True
+        HttpCode.URI_TOO_LONG,
+        f"The address is longer than {MAX_URL} bytes; shorten it.",
+        close=True,
     )
 
 

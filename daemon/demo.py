@@ -27,7 +27,7 @@ GREETING = "Hello from a server that was waiting for you"
 STOKER = Path(sys.executable).with_name("stoker")
 
 
-class Broken(Exception):  # noqa: N818 - a promise that was not kept
+class Broken(Exception):
     """Something is not as told."""
 
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeAlias
 
 from ..config.json_types import Json
 from ..pools.store import Event
@@ -73,7 +74,7 @@ class Silence:
     """Nothing happened for `HEARTBEAT` seconds."""
 
 
-Item = Event | Gap | Silence
+Item: TypeAlias = Event | Gap | Silence
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +82,22 @@ class _Waker:
     """Set by the feed, awaited by one follower."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def woken(self, within: float) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                await self.event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Items for a follower, and the number that it has reached with them."""
+
+    items: list[Item]
+    position: int
 
 
 class EventFeed:
@@ -118,8 +135,10 @@ class EventFeed:
             waker.event.set()
 
     async def newest(self, filters: Filters, limit: int) -> list[Event]:
-        """The newest matching events, oldest first; looks back over `_LOOK_BACK` numbers, or over
-        everything when one claim or resource is meant."""
+        """The newest matching events, oldest first.
+
+        Looks back over `_LOOK_BACK` numbers, or over all when one claim or resource is meant.
+        """
         if filters.claim or filters.resource:
             after = 0
         elif filters.given():
@@ -139,41 +158,41 @@ class EventFeed:
         return await self._source.events(after=after, limit=limit, **filters.given())
 
     async def follow(self, after: int | None, filters: Filters) -> AsyncIterator[Item]:
-        """Everything above `after` (None: from now on), then what comes; ends when the feed closes."""
+        """Everything above `after` (None: from now on), then what comes; ends with the feed."""
         waker = _Waker()
         self._wakers.add(waker)
         try:
             position = self.last if after is None else after
             if position > self.last:
-                yield Gap(
-                    0,
-                    self.last + 1,
-                    f"The newest event is {self.last}: this is another ledger, or an older copy.",
-                )
+                yield self._ahead()
                 position = self.last
             while True:
                 waker.event.clear()
                 while position < self.last:
-                    if self._reaches(position):
-                        for event in self._ring_after(position):
-                            position = event.seq
-                            if filters.match(event):
-                                yield event
-                    else:
-                        async for item in self._replay(position, filters):
-                            if not isinstance(item, int):
-                                yield item
-                            else:
-                                position = item
+                    page = await self._page(position, filters)
+                    for item in page.items:
+                        yield item
+                    position = page.position
                 if self._closed:
                     return
-                try:
-                    async with asyncio.timeout(HEARTBEAT):
-                        await waker.event.wait()
-                except TimeoutError:
+                if not await waker.woken(HEARTBEAT):
                     yield Silence()
         finally:
             self._wakers.discard(waker)
+
+    async def _page(self, position: int, filters: Filters) -> _Page:
+        """What comes after `position`: from the ring when it reaches back that far."""
+        if not self._reaches(position):
+            return await self._replay(position, filters)
+        events = self._ring_after(position)
+        return _Page([event for event in events if filters.match(event)], events[-1].seq)
+
+    def _ahead(self) -> Gap:
+        return Gap(
+            0,
+            self.last + 1,
+            f"The newest event is {self.last}: this is another ledger, or an older copy.",
+        )
 
     def _reaches(self, position: int) -> bool:
         return bool(self._ring) and self._ring[0].seq <= position + 1
@@ -183,15 +202,16 @@ class EventFeed:
         skip = max(0, position + 1 - self._ring[0].seq)
         return list(islice(self._ring, skip, skip + PAGE))
 
-    async def _replay(self, position: int, filters: Filters) -> AsyncIterator[Item | int]:
-        """One page from the ledger, then the number to go on from."""
-        until = self.last
+    async def _replay(self, position: int, filters: Filters) -> _Page:
+        """One page from the ledger."""
+        newest = self.last
+        items: list[Item] = []
         first = await self._source.events(after=position, limit=1)
-        next_seq = first[0].seq if first else until + 1
+        next_seq = first[0].seq if first else newest + 1
         if next_seq > position + 1:
             missed = next_seq - position - 1
-            yield Gap(missed, next_seq, f"{missed} events were purged from the ledger.")
-        page = await self._source.events(after=position, limit=PAGE, **filters.given())
-        for event in page:
-            yield event
-        yield page[-1].seq if len(page) == PAGE else max(until, page[-1].seq if page else 0)
+            items.append(Gap(missed, next_seq, f"{missed} events were purged from the ledger."))
+        found = await self._source.events(after=position, limit=PAGE, **filters.given())
+        items.extend(found)
+        last = found[-1].seq if found else 0
+        return _Page(items, last if len(found) == PAGE else max(newest, last))

@@ -50,6 +50,7 @@ class SocketFile:
         self.path = path
         self._mode = mode
         self._group = group
+        self._lock_path = path.with_name(f"{path.name}.lock")
         self._lock: int | None = None
         self._identity: _Identity | None = None
 
@@ -63,7 +64,9 @@ class SocketFile:
             return self._bind()
         except OSError as error:
             self._let_go()
-            raise SocketError(f"The socket {self.path} cannot be opened: {error.strerror}.") from error
+            raise SocketError(
+                f"The socket {self.path} cannot be opened: {error.strerror}."
+            ) from error
         except SocketError:
             self._let_go()
             raise
@@ -97,12 +100,12 @@ class SocketFile:
 
     def _take_lock(self) -> int:
         """A lock beside the socket: of two daemons that start at once only one goes on."""
-        name = f"{self.path}.lock"
+        name = self._lock_path
         while True:
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock), os.stat(name)):
+                if os.path.samestat(os.fstat(lock), name.stat()):
                     return lock
             except FileNotFoundError:
                 pass  # its holder has just removed it: take the next one
@@ -117,7 +120,7 @@ class SocketFile:
     def _let_go(self) -> None:
         if self._lock is not None:
             with suppress(OSError):
-                os.unlink(f"{self.path}.lock")
+                self._lock_path.unlink()
             os.close(self._lock)
             self._lock = None
 
@@ -146,8 +149,7 @@ class SocketFile:
         )
 
     def _bind(self) -> socket.socket:
-        """Binds under a name that nobody knows and renames, so that no client ever finds the
-        path refusing connections."""
+        """Binds under a name that nobody knows, and renames: no client finds a refusing socket."""
         temporary = self.path.with_name(f".s{secrets.token_hex(4)}")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

@@ -153,9 +153,9 @@ class ClaimBody(Body):
     pool: Annotated[
         Plain, Field(min_length=1, max_length=MAX_NAME, description="The pool to claim from.")
     ]
-    params: Annotated[
-        Params | None, Field(description="Parameters of the pool's blueprint.")
-    ] = None
+    params: Annotated[Params | None, Field(description="Parameters of the pool's blueprint.")] = (
+        None
+    )
     ttl: Annotated[
         Positive | None, Field(description="How long the claim lasts; the pool has a default.")
     ] = None
@@ -166,12 +166,14 @@ class ClaimBody(Body):
     ] = None
     wait: Annotated[
         ClaimWait | None,
-        Field(description="How long to stay on the line; without it a claim that must wait is answered 202."),
+        Field(
+            description="How long to stay on the line; without it a claim that must wait is answered 202."
+        ),
     ] = None
     reason: Annotated[Plain, Field(max_length=MAX_REASON, description="For the audit.")] = ""
-    labels: Annotated[
-        Labels | None, Field(description="Labels of the claim, to find it by.")
-    ] = None
+    labels: Annotated[Labels | None, Field(description="Labels of the claim, to find it by.")] = (
+        None
+    )
 
     def check_supported(self) -> None:
         """Raises `Problem` for what later versions will do."""

@@ -64,7 +64,7 @@ class Errand:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self._listeners: set[asyncio.Future[Claim]] = set()
+        self._listeners: dict[asyncio.Future[Claim], None] = {}  # in the order they came
         self._outcome: Claim | Refusal | None = None
 
     @property
@@ -75,17 +75,17 @@ class Errand:
     async def listen(self, left: Callable[[], None]) -> Claim:
         """The claim once it is bound, or its refusal. `left` is called if the caller leaves first."""
         future: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
-        self._listeners.add(future)
+        self._listeners[future] = None
         if self._outcome is not None:
             _tell(future, self._outcome)
         try:
             return await future
         except asyncio.CancelledError:
-            self._listeners.discard(future)
+            self._listeners.pop(future, None)
             left()
             raise
         finally:
-            self._listeners.discard(future)
+            self._listeners.pop(future, None)
 
     def settle(self, outcome: Claim | Refusal) -> None:
         self._outcome = outcome

@@ -457,7 +457,7 @@ class Fleet:
 
     def _adopt_undeclared(self) -> None:
         """Resources of pools that the revision no longer knows: they drain."""
-        for name in {resource.pool for resource in self._services.inventory}:
+        for name in sorted({resource.pool for resource in self._services.inventory}):
             if name not in self._pools:
                 self._pools[name] = self._undeclared(name)
 

@@ -133,7 +133,8 @@ class Probes:
     async def http(self, url: str, timeout: float) -> str | None:  # noqa: ASYNC109
         async with self._turns:
             try:
-                async with asyncio.timeout(timeout), self._http_session().get(url) as answer:
+                asking = self._http_session().get(url, allow_redirects=False)
+                async with asyncio.timeout(timeout), asking as answer:
                     status = answer.status
                     answer.close()  # the status is enough: the body may be endless
             except TimeoutError:
@@ -201,7 +202,6 @@ class Probes:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "stoker-readiness"},
                 timeout=aiohttp.ClientTimeout(total=None),
-                requote_redirect_url=False,
             )
         return self._session
 

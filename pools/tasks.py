@@ -15,7 +15,7 @@ class Tasks:
     """
 
     def __init__(self, on_defect: Callable[[BaseException], None] | None = None) -> None:
-        self._running: set[asyncio.Task[object]] = set()
+        self._running: dict[asyncio.Task[object], None] = {}  # ordered, so that ends are too
         self._on_defect = on_defect
 
     def __len__(self) -> int:
@@ -23,21 +23,21 @@ class Tasks:
 
     def start(self, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(self._ended)
         return task
 
     async def close(self, grace: float = 0.0) -> None:
         """Waits up to `grace` seconds for the tasks to end, then cancels what is left."""
         if self._running and grace > 0:
-            await asyncio.wait(self._running, timeout=grace)
+            await asyncio.wait(list(self._running), timeout=grace)
         left = list(self._running)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[object]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if task.cancelled():
             return
         error = task.exception()

@@ -1,5 +1,6 @@
 """What every test gets: an environment without the developer's own settings, and short folders."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -28,6 +29,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("STOKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_loop_left() -> Iterator[None]:
+    """Closes the loop that pytest-asyncio makes only in order to put it back after a test.
+
+    It would be garbage later, and its warning would fail whichever test runs then.
+    """
+    yield
+    kept: asyncio.AbstractEventLoop | None
+    kept = getattr(getattr(asyncio.get_event_loop_policy(), "_local", None), "_loop", None)
+    if kept is not None and not kept.is_running():
+        kept.close()
+        asyncio.set_event_loop(None)
 
 
 @pytest.fixture

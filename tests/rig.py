@@ -173,7 +173,9 @@ class Run:
         return set(self.host.world.exists()) - known
 
 
-def a_part(name: str = "box", driver: str = "simulated", settings: Mapping | None = None) -> PartPlan:
+def a_part(
+    name: str = "box", driver: str = "simulated", settings: Mapping | None = None
+) -> PartPlan:
     template = compile_template(dict(settings or {}), ANYTHING)
     return PartPlan(name, driver, driver, template, None, frozenset())
 
@@ -188,9 +190,7 @@ def boxes(*, digest: str = "d1", finish: tuple[PartPlan, ...] | None = None) -> 
     outputs = [an_output("name", "${parts.box.name}")]
     if any(part.name == "token" for part in finish):
         outputs.append(an_output("token", "${parts.token.value}", secret=True))
-    return Blueprint(
-        "box", digest, Parameters.compile({}), (a_part(),), finish, tuple(outputs)
-    )
+    return Blueprint("box", digest, Parameters.compile({}), (a_part(),), finish, tuple(outputs))
 
 
 def a_box_pool(**more) -> PoolSpec:

@@ -59,6 +59,7 @@ PLANTED = [
     ("pools/plan.py", "from .drivers import token", "The pools reach drivers"),
     ("pools/plan.py", "import celpy", "CEL is the business"),
     ("pools/claiming.py", "import sqlite3", "SQLite is the business"),
+    ("pools/fleet.py", "import prometheus_client", "Metrics are exposed"),
     ("pools/plan.py", "import jwt", "Signing is the business"),
     ("config/revision.py", "import aiohttp", "HTTP is spoken"),
 ]

@@ -82,7 +82,10 @@ def read_answer(program: str, outcome: Outcome, secret: Iterable[str]) -> Answer
     said = blotted(outcome.errors, secret)
     ending = f"; its stderr ends with: {said}" if said else ""
     try:
-        answer = Answer.model_validate(json.loads(outcome.output))
+        value = json.loads(outcome.output.decode())
+        # What Python reads and others do not (NaN, half of a character) never gets to the ledger.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        answer = Answer.model_validate(value)
     except (ValueError, RecursionError) as error:
         if outcome.status != 0:
             raise Unavailable(f"the program {program} {_ended(outcome.status)}{ending}") from None
@@ -125,7 +128,7 @@ def _wrong_form(error: Exception) -> str:
         )
     if isinstance(error, json.JSONDecodeError):
         return f"stdout is not one JSON object ({error.msg}, line {error.lineno})"
-    return "stdout is not JSON in UTF-8, or too deep"
+    return "stdout is not JSON in UTF-8, or it nests too deep"
 
 
 def _ended(status: int) -> str:

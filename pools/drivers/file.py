@@ -229,6 +229,7 @@ class FileDriver:
         """Removes the file if it is there and ours, then the record. Ends in `NotFound`."""
         record = self._known(part)
         if record is None:
+            self._records.drop(part.id)
             raise NotFound(f"no file was made for {part.id}")
         with explained(f"removing {record.path}"), _folder_of(record) as (folder, name):
             if folder is not None:

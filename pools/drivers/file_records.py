@@ -69,8 +69,11 @@ class Records:
             os.fsync(folder)
 
     def drop(self, part: PartId) -> None:
-        with explained(f"removing {self._path(part)}"):
-            self._path(part).unlink(missing_ok=True)
+        """Also what a writing that was cut left beside it."""
+        path = self._path(part)
+        with explained(f"removing {path}"):
+            path.with_name(f".{path.name}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def parts(self) -> frozenset[PartId]:
         with explained(f"listing {self.folder}"):

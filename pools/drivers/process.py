@@ -39,7 +39,7 @@ from .process_leader import Leader
 from .process_parts import Order, ProcessParts
 from .process_settings import ProcessSettings, ending_of, logs_of
 from .process_watch import ProcessWatch
-from .procfs import Identity, ProcessFacts, Snapshot, is_alive, take_snapshot
+from .procfs import Identity, ProcessFacts, Snapshot, read_alive, take_snapshot
 from .settings import check_part_id, read_settings
 from .snapshots import Snapshots
 from .workers import Workers
@@ -165,10 +165,9 @@ class ProcessDriver:
         return Made(handle, {"pid": pid, "ports": ports, "log": log_path})
 
     async def observe(self, part: PartRef) -> Observation:
-        leader = self._watching().held(part.id)
-        if leader is not None and leader.descriptor is not None and not leader.has_ended():
-            return Observation(Presence.PRESENT)
-        return await self._workers.run_for(part.id, self._observe, part, leader)
+        return await self._workers.run_for(
+            part.id, self._observe, part, self._watching().held(part.id)
+        )
 
     async def destroy(self, part: PartRef) -> None:
         """Asks by the part's stop signal, kills after its grace, and then removes its logs."""
@@ -257,29 +256,36 @@ class ProcessDriver:
         return self._identity_in(part.handle)
 
     def _observe(self, part: PartRef, leader: Leader | None) -> Observation:
-        first = self._identify(part)
+        held = leader.identity if leader is not None else self._identity_in(part.handle)
         with explained(f"observing the process of {part.id}"):
-            return self._look_at(part, first, leader)
+            facts = read_alive(held) if held is not None else None
+            if facts is None:
+                # Not the one that is known: another one may have been started since.
+                held = self._identify(part) or self._find_marked(part.id)
+                facts = read_alive(held) if held is not None else None
+            if facts is not None and facts.stopped:
+                how = f"process {facts.pid} is stopped; SIGCONT lets it go on"
+                return Observation(Presence.DRIFTED, how)
+            if facts is not None:
+                return Observation(Presence.PRESENT)
+            known = leader if leader is not None and leader.identity == held else None
+            return Observation(Presence.ABSENT, self._obituary(part, held, known))
 
-    def _look_at(
-        self, part: PartRef, first: Identity | None, leader: Leader | None
-    ) -> Observation:
-        parts = self._opened()
-        if first is None and "pid" in part.handle:
-            return Observation(Presence.ABSENT, "the host was started anew since it was made")
+    def _find_marked(self, part: PartId) -> Identity | None:
+        return find_first(take_snapshot(self._opened().mark), part)
+
+    def _obituary(self, part: PartRef, first: Identity | None, leader: Leader | None) -> str:
         if first is None:
-            first = find_first(take_snapshot(parts.mark), part.id)
-        if first is None:
-            return Observation(Presence.ABSENT, f"no process of {part.id} is running")
-        if is_alive(first):
-            return Observation(Presence.PRESENT)
-        known = leader is not None and leader.identity == first
-        how = leader.ended_how() if leader is not None and known else "has ended"
-        words = parts.last_words(part.id)
-        return Observation(
-            Presence.ABSENT,
-            f"process {first.pid} {how}" + (f"; last line of stderr: {words}" if words else ""),
-        )
+            restarted = "pid" in part.handle and self._identity_in(part.handle) is None
+            return (
+                f"the host was started anew since {part.id} was made"
+                if restarted
+                else f"no process of {part.id} is running"
+            )
+        how = leader.ended_how() if leader is not None else "has ended"
+        words = self._opened().last_words(part.id)
+        tail = f"; last line of stderr: {words}" if words else ""
+        return f"process {first.pid} {how}{tail}"
 
     def _end(self, part: PartRef, first: Identity | None, snapshot: Snapshot) -> bool:
         """One step towards its end. True when nothing of it is left."""

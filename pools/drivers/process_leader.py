@@ -7,11 +7,10 @@ After a restart of the daemon a leader is no child any more; then its start time
 
 import errno
 import os
-import select
 import signal
 from contextlib import suppress
 
-from .procfs import Identity, is_alive, read_facts
+from .procfs import Identity, read_alive
 
 GROUP = 1 << 2
 """PIDFD_SIGNAL_PROCESS_GROUP (Linux 6.9): reaches the group even when its leader is gone."""
@@ -46,20 +45,12 @@ class Leader:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 raise
             descriptor = None
-        facts = read_facts(identity.pid)
-        if facts is None or not facts.alive or facts.identity != identity:
+        facts = read_alive(identity)
+        if facts is None:
             if descriptor is not None:
                 os.close(descriptor)
             return None
         return cls(identity, descriptor, child=facts.parent == os.getpid())
-
-    def has_ended(self) -> bool:
-        """True once it runs no more. Never waits; without a pidfd it reads /proc."""
-        if self.descriptor is None:
-            return not is_alive(self.identity)
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(0))
 
     def ended_how(self) -> str:
         """`exited with code 1`, `was killed by SIGKILL`, or that it is not known (no child)."""

@@ -42,6 +42,8 @@ class ProcessFacts:
     session: int
     alive: bool
     """False for a zombie: it runs no more, only its number is still taken."""
+    stopped: bool = False
+    """True after SIGSTOP and its like; not for a debugger's stop."""
     kernel: bool = False
     """True for a thread of the kernel, which has no environment."""
 
@@ -81,14 +83,15 @@ def read_facts(pid: int) -> ProcessFacts | None:
         group=int(fields[2]),
         session=int(fields[3]),
         alive=fields[0] not in (b"Z", b"X", b"x"),
+        stopped=fields[0] == b"T",
         kernel=bool(int(fields[6]) & _PF_KTHREAD),
     )
 
 
-def is_alive(identity: Identity) -> bool:
-    """True for exactly this process, running or stopped, and no zombie."""
+def read_alive(identity: Identity) -> ProcessFacts | None:
+    """The facts of exactly this process, running or stopped and no zombie, or None."""
     facts = read_facts(identity.pid)
-    return facts is not None and facts.alive and facts.identity == identity
+    return facts if facts is not None and facts.alive and facts.identity == identity else None
 
 
 def read_marks(pid: int) -> dict[str, str] | None:

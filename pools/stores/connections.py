@@ -10,6 +10,7 @@ from . import migrations
 _BUSY_SECONDS = 5.0
 _WAL_KEPT_BYTES = 16 * 2**20
 """A WAL file that once grew is cut back to this when it starts anew."""
+_WRITER_CACHE_KIB = 16 * 1024
 _READER_MMAP_BYTES = 256 * 2**20
 
 _FULL, _IO, _READ_ONLY, _CANNOT_OPEN = 13, 10, 8, 14
@@ -45,6 +46,7 @@ def prepare_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the writer chooses the moment
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
+    connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA temp_store = MEMORY")
 
@@ -57,6 +59,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA mmap_size = {_READER_MMAP_BYTES}")
     except sqlite3.Error as error:
         raise sentence(error, path) from error
+    return connection
+
+
+def open_checkpointer(path: str) -> sqlite3.Connection:
+    """A connection for one checkpoint; it synchronises the database before the WAL is reused."""
+    connection = connect(path)
+    connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
@@ -21,7 +22,8 @@ from ..sealing import Sealer
 from ..store import Event, EventListener, Image, Transaction
 from . import reading
 from .chain import Draft
-from .connections import connect, open_reader, open_writer, sentence
+from .checkpoints import Checkpoints
+from .connections import connect, open_checkpointer, open_reader, open_writer, sentence
 from .encoding import place
 from .folder import LEDGER, FolderLock
 from .lanes import Job
@@ -93,7 +95,8 @@ class SqliteStore:
         self._listeners: list[EventListener] = []
         self._writer: Writer
         if writer == "thread":
-            self._writer = ThreadWriter(footing.pen, self._announce)
+            checkpoints = Checkpoints(footing.pen, partial(open_checkpointer, footing.where))
+            self._writer = ThreadWriter(footing.pen, checkpoints, self._announce)
         else:
             self._writer = InlineWriter(footing.pen, self._announce, delay)
 

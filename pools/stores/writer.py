@@ -11,16 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ..store import Event, StoreError
+from .checkpoints import IDLE_SECONDS, Checkpoints
 from .lanes import Job, Lanes
 from .pen import Pen
 
 Announce = Callable[[Sequence[Event]], None]
 Delay = Callable[[], Awaitable[None]]
 
-IDLE_SECONDS = 0.1
-"""After so long without work the writer copies the WAL into the database."""
-UNSAVED_ROWS = 20_000
-"""So many rows without an idle moment, and the WAL is copied between two batches regardless."""
+INLINE_UNSAVED_ROWS = 10_000
+"""So many rows, and the inline writer copies the WAL, as it never has an idle moment to do so."""
 
 
 class Writer(Protocol):
@@ -61,8 +60,9 @@ class ThreadWriter:
     loop callback per batch.
     """
 
-    def __init__(self, pen: Pen, announce: Announce) -> None:
+    def __init__(self, pen: Pen, checkpoints: Checkpoints, announce: Announce) -> None:
         self._pen = pen
+        self._checkpoints = checkpoints
         self._announce = announce
         self._lanes = Lanes()
         self._wake = threading.Lock()
@@ -114,6 +114,7 @@ class ThreadWriter:
                 else:
                     self._rest()
         finally:
+            self._checkpoints.close()
             self._pen.close()
 
     def _write(self, batch: Sequence[Job]) -> None:
@@ -122,16 +123,15 @@ class ThreadWriter:
             loop = batch[0].done.get_loop()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(deliver, batch, events, self._announce)
-        if self._pen.unsaved >= UNSAVED_ROWS:
-            self._pen.checkpoint()
+        self._checkpoints.after_batch()
 
     def _rest(self) -> None:
         """Sleeps until roused; uses a quiet moment for the checkpoint."""
-        if self._wake.acquire(timeout=IDLE_SECONDS if self._pen.unsaved else -1):
+        if self._wake.acquire(timeout=IDLE_SECONDS if self._checkpoints.due else -1):
             # Before the lanes are looked at again: who adds from now on rouses again.
             self._awake = False
         else:
-            self._pen.checkpoint()
+            self._checkpoints.when_idle()
 
 
 class InlineWriter:
@@ -206,7 +206,7 @@ class InlineWriter:
         self._task = None
 
     def _checkpoint(self) -> None:
-        if self._pen.unsaved >= UNSAVED_ROWS:
+        if self._pen.unsaved >= INLINE_UNSAVED_ROWS:
             self._pen.checkpoint()
 
     def _announce_soon(self, events: Sequence[Event]) -> None:

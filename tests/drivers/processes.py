@@ -47,7 +47,7 @@ class ProcessHost:
         self.driver: ProcessDriver = create_driver(DriverContext(state=state, clock=clock))
 
     async def make(self, part: PartId = PART, **settings: Json) -> Made:
-        return await self.driver.create(a_request(part, **settings))
+        return await self.driver.create(a_request(part, None, **settings))
 
     async def make_watched(self, part: PartId = PART, **settings: Json) -> Made:
         made = await self.make(part, **settings)
@@ -97,7 +97,9 @@ def kill_all(state: Path) -> None:
                 os.kill(one.facts.pid, signal.SIGKILL)
 
 
-def a_request(part: PartId = PART, listening: dict[str, int] | None = None, **settings: Json) -> PartRequest:
+def a_request(
+    part: PartId = PART, listening: dict[str, int] | None = None, **settings: Json
+) -> PartRequest:
     """A process that sleeps, unless the settings say otherwise; `listening`: its ports by name."""
     rendered: dict[str, Json] = {"command": SLEEP, **settings}
     allotted: dict[str, Json] = {}

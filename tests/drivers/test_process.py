@@ -16,8 +16,21 @@ from stoker.pools.drivers.process import FACTS
 from stoker.pools.drivers.procfs import read_facts, read_marks
 from stoker.pools.ids import PartId
 from tests.drivers.processes import (
-    PART, PROVIDER, HandClock, ProcessHost, a_host, a_ref, a_request, eventually, is_running,
-    kill_all, mark_of, pid_of, python, shell, wait_for_text,
+    PART,
+    PROVIDER,
+    HandClock,
+    ProcessHost,
+    a_host,
+    a_ref,
+    a_request,
+    eventually,
+    is_running,
+    kill_all,
+    mark_of,
+    pid_of,
+    python,
+    shell,
+    wait_for_text,
 )  # fmt: skip
 
 
@@ -86,7 +99,12 @@ async def test_a_process_sees_only_the_variables_it_is_meant_to(
         inheritEnv=["PATH", "LANG", "NAMED", "NOT_SET"],
     )
     lines = (await wait_for_text(log_of(host.state), "end")).splitlines()
-    seen = {line.partition("=")[0] for line in lines if "=" in line} - {"PWD", "OLDPWD", "_", "SHLVL"}
+    seen = {line.partition("=")[0] for line in lines if "=" in line} - {
+        "PWD",
+        "OLDPWD",
+        "_",
+        "SHLVL",
+    }
     assert {
         "PATH", "LANG", "NAMED", "COLOUR", "STOKER_PART", "STOKER_STATE", "STOKER_SPEC",
     } == seen  # fmt: skip
@@ -185,7 +203,9 @@ async def test_an_exit_is_explained_by_its_code_and_last_words(host: ProcessHost
     await eventually(lambda: host.changes == [PART])
     seen = await host.driver.observe(a_ref(made))
     assert Presence.ABSENT is seen.presence
-    assert f"process {pid_of(made)} exited with code 3; last line of stderr: no licence" == seen.detail
+    assert (
+        f"process {pid_of(made)} exited with code 3; last line of stderr: no licence" == seen.detail
+    )
 
 
 async def test_last_words_are_kept_short(host: ProcessHost) -> None:
@@ -246,7 +266,9 @@ async def test_a_file_that_is_no_program_is_rejected(host: ProcessHost, tmp_path
         await host.make(command=[str(script)])
 
 
-async def test_a_program_may_be_named_relative_to_its_folder(host: ProcessHost, tmp_path: Path) -> None:
+async def test_a_program_may_be_named_relative_to_its_folder(
+    host: ProcessHost, tmp_path: Path
+) -> None:
     script = tmp_path / "hello"
     script.write_text("#!/bin/sh\necho hello from $PWD\n")
     script.chmod(0o755)
@@ -261,7 +283,13 @@ async def test_no_value_of_a_wrong_setting_is_repeated(host: ProcessHost) -> Non
 
 
 async def test_limits_hold_from_the_first_moment(host: ProcessHost) -> None:
-    wanted = {"openFiles": 77, "fileSize": "1MiB", "cpuSeconds": 50, "memory": "4GiB", "coreSize": 0}
+    wanted = {
+        "openFiles": 77,
+        "fileSize": "1MiB",
+        "cpuSeconds": 50,
+        "memory": "4GiB",
+        "coreSize": 0,
+    }
     made = await host.make(
         command=python(
             "import resource as r\n"
@@ -302,7 +330,11 @@ async def test_signals_are_as_a_fresh_program_expects(host: ProcessHost) -> None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     status = Path(f"/proc/{pid_of(made)}/status").read_text().splitlines()
-    found = {line.partition(":")[0]: int(line.split()[1], 16) for line in status if line.startswith("Sig") and "Q" not in line}
+    found = {
+        line.partition(":")[0]: int(line.split()[1], 16)
+        for line in status
+        if line.startswith("Sig") and "Q" not in line
+    }
     assert {"SigPnd": 0, "SigBlk": 0, "SigIgn": 0, "SigCgt": 0} == found
 
 

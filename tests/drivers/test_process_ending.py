@@ -14,8 +14,18 @@ from stoker.pools.driver import NotFound, PartRef, Presence
 from stoker.pools.drivers.process_leader import Leader
 from stoker.pools.drivers.procfs import read_facts
 from tests.drivers.processes import (
-    PART, PROVIDER, ProcessHost, a_host, a_ref, eventually, is_running, kill_all, pid_of, python,
-    shell, wait_for_text,
+    PART,
+    PROVIDER,
+    ProcessHost,
+    a_host,
+    a_ref,
+    eventually,
+    is_running,
+    kill_all,
+    pid_of,
+    python,
+    shell,
+    wait_for_text,
 )  # fmt: skip
 
 DAEMONISED = (
@@ -64,7 +74,9 @@ def start_time(pid: int) -> int:
 
 
 async def pids_in_log(host: ProcessHost, count: int) -> list[int]:
-    await eventually(lambda: log_of(host).exists() and log_of(host).read_text().count("\n") == count)
+    await eventually(
+        lambda: log_of(host).exists() and log_of(host).read_text().count("\n") == count
+    )
     return [int(line) for line in log_of(host).read_text().split()]
 
 
@@ -95,7 +107,9 @@ async def test_the_stop_signal_is_the_one_of_the_settings(host: ProcessHost) -> 
     assert "bye\n" == (host.state / "said").read_text()
 
 
-async def test_a_process_that_ignores_the_signal_is_killed_after_the_grace(host: ProcessHost) -> None:
+async def test_a_process_that_ignores_the_signal_is_killed_after_the_grace(
+    host: ProcessHost,
+) -> None:
     made = await host.make(command=shell(STUBBORN), stop={"grace": "10s"})
     ref = a_ref(made)
     await wait_for_text(log_of(host), "deaf")

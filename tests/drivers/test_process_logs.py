@@ -18,7 +18,16 @@ from stoker.pools.drivers import process as process_module
 from stoker.pools.drivers.log_rotation import LogLimits, open_log, rotate
 from stoker.pools.ids import PartId
 from tests.drivers.processes import (
-    PART, PROVIDER, ProcessHost, a_host, a_ref, eventually, is_running, kill_all, pid_of, python,
+    PART,
+    PROVIDER,
+    ProcessHost,
+    a_host,
+    a_ref,
+    eventually,
+    is_running,
+    kill_all,
+    pid_of,
+    python,
 )  # fmt: skip
 
 COUNTING = (
@@ -42,7 +51,7 @@ async def host(state: Path) -> AsyncIterator[ProcessHost]:
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 def write(path: Path, text: str) -> None:
@@ -77,7 +86,7 @@ def test_without_old_ones_to_keep_a_log_is_only_cut(tmp_path: Path) -> None:
     log = tmp_path / "stdout.log"
     write(log, "0123456789")
     assert rotate(log, LogLimits(4, 0))
-    assert ["stdout.log"] == os.listdir(tmp_path)
+    assert ["stdout.log"] == [file.name for file in tmp_path.iterdir()]
     assert 0 == log.stat().st_size
 
 
@@ -98,7 +107,7 @@ def test_on_a_full_disk_a_log_is_cut_without_a_copy(
     write(log, "0123456789")
     monkeypatch.setattr(log_rotation, "_copy", full)
     assert rotate(log, LogLimits(4, 2))
-    assert ["stdout.log"] == os.listdir(tmp_path)
+    assert ["stdout.log"] == [file.name for file in tmp_path.iterdir()]
     assert 0 == log.stat().st_size
 
 
@@ -122,7 +131,7 @@ async def test_the_log_of_a_chatty_writer_stays_bounded(
     async with a_host(state) as host:
         made = await host.make(command=python(COUNTING), logs=logs)
         folder = state / "parts" / "process" / PART
-        await eventually(lambda: (folder / "stdout.log.2").exists())
+        await eventually((folder / "stdout.log.2").exists)
         await asyncio.sleep(0.3)
         os.kill(pid_of(made), signal.SIGSTOP)
         await asyncio.sleep(0.1)
@@ -159,7 +168,7 @@ async def test_forgetting_a_process_that_runs_gives_its_descriptor_back(host: Pr
 def only_descriptors(more: int) -> Iterator[None]:
     """Lets this process open only so many more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    top = max(int(name) for name in os.listdir("/proc/self/fd"))
+    top = max(int(name) for name in descriptors())
     taken = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
     while taken[-1] < top:
         taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))

@@ -11,7 +11,15 @@ from stoker.pools.driver import Exhausted, PartRef, PartRequest, Rejected, Unava
 from stoker.pools.drivers.ports import FIRST, LAST, PortReservations, candidate_ports, is_free
 from stoker.pools.ids import PartId
 from tests.drivers.processes import (
-    PART, PROVIDER, ProcessHost, a_host, a_ref, a_request, is_running, kill_all, pid_of,
+    PART,
+    PROVIDER,
+    ProcessHost,
+    a_host,
+    a_ref,
+    a_request,
+    is_running,
+    kill_all,
+    pid_of,
 )  # fmt: skip
 
 

@@ -14,7 +14,16 @@ import pytest
 from stoker.pools.driver import PartRef, Presence, Unavailable
 from stoker.pools.drivers.procfs import read_facts
 from tests.drivers.processes import (
-    PART, PROVIDER, SLEEP, a_host, a_ref, a_request, eventually, is_running, kill_all, pid_of,
+    PART,
+    PROVIDER,
+    SLEEP,
+    a_host,
+    a_ref,
+    a_request,
+    eventually,
+    is_running,
+    kill_all,
+    pid_of,
 )  # fmt: skip
 
 EARLIER_DAEMON = """

@@ -1,0 +1,255 @@
+"""Documents to pools, blueprints and providers, or to everything that is wrong with them.
+
+Three steps: each document by itself (`manifests`), then names across documents, then the contents
+of blueprints against the drivers (`blueprints`). A later step runs for whatever the earlier one
+let through, so that one run tells of all problems. Called by `loading`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from . import contradictions
+from .blueprints import compile_blueprint
+from .catalogue import Catalogue
+from .digests import digest_of
+from .documents import Document
+from .json_types import Json
+from .manifests import API_VERSION, KINDS, LATER_KINDS, Blueprint, Pool, Provider
+from .mistakes import find_mistakes, mistakes_of, shown
+from .problems import Problem
+from .revision import Blueprint as CompiledBlueprint
+from .revision import PoolSpec, ProviderLimits, ProviderSpec
+from .spelling import suggestion
+
+AnyManifest = TypeVar("AnyManifest", bound=Blueprint | Pool | Provider)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Generic[AnyManifest]):
+    """A manifest that is right by itself, with its document."""
+
+    document: Document
+    manifest: AnyManifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.metadata.name
+
+
+@dataclass(slots=True)
+class Reuse:
+    """What compiling a blueprint gave, kept from one load to the next: CEL compiles slowly.
+
+    Belongs to one catalogue. After a load it holds the blueprints of that load alone.
+    """
+
+    blueprints: dict[str, CompiledBlueprint] = field(default_factory=dict[str, CompiledBlueprint])
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result; the mappings are whole only when `problems` holds no error."""
+
+    pools: Mapping[str, PoolSpec]
+    providers: Mapping[str, ProviderSpec]
+    problems: list[Problem]
+
+
+def check(
+    documents: list[Document], catalogue: Catalogue, *, complete: bool, reuse: Reuse
+) -> Checked:
+    """`complete` is False when some file could not be read: then a missing name may be in there."""
+    checker = _Checker(catalogue, complete, reuse)
+    checker.read(documents)
+    providers = checker.providers()
+    blueprints = checker.blueprints(providers)
+    pools = checker.pools(blueprints)
+    return Checked(pools, providers, checker.problems)
+
+
+@dataclass(slots=True)
+class _Checker:
+    catalogue: Catalogue
+    complete: bool
+    reuse: Reuse
+    problems: list[Problem] = field(default_factory=list[Problem])
+    declared_blueprints: dict[str, Declared[Blueprint]] = field(
+        default_factory=dict[str, Declared[Blueprint]]
+    )
+    declared_pools: dict[str, Declared[Pool]] = field(default_factory=dict[str, Declared[Pool]])
+    declared_providers: dict[str, Declared[Provider]] = field(
+        default_factory=dict[str, Declared[Provider]]
+    )
+    seen: dict[tuple[str, str], Document] = field(
+        default_factory=dict[tuple[str, str], Document]
+    )
+    """Every document by kind and name, those with mistakes included."""
+
+    def read(self, documents: list[Document]) -> None:
+        for document in documents:
+            kind = self._kind(document)
+            if kind is not None and self._is_new(document, kind):
+                self._read(document, KINDS[kind])
+
+    def _kind(self, document: Document) -> str | None:
+        """The kind, if this version has it; otherwise nothing else can be said of the document."""
+        version, kind = document.value.get("apiVersion"), document.value.get("kind")
+        if kind is None:
+            self._say(document, (), "the key 'kind' is missing", f"write kind: {_some_kinds()}")
+            return None
+        if not isinstance(kind, str) or kind not in KINDS:
+            self._unknown_kind(document, kind)
+            return None
+        if version is not None and version != API_VERSION:
+            message = f"expected '{API_VERSION}', got {shown(version)}"
+            self._say(document, ("apiVersion",), message, f"write apiVersion: {API_VERSION}")
+            return None
+        return kind
+
+    def _unknown_kind(self, document: Document, kind: Json) -> None:
+        if kind in LATER_KINDS:
+            message = f"the kind '{kind}' is not supported by this version"
+            self._say(document, ("kind",), message, "remove the document")
+            return
+        remedy = suggestion(kind, KINDS) if isinstance(kind, str) else f"write {_some_kinds()}"
+        message = f"there is no kind {shown(kind)}"
+        self._say(document, ("kind",), message, remedy)
+
+    def _is_new(self, document: Document, kind: str) -> bool:
+        metadata = document.value.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str):
+            return True
+        before = self.seen.setdefault((kind, name), document)
+        if before is document:
+            return True
+        place = before.place(("metadata", "name"))
+        self._say(
+            document,
+            ("metadata", "name"),
+            f"there is another {kind} '{name[:80]}' at {before.file}:{place.line}:{place.column}",
+            "give one of them another name, or remove it",
+        )
+        return False
+
+    def _read(self, document: Document, model: type[Blueprint | Pool | Provider]) -> None:
+        try:
+            manifest = model.model_validate(document.value)
+        except ValidationError as error:
+            self.problems += mistakes_of(error, document, model, document.value)
+            return
+        if isinstance(manifest, Blueprint):
+            self.declared_blueprints[manifest.metadata.name] = Declared(document, manifest)
+        elif isinstance(manifest, Pool):
+            self.declared_pools[manifest.metadata.name] = Declared(document, manifest)
+            self.problems += contradictions.pool_contradictions(document, manifest)
+        else:
+            self.declared_providers[manifest.metadata.name] = Declared(document, manifest)
+            self.problems += contradictions.provider_contradictions(document, manifest)
+
+    def providers(self) -> dict[str, ProviderSpec]:
+        """The declared ones, and one by each driver's own name that needs no settings."""
+        found = {
+            name: ProviderSpec(name, name)
+            for name, facts in self.catalogue.items()
+            if facts.provider_settings is None or _accepts_nothing(facts.provider_settings)
+        }
+        for name, declared in self.declared_providers.items():
+            spec = declared.manifest.spec
+            self._check_provider(declared)
+            limits: ProviderLimits = contradictions.limits_of(declared.manifest)
+            found[name] = ProviderSpec(name, spec.driver, dict(spec.with_), limits)
+        return found
+
+    def _check_provider(self, declared: Declared[Provider]) -> None:
+        document, spec = declared.document, declared.manifest.spec
+        facts = self.catalogue.get(spec.driver)
+        if facts is None:
+            message = f"there is no driver '{spec.driver[:80]}'"
+            self._say(document, ("spec", "driver"), message, suggestion(spec.driver, self.catalogue))
+            return
+        if declared.name in self.catalogue and declared.name != spec.driver:
+            message = f"'{declared.name}' is the name of a driver, and this is a provider of '{spec.driver}'"
+            self._say(document, ("metadata", "name"), message, "give it another name")
+        if facts.provider_settings is not None:
+            self.problems += find_mistakes(
+                document, facts.provider_settings, spec.with_, at=("spec", "with")
+            )
+        elif spec.with_:
+            message = f"providers of the driver '{spec.driver}' have no settings"
+            self._say(document, ("spec", "with"), message, "remove with", key=True)
+
+    def blueprints(
+        self, providers: Mapping[str, ProviderSpec]
+    ) -> dict[str, CompiledBlueprint | None]:
+        """Every blueprint by name; None for those with mistakes, so that they count as known."""
+        found: dict[str, CompiledBlueprint | None] = {
+            name: None for kind, name in self.seen if kind == "Blueprint"
+        }
+        surroundings = digest_of(
+            {name: [it.driver, dict(it.settings)] for name, it in providers.items()}
+        )
+        kept: dict[str, CompiledBlueprint] = {}
+        for name, declared in self.declared_blueprints.items():
+            key = digest_of([surroundings, declared.document.value])
+            blueprint = self.reuse.blueprints.get(key)
+            if blueprint is None:
+                blueprint, problems = compile_blueprint(
+                    declared.document, declared.manifest, self.catalogue, providers,
+                    complete=self.complete,
+                )  # fmt: skip
+                self.problems += problems
+            if blueprint is not None:
+                kept[key] = blueprint
+            found[name] = blueprint
+        self.reuse.blueprints = kept
+        return found
+
+    def pools(self, blueprints: Mapping[str, CompiledBlueprint | None]) -> dict[str, PoolSpec]:
+        found: dict[str, PoolSpec] = {}
+        for name, declared in self.declared_pools.items():
+            manifest, wanted = declared.manifest, declared.manifest.spec.blueprint
+            blueprint = blueprints.get(wanted)
+            if wanted not in blueprints and self.complete:
+                message = f"there is no blueprint '{wanted[:80]}'"
+                remedy = suggestion(wanted, blueprints)
+                self._say(declared.document, ("spec", "blueprint"), message, remedy)
+            if blueprint is None:
+                continue
+            found[name] = PoolSpec(
+                name=name,
+                labels=dict(manifest.metadata.labels),
+                blueprint=blueprint,
+                size=contradictions.size_of(manifest),
+                lifetime=contradictions.lifetime_of(manifest),
+                backfill=contradictions.backfill_of(manifest),
+                queue=contradictions.queue_of(manifest),
+            )
+        return found
+
+    def _say(
+        self,
+        document: Document,
+        path: tuple[str | int, ...],
+        message: str,
+        remedy: str,
+        *,
+        key: bool = False,
+    ) -> None:
+        self.problems.append(document.problem(path, message, remedy, key=key))
+
+
+def _accepts_nothing(model: type[BaseModel]) -> bool:
+    try:
+        model.model_validate({})
+    except ValidationError:
+        return False
+    return True
+
+
+def _some_kinds() -> str:
+    return "Blueprint, Pool or Provider"
+

@@ -1,0 +1,100 @@
+"""What commands have in common: `--socket`, `-o`, durations, labels, names to complete."""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ...client import Stoker, StokerError
+from ...config.units import UnitError, parse_duration
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType):
+    """`90s`, `30m`, `1h30m`: checked here, sent as it was written."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        try:
+            parse_duration(str(value))
+        except UnitError as error:
+            self.fail(f"{error}.", param, ctx)
+        return str(value)
+
+
+DURATION = Duration()
+
+
+def talks(command: AnyCommand) -> AnyCommand:
+    """For commands that ask the daemon."""
+    return click.option(
+        "--socket",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The daemon's socket.",
+    )(command)
+
+
+def prints(command: AnyCommand) -> AnyCommand:
+    """For commands that print a table or JSON."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help="What to print: a table for people, JSON for programs. Errors follow it.",
+    )(command)
+
+
+def print_json(value: object) -> None:
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def parse_labels(
+    _ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    """`-l team=web`, several times."""
+    labels: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text!r} is no label; write NAME=VALUE, such as team=web.")
+        labels[name] = value
+    return labels
+
+
+def complete_pools(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return _complete(ctx, incomplete, lambda stoker: [str(pool["name"]) for pool in stoker.pools()])
+
+
+def complete_claims(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return _complete(ctx, incomplete, lambda stoker: [claim.id for claim in stoker.claims()])
+
+
+def complete_resources(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    return _complete(ctx, incomplete, lambda stoker: [str(one["id"]) for one in stoker.resources()])
+
+
+def _complete(
+    ctx: click.Context, incomplete: str, names: Callable[[Stoker], list[str]]
+) -> list[CompletionItem]:
+    """A shell that completes must never fail or wait: without a daemon there is nothing to offer."""
+    with suppress(StokerError, KeyError), Stoker(ctx.params.get("socket"), patience=0) as stoker:
+        return [CompletionItem(name) for name in names(stoker) if name.startswith(incomplete)]
+    return []

@@ -1,0 +1,169 @@
+"""Gets a bound claim: at once, or after waiting with a line of progress that people can watch.
+
+Without a terminal the daemon is asked to wait, and the open connection is what says that somebody
+still wants the claim. On a terminal the claim is queued and its place in the line is shown.
+Whatever ends the wait takes the claim back, so nothing is handed to somebody who has left.
+"""
+
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, NoReturn
+
+from ...client import Claim, Stoker, StokerError, Unavailable
+from .failing import Ended
+from .terminal import about
+
+POLL = 1.0
+"""Seconds of a long poll, and so between two looks at the place in the line."""
+LONGEST_LINE_WAIT = 3600.0
+"""Seconds the daemon keeps a claim on the line."""
+TAKE_BACK_WITHIN = 2.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for on the command line. `wait` is in seconds."""
+
+    pool: str
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    ttl: str | None = None
+    wait: float = 60.0
+    key: str | None = None
+    reason: str | None = None
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def obtain(stoker: Stoker, asked: Asked) -> Claim:
+    """A bound claim. Raises a `StokerError`, or `Ended` when a signal came first."""
+    asked = replace(asked, key=asked.key or str(uuid.uuid4()))
+    watched = sys.stderr.isatty() and asked.wait > 0
+    with ending_signals():
+        try:
+            if watched or asked.wait > LONGEST_LINE_WAIT:
+                return _in_the_queue(stoker, asked, shown=watched)
+            return _post(stoker, asked, wait=asked.wait).wait()
+        except Ended:
+            _take_back(stoker, asked)
+            raise
+
+
+def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
+    return stoker.claim(
+        asked.pool,
+        params=asked.params,
+        ttl=asked.ttl,
+        wait=wait,
+        key=asked.key,
+        reason=asked.reason,
+        labels=asked.labels,
+    )
+
+
+def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
+    """The pool bounds how long a claim may queue; when we may wait longer, we queue again."""
+    started = time.monotonic()
+    while True:
+        claim = _post(stoker, asked, wait=None)
+        try:
+            with _progress(shown) as show:
+                while claim.info.waiting:
+                    left = started + asked.wait - time.monotonic()
+                    if left <= 0:
+                        _give_back(claim)
+                        raise _timed_out(asked)
+                    show(_line(claim, time.monotonic() - started))
+                    claim.info = stoker.show(claim.id, wait=min(left, POLL))
+            return claim.wait()
+        except Unavailable as error:
+            left = started + asked.wait - time.monotonic()
+            if error.code != "wait-timeout" or not claim.info.over or left <= 0:
+                raise
+            asked = replace(asked, key=str(uuid.uuid4()))
+        except Ended:
+            _give_back(claim)
+            raise
+
+
+def _line(claim: Claim, waited: float) -> str:
+    place = f", place {claim.info.position} in the line" if claim.info.position else ""
+    eta = f", about {about(claim.info.eta)} to go" if claim.info.eta else ""
+    doing = "Finishing" if claim.state == "finishing" else f"Waiting for {claim.pool}"
+    return f"{doing}{place}{eta} ({waited:.0f} s; Ctrl-C gives up)"
+
+
+@contextmanager
+def _progress(shown: bool) -> Iterator[Any]:  # noqa: FBT001 - the only argument
+    """Yields what shows a line of progress in place of the one before."""
+    written = False
+
+    def show(line: str) -> None:
+        nonlocal written
+        if shown:
+            written = True
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if written:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _timed_out(asked: Asked) -> Unavailable:
+    return Unavailable(
+        f"No resource of the pool {asked.pool} became ready within {about(asked.wait)}. "
+        f"See what holds it up with: stoker pools {asked.pool}",
+        code="wait-timeout",
+    )
+
+
+def _give_back(claim: Claim) -> None:
+    with suppress(StokerError):
+        claim.release()
+
+
+def _take_back(stoker: Stoker, asked: Asked) -> None:
+    """The answer may have been on its way: asked with the same key, it comes again and is ended."""
+    from ...client.requests import claim_request  # noqa: PLC0415 - only when interrupted
+
+    request = replace(
+        claim_request(
+            asked.pool,
+            key=str(asked.key),
+            params=asked.params,
+            ttl=asked.ttl,
+            wait=asked.wait if not sys.stderr.isatty() else None,
+            reason=asked.reason,
+            labels=asked.labels,
+        ),
+        timeout=TAKE_BACK_WITHIN,
+    )
+    with suppress(StokerError):
+        stoker.release(str(stoker.request(request, patience=0).get("id", "")))
+
+
+@contextmanager
+def ending_signals() -> Iterator[None]:
+    """Turns the signals that end a program into `Ended`, unless they were ignored (nohup)."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise Ended(number)
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    caught = [number for number in _ENDING if before[number] is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])

@@ -1,0 +1,159 @@
+"""Metrics that are a state: read from the fleet, the ledger and the server when they are asked for."""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..config.json_types import Json
+from ..pools.lifecycle import ResourceState
+from ..pools.status import PoolStatus
+from .facade import FleetView
+from .logs import BoundedQueue
+from .status import StatusFacts
+
+
+class Ledger(Protocol):
+    """The store, as far as its figures are read."""
+
+    def statistics(self) -> Mapping[str, Json]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SocketFacts:
+    """What the server of the socket says of itself."""
+
+    connections: int = 0
+    followers: int = 0
+    parked: int = 0
+    turned_away: int = 0
+
+
+_POOL_GAUGES: tuple[tuple[str, str, Callable[[PoolStatus], float]], ...] = (
+    ("ready", "Resources that can be claimed now.", lambda pool: pool.ready),
+    ("waiting", "Claims in the pool's queue.", lambda pool: pool.waiting),
+    ("size_min", "How many the pool keeps ready.", lambda pool: pool.min),
+    ("size_max", "How many may exist in all.", lambda pool: pool.max),
+    ("unverified", "Ready by the ledger, not yet observed.", lambda pool: pool.unverified),
+    ("drifted", "Ready or bound, and different from what was made.", lambda pool: pool.drifted),
+    ("outdated", "Made from an earlier blueprint.", lambda pool: pool.outdated),
+    ("draining", "1 when the pool is no longer declared.", lambda pool: pool.draining),
+    (
+        "breaker_open",
+        "1 when the blueprint fails and is not tried freely.",
+        lambda pool: pool.breaker.state != "closed",
+    ),
+)
+_LEDGER_COUNTERS = (
+    ("commits", "stoker_ledger_commits", "Commits to disk."),
+    ("transactions", "stoker_ledger_transactions", "Transactions in those commits."),
+    ("rows", "stoker_ledger_rows", "Rows written."),
+    ("failed", "stoker_ledger_failed_commits", "Commits that the disk or the file refused."),
+    ("busy_seconds", "stoker_ledger_busy_seconds", "Time spent writing."),
+    ("checkpoints", "stoker_ledger_checkpoints", "Times the write-ahead log was folded in."),
+    ("checkpoint_seconds", "stoker_ledger_checkpoint_seconds", "Time spent folding it in."),
+)
+_LEDGER_GAUGES = (
+    ("waiting", "stoker_ledger_waiting", "Transactions waiting to be written."),
+    ("bytes", "stoker_ledger_bytes", "Size of the ledger's file."),
+    ("wal_bytes", "stoker_ledger_wal_bytes", "Size of its write-ahead log."),
+)
+
+
+class Gauges(Collector):
+    """Everything that is read at a scrape. What is not there yet is left out."""
+
+    def __init__(self) -> None:
+        self.fleet: FleetView | None = None
+        self.ledger: Ledger | None = None
+        self.status: Callable[[], StatusFacts] | None = None
+        self.socket: Callable[[], SocketFacts] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.fleet is not None:
+            yield from _of_pools(self.fleet.pools())
+            yield _of_claims(self.fleet)
+        if self.ledger is not None:
+            yield from _of_ledger(self.ledger.statistics())
+        if self.status is not None:
+            yield from _of_status(self.status())
+        if self.socket is not None:
+            yield from _of_socket(self.socket())
+        yield _counter(
+            "stoker_log_lines_dropped", "Log lines lost because nobody read.", BoundedQueue.dropped
+        )
+
+
+def _of_pools(pools: Iterable[PoolStatus]) -> Iterator[Metric]:
+    pools = list(pools)
+    resources = GaugeMetricFamily(
+        "stoker_pool_resources", "Resources by state.", labels=["pool", "state"]
+    )
+    for pool in pools:
+        for state in ResourceState:
+            if state is not ResourceState.GONE:
+                resources.add_metric([pool.name, state.value], pool.counts.get(state, 0))
+    yield resources
+    for name, meaning, read in _POOL_GAUGES:
+        gauge = GaugeMetricFamily(f"stoker_pool_{name}", meaning, labels=["pool"])
+        for pool in pools:
+            gauge.add_metric([pool.name], float(read(pool)))
+        yield gauge
+
+
+def _of_claims(fleet: FleetView) -> Metric:
+    active = Tally((claim.pool, claim.state.value) for claim in fleet.live_claims())
+    gauge = GaugeMetricFamily(
+        "stoker_claims_active", "Claims that are not over, by state.", labels=["pool", "state"]
+    )
+    for (pool, state), count in active.items():
+        gauge.add_metric([pool, state], count)
+    return gauge
+
+
+def _of_ledger(figures: Mapping[str, Json]) -> Iterator[Metric]:
+    for key, name, meaning in _LEDGER_COUNTERS:
+        yield _counter(name, meaning, _number(figures.get(key)))
+    for key, name, meaning in _LEDGER_GAUGES:
+        yield GaugeMetricFamily(name, meaning, value=_number(figures.get(key)))
+
+
+def _of_status(facts: StatusFacts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("stoker_ready", "1 when the daemon is ready.", value=facts.ready)
+    yield GaugeMetricFamily(
+        "stoker_ledger_up", "1 when the ledger took the last write.", value=facts.ledger_ok
+    )
+    yield GaugeMetricFamily(
+        "stoker_clock_step_seconds",
+        "How far the wall clock was moved while the daemon ran.",
+        value=facts.clock_step,
+    )
+
+
+def _of_socket(facts: SocketFacts) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "stoker_http_connections", "Open connections to the socket.", value=facts.connections
+    )
+    yield GaugeMetricFamily(
+        "stoker_http_followers", "Callers that follow the events.", value=facts.followers
+    )
+    yield GaugeMetricFamily(
+        "stoker_http_parked", "Requests that wait for the daemon to start.", value=facts.parked
+    )
+    yield _counter(
+        "stoker_http_turned_away",
+        "Connections refused because no file descriptor or no place was left.",
+        facts.turned_away,
+    )
+
+
+def _counter(name: str, meaning: str, value: float) -> Metric:
+    """`_total` is added to the name by the exposition."""
+    return CounterMetricFamily(name, meaning, value=value)
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,80 @@
+"""What the daemon says of itself: status, health, readiness, metrics, and its own description."""
+
+from aiohttp import web
+
+from ..pools.requests import Code, Refusal
+from .answers import HealthJson, StatusJson
+from .calls import Call, Route
+from .presentation import show_status
+
+METRICS_TEXT = "text/plain"
+
+
+async def status(call: Call) -> web.StreamResponse:
+    await call.host.gate.enter()
+    facts = call.host.status
+    assert facts is not None
+    return call.answer(show_status(facts(), call.host.to_wall))
+
+
+async def health(call: Call) -> web.StreamResponse:
+    """The loop turns; that is all that liveness means."""
+    return call.answer(HealthJson(status="ok"))
+
+
+async def readiness(call: Call) -> web.StreamResponse:
+    reasons = _not_ready_because(call)
+    if not reasons:
+        return call.answer(HealthJson(status="ok"))
+    return call.answer(HealthJson(status="not ready", reasons=reasons), 503)
+
+
+def _not_ready_because(call: Call) -> list[str]:
+    host = call.host
+    if host.gate.stopping:
+        return ["the daemon is stopping"]
+    if host.gate.core is None or host.status is None:
+        return ["the daemon is starting"]
+    facts = host.status()
+    return [] if facts.ready else list(facts.reasons) or ["no reason is given"]
+
+
+async def metrics(call: Call) -> web.StreamResponse:
+    exposition = call.host.exposition
+    if exposition is None:
+        raise Refusal(Code.STARTING, "The daemon is still starting; there are no metrics yet.")
+    body, content_type = exposition.render(call.request.headers.get("Accept", ""))
+    return call.answer_bytes(body, content_type=content_type)
+
+
+async def openapi(call: Call) -> web.StreamResponse:
+    return call.answer_bytes(call.host.openapi)
+
+
+OPEN_ROUTES = (
+    Route("GET", "/healthz", health, "Says that the daemon runs.", {200: HealthJson}, open=True),
+    Route(
+        "GET",
+        "/readyz",
+        readiness,
+        "Says whether the ledger is open and a configuration is applied; 503 with reasons if not.",
+        {200: HealthJson, 503: HealthJson},
+        open=True,
+    ),
+)
+METRICS = Route(
+    "GET", "/metrics", metrics, "Metrics for Prometheus.", {200: None}, media=METRICS_TEXT
+)
+ROUTES = (
+    Route("GET", "/v1/status", status, "Shows the daemon's own state.", {200: StatusJson}),
+    *OPEN_ROUTES,
+    METRICS,
+    Route(
+        "GET",
+        "/openapi.json",
+        openapi,
+        "Describes this API (OpenAPI 3.1).",
+        {200: dict},
+        open=True,
+    ),
+)

@@ -1,0 +1,267 @@
+"""What the daemon counts, for Prometheus. `docs/metrics.md` lists it all; a test compares.
+
+`Metrics` is the pools' `Telemetry`: its methods are called on hot paths, so the children of each
+metric are looked up once and kept. What is a state and no event (how many are ready) is read when
+somebody asks, by `gauges.Gauges`.
+"""
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+
+from ..pools.requests import Code
+from .facade import FleetView
+from .gauges import Gauges, Ledger
+
+disable_created_metrics()  # a second series for each counter, which nobody asks for
+Child: TypeAlias = Counter | Histogram
+
+_CLAIM_BUCKETS = (
+    0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0,
+)  # fmt: skip
+_PART_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
+_PASS_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5)
+
+_HISTOGRAMS_OF_POOLS = {
+    "claims": (
+        "stoker_claim_seconds",
+        "Time from a claim's arrival to its resource, bound and durable.",
+        ("pool", "warm"),
+        _CLAIM_BUCKETS,
+    ),
+    "stages": (
+        "stoker_stage_seconds",
+        "Time spent in each stage of serving and removing.",
+        ("pool", "stage"),
+        _CLAIM_BUCKETS,
+    ),
+    "passes": (
+        "stoker_pass_seconds",
+        "Time to decide what a pool needs.",
+        ("pool",),
+        _PASS_BUCKETS,
+    ),
+}
+_COUNTERS_OF_POOLS = {
+    "refused": ("stoker_claims_refused_total", "Claims that were told no.", ("pool", "code")),
+    "ended": (
+        "stoker_claims_ended_total",
+        "Bound claims that ended, by what ended them.",
+        ("pool", "reason"),
+    ),
+    "breakers": (
+        "stoker_breaker_moves_total",
+        "Changes of a pool's breaker, by the state it came to.",
+        ("pool", "state"),
+    ),
+    "drift": (
+        "stoker_drift_total",
+        "Resources found different from what was made, by their state then.",
+        ("pool", "state"),
+    ),
+}
+_HISTOGRAMS_OF_DRIVERS = {
+    "made": (
+        "stoker_part_create_seconds",
+        "Time to create a part and see it ready.",
+        ("driver", "outcome"),
+        _PART_BUCKETS,
+    ),
+    "removed": (
+        "stoker_part_remove_seconds",
+        "Time until a part's absence was proved.",
+        ("driver", "outcome"),
+        _PART_BUCKETS,
+    ),
+}
+_COUNTERS_OF_DRIVERS = {
+    "orphans found": (
+        "stoker_orphans_found_total",
+        "Things with our mark that the ledger does not know.",
+        ("driver",),
+    ),
+    "orphans removed": (
+        "stoker_orphans_removed_total",
+        "Orphans whose absence was proved.",
+        ("driver",),
+    ),
+}
+
+
+class Metrics:
+    """All metrics, in a registry of their own. Implements `stoker.pools.telemetry.Telemetry`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry(auto_describe=False)
+        self._of_pools = _histograms(_HISTOGRAMS_OF_POOLS, registry)
+        self._of_pools |= _counters(_COUNTERS_OF_POOLS, registry)
+        self._of_drivers = _histograms(_HISTOGRAMS_OF_DRIVERS, registry)
+        self._of_drivers |= _counters(_COUNTERS_OF_DRIVERS, registry)
+        self._problems = Counter(
+            "stoker_http_problems_total",
+            "Requests that were answered with an error, by its code.",
+            ["code"],
+            registry=registry,
+        )
+        self._defects = Counter(
+            "stoker_defects_total",
+            "Background tasks that ended by an error nobody foresaw; each is in the log.",
+            registry=registry,
+        )
+        self._config_ok = Gauge(
+            "stoker_config_last_load_successful",
+            "1 when the newest state of the config directory could be applied.",
+            registry=registry,
+        )
+        self._config_at = Gauge(
+            "stoker_config_revision_applied_timestamp_seconds",
+            "When the present revision was applied, in Unix time; 0 before the first.",
+            registry=registry,
+        )
+        self._config_problems = Gauge(
+            "stoker_config_problems",
+            "Problems found in the newest state of the config directory.",
+            registry=registry,
+        )
+        Info("stoker_build", "The version that runs.", registry=registry).info(
+            {"version": importlib.metadata.version("stoker")}
+        )
+        ProcessCollector(namespace="stoker", registry=registry)
+        self.gauges = Gauges()
+        registry.register(self.gauges)
+        self._kept: dict[tuple[str, str, str], Child] = {}
+        self._gone: set[str] = set()
+
+    # Where the gauges read
+
+    def observe(self, fleet: FleetView, ledger: Ledger) -> None:
+        self.gauges.fleet = fleet
+        self.gauges.ledger = ledger
+
+    # The exposition
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics for those who ask for it."""
+        self._forget_gone_pools()
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _forget_gone_pools(self) -> None:
+        """Drops what was counted for pools that were gone at the last scrape already.
+
+        So pools that come and go do not pile up.
+        """
+        if self.gauges.fleet is None:
+            return
+        present = {pool.name for pool in self.gauges.fleet.pools()}
+        known = {pool for name, pool, _ in self._kept if name in self._of_pools} - {""}
+        gone = known - present
+        for name, pool, rest in list(self._kept):
+            if name in self._of_pools and pool in gone & self._gone:
+                del self._kept[name, pool, rest]
+                self._of_pools[name].remove(*([pool, rest] if rest else [pool]))
+        self._gone = gone
+
+    # What the pools tell (stoker.pools.telemetry.Telemetry)
+
+    def claim_served(self, pool: str, *, warm: bool, seconds: float) -> None:
+        self._observe("claims", pool, "yes" if warm else "no", seconds)
+
+    def stage(self, pool: str, stage: str, seconds: float) -> None:
+        self._observe("stages", pool, stage, seconds)
+
+    def part_made(self, driver: str, outcome: str, seconds: float) -> None:
+        self._observe("made", driver, outcome, seconds)
+
+    def part_removed(self, driver: str, outcome: str, seconds: float) -> None:
+        self._observe("removed", driver, outcome, seconds)
+
+    def pass_done(self, pool: str, seconds: float) -> None:
+        self._observe("passes", pool, "", seconds)
+
+    def claim_refused(self, pool: str, code: str) -> None:
+        # The name of a pool that does not exist is the caller's free text.
+        self._count("refused", "" if code == Code.NO_SUCH_POOL else pool, code)
+
+    def claim_ended(self, pool: str, because: str) -> None:
+        self._count("ended", pool, because)
+
+    def breaker_moved(self, pool: str, state: str) -> None:
+        self._count("breakers", pool, state)
+
+    def drift(self, pool: str, state: str) -> None:
+        self._count("drift", pool, state)
+
+    def orphan_found(self, driver: str) -> None:
+        self._count("orphans found", driver, "")
+
+    def orphan_removed(self, driver: str) -> None:
+        self._count("orphans removed", driver, "")
+
+    # What the daemon tells
+
+    def problem(self, code: str) -> None:
+        self._problems.labels(code).inc()
+
+    def defect(self) -> None:
+        self._defects.inc()
+
+    def config_loaded(self, *, ok: bool, problems: int) -> None:
+        self._config_ok.set(1 if ok else 0)
+        self._config_problems.set(problems)
+
+    def config_applied(self, wall: float) -> None:
+        """`wall`: Unix time."""
+        self._config_at.set(wall)
+
+    # The children
+
+    def _observe(self, name: str, first: str, second: str, seconds: float) -> None:
+        child = self._kept.get((name, first, second))
+        if child is None:
+            child = self._keep(name, first, second)
+        assert isinstance(child, Histogram)
+        child.observe(seconds)
+
+    def _count(self, name: str, first: str, second: str) -> None:
+        child = self._kept.get((name, first, second))
+        if child is None:
+            child = self._keep(name, first, second)
+        assert isinstance(child, Counter)
+        child.inc()
+
+    def _keep(self, name: str, first: str, second: str) -> Child:
+        metric = self._of_pools.get(name) or self._of_drivers[name]
+        child = metric.labels(*([first, second] if second else [first]))
+        self._kept[name, first, second] = child
+        return child
+
+
+def _histograms(
+    table: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]],
+    registry: CollectorRegistry,
+) -> dict[str, Child]:
+    return {
+        key: Histogram(name, meaning, labels, buckets=buckets, registry=registry)
+        for key, (name, meaning, labels, buckets) in table.items()
+    }
+
+
+def _counters(
+    table: Mapping[str, tuple[str, str, tuple[str, ...]]], registry: CollectorRegistry
+) -> dict[str, Child]:
+    return {
+        key: Counter(name, meaning, labels, registry=registry)
+        for key, (name, meaning, labels) in table.items()
+    }

@@ -1,0 +1,296 @@
+"""The socket: from an accepted connection to a handler, and every error to a problem document.
+
+The composition root makes one `SocketServer`, starts it before anything else is ready (requests
+are parked), gives it the core when that is open, and closes it last.
+"""
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from ..config.settings import Address, Settings
+from ..policies.access import Verdict, decide
+from ..pools.claim import Claimant
+from ..pools.ids import Ids
+from ..pools.requests import Refusal
+from . import claims_api, events_api, host_api, inventory_api
+from .calls import NOBODY, Call, Host, Route
+from .connections import (
+    MAX_HEAD,
+    SWEEP_EVERY,
+    Connection,
+    ConnectionServer,
+    headers_too_large,
+    problem_response,
+)
+from .event_stream import EventFeed
+from .facade import Core
+from .gate import Gate, stopping
+from .gauges import SocketFacts
+from .listener import AcceptLoop, SocketError, SocketFile, adopt, turn_away
+from .metrics import Metrics
+from .openapi import describe
+from .peers import PeerNames, credentials_of
+from .problems_http import HttpCode, Problem, of_refusal, raw_answer
+from .routing import Router
+from .status import StatusFacts
+
+log = logging.getLogger(__name__)
+
+MAX_METRICS_CONNECTIONS = 64
+ROUTES: tuple[Route, ...] = (
+    *claims_api.ROUTES,
+    *inventory_api.ROUTES,
+    *events_api.ROUTES,
+    *host_api.ROUTES,
+)
+METRICS_ROUTES: tuple[Route, ...] = (*host_api.OPEN_ROUTES, host_api.METRICS)
+"""What the TCP address for metrics serves; nobody is asked who they are there."""
+
+
+class SocketServer:
+    def __init__(
+        self,
+        settings: Settings,
+        ids: Ids,
+        *,
+        daemon_uid: int | None = None,
+    ) -> None:
+        self._settings = settings
+        self._daemon_uid = os.geteuid() if daemon_uid is None else daemon_uid
+        self._names = PeerNames()
+        self._background: set[asyncio.Task[object]] = set()
+        self.host = Host(
+            daemon_uid=self._daemon_uid,
+            gate=Gate(),
+            new_id=ids.request,
+            background=self._in_background,
+            openapi=describe(ROUTES, importlib.metadata.version("stoker")),
+        )
+        self._file: SocketFile | None = None
+        self._doors: list[_Door] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self, fd: int | None = None) -> None:
+        """Opens the socket, or takes over a listening one. Raises `SocketError`."""
+        if fd is None:
+            self._file = SocketFile(self._settings.socket, mode=self._settings.socket_mode)
+            listening = self._file.open()
+        else:
+            listening = adopt(fd)
+        dispatch = _Dispatch(self.host, Router(ROUTES), self._names, trusting=False)
+        self._doors.append(_Door(listening, dispatch, self.host, self._settings.max_connections))
+        if self._settings.metrics:
+            dispatch = _Dispatch(self.host, Router(METRICS_ROUTES), self._names, trusting=True)
+            listening = _listen_tcp(self._settings.metrics)
+            self._doors.append(_Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS))
+        self._sweeper = asyncio.create_task(self._sweep(), name="sweep of connections")
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The TCP port that serves the metrics, once started."""
+        return self._doors[1].port if len(self._doors) > 1 else None
+
+    def tell_status(self, status: Callable[[], StatusFacts], metrics: Metrics) -> None:
+        """What `/v1/status`, `/readyz` and `/metrics` read. Called before `serve`."""
+        self.host.status = status
+        self.host.exposition = metrics
+        metrics.gauges.status = status
+        metrics.gauges.socket = self._facts
+
+    def serve(self, core: Core) -> None:
+        """The core is open: parked requests go on."""
+        self.host.to_wall = core.clock.to_wall
+        self.host.feed = EventFeed(core.events, last=core.last_event)
+        self.host.gate.open(core)
+
+    def refuse_new(self) -> None:
+        """From now on every request is told that the daemon stops; followers and polls end."""
+        self.host.gate.close()
+        if self.host.feed is not None:
+            self.host.feed.close()
+
+    async def close(self, grace: float = 0.0) -> None:
+        """Stops listening, lets requests under way finish within `grace`, then cuts them."""
+        self.refuse_new()
+        for door in self._doors:
+            door.close()
+        if self._file is not None:
+            self._file.remove()
+        await asyncio.gather(*[door.finish(grace) for door in self._doors])
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._background:
+            await asyncio.wait(self._background, timeout=max(grace, 1.0))
+        self._names.close()
+
+    def _facts(self) -> SocketFacts:
+        feed = self.host.feed
+        return SocketFacts(
+            connections=sum(door.server.open_connections for door in self._doors),
+            followers=feed.followers if feed is not None else 0,
+            parked=self.host.gate.parked,
+            turned_away=sum(door.turned_away for door in self._doors),
+        )
+
+    def _in_background(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            for door in self._doors:
+                door.server.sweep()
+
+
+class _Door:
+    """A listening socket with its connections."""
+
+    def __init__(
+        self, listening: socket.socket, dispatch: "_Dispatch", host: Host, max_connections: int
+    ) -> None:
+        self.server = ConnectionServer(
+            dispatch, new_id=host.new_id, on_problem=dispatch.count, max_connections=max_connections
+        )
+        self._unix = listening.family == socket.AF_UNIX
+        self.port = None if self._unix else int(listening.getsockname()[1])
+        self._no_room = 0
+        no_descriptor = Problem(
+            HttpCode.BUSY, "The daemon has no file descriptor left for this connection; try again."
+        )
+        self._accepting = AcceptLoop(listening, self._accepted, raw_answer(no_descriptor, ""))
+
+    @property
+    def turned_away(self) -> int:
+        return self._no_room + self._accepting.refused
+
+    def close(self) -> None:
+        self._accepting.close()
+
+    async def finish(self, grace: float) -> None:
+        self.server.pre_shutdown()
+        await self.server.shutdown(grace)
+
+    def _accepted(self, connection: socket.socket) -> None:
+        try:
+            credentials = credentials_of(connection) if self._unix else None
+        except OSError:
+            connection.close()
+            return
+        refused = self.server.accept(connection, credentials)
+        if refused is not None:
+            self._no_room += 1
+            turn_away(connection, refused)
+
+
+class _Dispatch:
+    """Takes a request to its handler. `trusting`: callers need not be known (metrics over TCP)."""
+
+    def __init__(self, host: Host, router: Router, names: PeerNames, *, trusting: bool) -> None:
+        self._host = host
+        self._router = router
+        self._names = names
+        self._trusting = trusting
+        self._debug = log.isEnabledFor(logging.DEBUG)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = self._host.new_id()
+        try:
+            response = await self._serve(request, request_id)
+        except Refusal as refusal:
+            response = self._refuse(of_refusal(refusal), request_id)
+        except Problem as problem:
+            response = self._refuse(problem, request_id)
+        except ConnectionError:
+            raise  # the caller has left: there is nobody to answer
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the caller has left, or its time at shutdown is up
+            response = self._refuse(of_refusal(stopping()), request_id)
+        except Exception:
+            log.exception("a request failed unexpectedly", extra={"requestId": request_id})
+            response = self._refuse(_internal(), request_id)
+        if self._debug:
+            log.debug(
+                "%s %s %d", request.method, request.path, response.status,
+                extra={"requestId": request_id},
+            )  # fmt: skip
+        return response
+
+    def count(self, problem: Problem) -> None:
+        if self._host.exposition is not None:
+            self._host.exposition.problem(problem.code)
+
+    async def _serve(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        if connection.head_too_long and _head_size(request) > MAX_HEAD:
+            raise headers_too_large()
+        route, names, query = self._router.find(request.method, request.raw_path)
+        caller = NOBODY
+        if not (route.open or self._trusting):
+            verdict = connection.verdict or self._judge(connection)
+            if not verdict.allowed:
+                raise Problem(HttpCode.DENIED, verdict.reason, details={"rule": verdict.rule})
+            caller = connection.claimant or await self._identify(connection)
+        return await route.handle(Call(request, request_id, caller, self._host, names, query))
+
+    def _judge(self, connection: Connection) -> Verdict:
+        """Once per connection: who connected does not change."""
+        assert connection.credentials is not None
+        connection.verdict = decide(connection.credentials.uid, self._host.daemon_uid)
+        return connection.verdict
+
+    async def _identify(self, connection: Connection) -> Claimant:
+        assert connection.credentials is not None
+        connection.claimant = await self._names.identify(connection.peer, connection.credentials)
+        return connection.claimant
+
+    def _refuse(self, problem: Problem, request_id: str) -> web.Response:
+        self.count(problem)
+        return problem_response(problem, request_id)
+
+
+def _head_size(request: web.BaseRequest) -> int:
+    """Bytes of the header lines, with `: ` and the line's end."""
+    return sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+
+
+def _internal() -> Problem:
+    return Problem(
+        HttpCode.INTERNAL,
+        "The daemon met a defect of its own and goes on; its log has the details under this"
+        " requestId. Please report it.",
+    )
+
+
+def _listen_tcp(address: Address) -> socket.socket:
+    """Raises `SocketError`."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(MAX_METRICS_CONNECTIONS)
+    except OSError as error:
+        listening.close()
+        raise SocketError(
+            f"The metrics address {address.host}:{address.port} cannot be opened:"
+            f" {error.strerror}; choose another with --metrics."
+        ) from error
+    return listening

@@ -1,0 +1,90 @@
+"""Plays one seed from beginning to end under virtual time."""
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import looptime
+
+from tests.rig import virtual_throttle
+from tests.simulation.invariants import Broken, Watcher
+from tests.simulation.story import Story
+
+STEP = 0.25
+"""Virtual seconds between two looks, beside one after every commit with an event."""
+CALM_DOWN = 2400.0
+"""Virtual seconds of calm at the end: longer than a breaker's longest rest and two sweeps."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    seed: int
+    problem: str
+    served: int
+    refused: int
+    crashes: int
+    created: int
+    fingerprint: str
+    """Hash of all effects in the world with their times: equal when a seed replays exactly."""
+
+
+def play(seed: int, hours: float = 1.0) -> Outcome:
+    """One seed. A broken invariant is the outcome's `problem`; anything else is raised."""
+    logging.disable(logging.CRITICAL)
+    loop = looptime.new_event_loop(start=0.0)
+    try:
+        asyncio.set_event_loop(loop)
+        with virtual_throttle():
+            return loop.run_until_complete(_play(seed, hours))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        logging.disable(logging.NOTSET)
+
+
+def play_job(job: tuple[int, float]) -> Outcome:
+    """`play` for a worker process."""
+    return play(*job)
+
+
+async def _play(seed: int, hours: float) -> Outcome:
+    story = Story(seed, hours * 3600.0)
+    watcher = Watcher(story)
+    problem = ""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(STEP)
+            watcher.look()
+
+    try:
+        await story.tell(watch)
+        for _ in range(int(CALM_DOWN / 10)):
+            await asyncio.sleep(10.0)
+            watcher.look()
+        watcher.settle()
+    except* Broken as broken:
+        problem = "; ".join(str(one) for one in _flat(broken))
+    if story.run is not None:
+        await story.run.crash()
+    log = story.host.world.log
+    digest = hashlib.sha256(
+        "\n".join(f"{e.at:.6f} {e.kind} {e.part} {e.incarnation}" for e in log).encode()
+    )
+    return Outcome(
+        seed,
+        problem,
+        story.served,
+        story.refused,
+        story.crashes,
+        sum(1 for effect in log if effect.kind == "created"),
+        digest.hexdigest()[:16],
+    )
+
+
+def _flat(group: BaseExceptionGroup) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,297 @@
+"""One seed's story: who claims, what breaks, what is changed and when the daemon dies.
+
+Everything is drawn from one seeded source, and time is virtual, so a seed is its story.
+"""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Revision
+from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.lifecycle import IllegalMove
+from stoker.pools.requests import ClaimRequest, Refusal
+
+from tests.builders import a_pool, a_revision
+from tests.fakes.world import Faults
+from tests.rig import Host, Run, a_part, boxes
+
+CALM = Faults(latency=(0.05, 0.5))
+POOLS = ("web", "work")
+
+
+@dataclass
+class Promise:
+    """What one caller was told: the truth that the daemon has to keep."""
+
+    request: str
+    claim: str
+    pool: str
+    resource: str
+    token: object
+    expires_at: float
+    key: bytes | None
+    released_at: float | None = None
+    """When a release was asked for, successfully or not."""
+
+
+@dataclass
+class Caller:
+    """One request for a claim, with the retries of its caller."""
+
+    request: str
+    started: float
+    key: bytes | None
+    left_at: float | None = None
+    """When the caller hung up for good, without an answer."""
+    lives: set[int] = field(default_factory=set)
+    """The runs of the daemon that it talked to."""
+
+
+class Story:
+    def __init__(self, seed: int, length: float) -> None:
+        self.random = Random(seed)
+        self.host = Host(self.random.getrandbits(48), replace(CALM))
+        self.length = length
+        self.run: Run | None = None
+        self.life = 0
+        self.promises: dict[str, Promise] = {}
+        self.answers: list[Promise] = []
+        self.callers: dict[str, Caller] = {}
+        self.most: dict[str, int] = {}
+        """The largest `max` that each pool ever had."""
+        self.revision = self._draw_revision("r0")
+        self.crashes = 0
+        self.served = 0
+        self.refused = 0
+        self._up = asyncio.Event()
+
+    # The course of the story
+
+    async def tell(self, watch) -> None:
+        """Runs the troubles for `length` seconds, then calms down and lets everything converge."""
+        await self._start()
+        async with asyncio.TaskGroup() as group:
+            troubles = [
+                group.create_task(self._callers(group), name="callers"),
+                group.create_task(self._weather(), name="weather"),
+                group.create_task(self._operator(), name="operator"),
+                group.create_task(self._meddler(), name="meddler"),
+                group.create_task(self._reaper(), name="reaper"),
+                group.create_task(watch(), name="watch"),
+            ]
+            await asyncio.sleep(self.length)
+            for trouble in troubles:
+                trouble.cancel()
+        self.host.world.faults = replace(CALM)
+        if not self._up.is_set():
+            await self._start()
+
+    async def _start(self) -> None:
+        self.life += 1
+        run = Run(self.host)
+        await run.open()
+        while True:
+            try:
+                await run.fleet.apply(self.revision)
+                break
+            except Refusal:
+                await asyncio.sleep(1)
+        await run.fleet.start()
+        self.run = run
+        self._up.set()
+
+    async def _reaper(self) -> None:
+        """Kills the daemon at random moments, now and then while it is starting."""
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / 240))
+            run = self.run
+            self._up.clear()
+            self.crashes += 1
+            if self.random.random() < 0.2:
+                await run.stop(grace=self.random.uniform(0, 5))
+            else:
+                await run.crash()
+            await asyncio.sleep(self.random.choice([0.0, 0.1, 5.0, 60.0]))
+            if self.random.random() < 0.2:
+                stillborn = Run(self.host)
+                starting = asyncio.ensure_future(stillborn.open())
+                await asyncio.sleep(self.random.uniform(0, 0.01))
+                await stillborn.crash()
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+            await self._start()
+
+    async def _weather(self) -> None:
+        """Calm and storms: slow, failing, throttling, lying providers."""
+        draw = self.random
+        while True:
+            await asyncio.sleep(draw.expovariate(1 / 120))
+            if draw.random() < 0.4:
+                self.host.world.faults = replace(CALM)
+                continue
+            self.host.world.faults = Faults(
+                latency=(0.01, draw.choice([0.1, 1.0, 5.0])),
+                slow=draw.choice([0.0, 0.05]),
+                slow_latency=draw.choice([30.0, 400.0]),
+                fail=draw.choice([0.0, 0.1, 0.5, 1.0]),
+                lose=draw.choice([0.0, 0.1, 0.3]),
+                throttle=draw.choice([0.0, 0.1]),
+                exhaust=draw.choice([0.0, 0.1]),
+                stale=draw.choice([0.0, 0.0, 5.0]),
+                deaf=draw.choice([0.0, 0.5]),
+            )
+
+    async def _operator(self) -> None:
+        """Changes sizes and blueprints, removes a pool and brings it back."""
+        number = 0
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / 300))
+            number += 1
+            self.revision = self._draw_revision(f"r{number}")
+            if self._up.is_set():
+                await self.run.fleet.apply(self.revision)
+
+    async def _meddler(self) -> None:
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / 120))
+            self.host.world.meddle()
+
+    def _draw_revision(self, name: str) -> Revision:
+        draw = self.random
+        pools = [self._draw_pool(pool) for pool in POOLS if pool == "web" or draw.random() < 0.8]
+        for pool in pools:
+            self.most[pool.name] = max(self.most.get(pool.name, 0), pool.size.max)
+        return a_revision(*pools, id=name)
+
+    def _draw_pool(self, name: str) -> PoolSpec:
+        draw = self.random
+        minimum = draw.randint(0, 5)
+        finish = None if name == "web" else (a_part("page"), a_part("token", "token", {"kind": "random"}))
+        return a_pool(
+            name=name,
+            min=minimum,
+            max=minimum + draw.randint(1, 5),
+            blueprint=boxes(digest=f"d{draw.randint(0, 2)}", finish=finish),
+            lifetime=Lifetime(
+                ttl=draw.choice([20.0, 120.0]),
+                max_ttl=draw.choice([120.0, 600.0]),
+                max_age=draw.choice([None, None, 200.0]),
+            ),
+            backfill=Backfill(
+                rate=draw.choice([1.0, 20.0]), burst=draw.choice([1, 5]), concurrency=draw.randint(1, 4)
+            ),
+            queue=Queue(max=draw.choice([2, 50]), wait=draw.choice([5.0, 60.0])),
+        )
+
+    # Those who claim
+
+    async def _callers(self, group: asyncio.TaskGroup) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / self.random.choice([2.0, 15.0])))
+            for _ in range(self.random.choice([1, 1, 1, 6])):
+                number += 1
+                group.create_task(self._caller(f"q{number}"), name=f"caller {number}")
+
+    async def _caller(self, request: str) -> None:
+        draw = self.random
+        key = draw.randbytes(32) if draw.random() < 0.6 else None
+        caller = Caller(request, self.now(), key)
+        self.callers[request] = caller
+        pool = draw.choice(POOLS)
+        wait = draw.choice([0.0, 5.0, 30.0, None])
+        asked = ClaimRequest(
+            pool=pool, claimant=Claimant(1000, 1000, 1), wait=wait, key=key, body=b"b", request_id=request
+        )
+        claim = await self._insist(asked, caller)
+        if claim is None:
+            return
+        await self._use(claim, asked)
+
+    async def _insist(self, asked: ClaimRequest, caller: Caller) -> Claim | None:
+        """Asks, loses patience or the answer, and asks again if it has a key."""
+        draw = self.random
+        for _ in range(6 if asked.key else 1):
+            await self._up.wait()
+            run, life = self.run, self.life
+            caller.lives.add(life)
+            caller.left_at = None
+            asking = asyncio.ensure_future(self._ask(run, asked))
+            patience = draw.choice([0.01, 2.0, 60.0, 60.0])
+            try:
+                done, _ = await asyncio.wait({asking}, timeout=patience)
+            finally:
+                asking.cancel()
+            if not done:
+                await asyncio.gather(asking, return_exceptions=True)
+                caller.left_at = self.now()
+            elif life == self.life and self._up.is_set():
+                answer = asking.result()
+                if answer is None:
+                    self.refused += 1
+                elif answer.state in {ClaimState.BOUND, ClaimState.ENDING, ClaimState.ENDED}:
+                    self._promise(answer, asked)
+                if draw.random() < 0.7:
+                    return answer  # otherwise the reply was lost on its way
+                caller.left_at = self.now()
+            await asyncio.sleep(draw.choice([0.0, 0.5, 10.0]))
+        return None
+
+    async def _ask(self, run: Run, asked: ClaimRequest) -> Claim | None:
+        try:
+            claim = await run.fleet.claim(asked)
+            if claim.state in {ClaimState.PENDING, ClaimState.FINISHING}:
+                claim = await run.fleet.settled(claim.id, 90.0)
+        except Refusal:
+            return None
+        return claim
+
+    def _promise(self, claim: Claim, asked: ClaimRequest) -> None:
+        if claim.state is not ClaimState.BOUND:
+            return
+        told = Promise(
+            asked.request_id,
+            claim.id,
+            claim.pool,
+            claim.resources[0],
+            claim.secrets["token"],
+            claim.expires_at,
+            asked.key,
+        )
+        self.answers.append(told)
+        self.served += 1
+        self.promises.setdefault(claim.id, told)
+
+    async def _use(self, claim: Claim, asked: ClaimRequest) -> None:
+        promise = self.promises.get(claim.id)
+        if promise is None:
+            return
+        draw = self.random
+        for _ in range(draw.randint(0, 3)):
+            await asyncio.sleep(draw.uniform(0, 40))
+            if draw.random() < 0.5:
+                await self._renew(promise)
+        if draw.random() < 0.6:
+            await self._release(promise)
+
+    async def _renew(self, promise: Promise) -> None:
+        await self._up.wait()
+        life = self.life
+        try:
+            renewed = await self.run.fleet.renew(promise.claim, None, request_id=promise.request)
+        except Refusal:
+            return
+        if life == self.life:
+            promise.expires_at = renewed.expires_at
+
+    async def _release(self, promise: Promise) -> None:
+        await self._up.wait()
+        promise.released_at = self.now()
+        try:
+            await self.run.fleet.release(promise.claim, request_id=promise.request)
+        except (Refusal, IllegalMove):
+            return
+
+    def now(self) -> float:
+        return self.host.clock.now()

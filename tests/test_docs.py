@@ -1,0 +1,160 @@
+"""What is public is described: every setting, metric, code, command and driver setting has its page."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from stoker.config.settings import SETTINGS
+from stoker.daemon.main import cli
+from stoker.daemon.metrics import Metrics
+from stoker.daemon.problems_http import MEANINGS
+from stoker.pools.drivers import catalogue
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted(DOCS.rglob("*.md")) + sorted((ROOT / "loadtests").rglob("*.md"))
+
+
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_a_setting_is_documented_with_its_flag_variable_and_default(setting) -> None:
+    row = next(
+        (line for line in read("settings.md").splitlines() if f"`{setting.name}`" in line), ""
+    )
+    assert f"`{setting.flag}" in row
+    assert f"`{setting.env}`" in row
+    assert setting.default.strip("`") in row
+
+
+@pytest.mark.parametrize("code", [code.value for code in MEANINGS])
+def test_an_error_code_is_documented_with_its_status(code: str) -> None:
+    status = next(meaning.status for each, meaning in MEANINGS.items() if each.value == code)
+    described = [line for line in read("errors.md").splitlines() if f"`{code}`" in line]
+    assert any(str(status) in line for line in described), f"docs/errors.md: `{code}`, {status}"
+
+
+def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
+    exposed = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+        if family.name.startswith("stoker_")
+    }
+    documented = set(re.findall(r"^\|\s*`(stoker_[a-z_]+)", read("metrics.md"), re.MULTILINE))
+    assert exposed == documented
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        here = (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, here)
+        elif not command.hidden:
+            yield " ".join(here), command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(cli)), ids=str)
+def test_a_command_is_documented_with_its_options(name: str, command: click.Command) -> None:
+    page = read("cli.md")
+    assert f"stoker {name}" in page
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden and option.name != "help":
+            assert any(f"`{flag}" in page for flag in option.opts), f"stoker {name} {option.opts}"
+
+
+@pytest.mark.parametrize(
+    ("driver", "setting"),
+    [
+        (facts.name, field.alias or name)
+        for facts in catalogue().values()
+        for name, field in facts.settings.model_fields.items()
+    ],
+)
+def test_a_driver_setting_is_documented(driver: str, setting: str) -> None:
+    assert f"`{setting}`" in read(f"drivers/{driver}.md")
+
+
+@pytest.mark.parametrize(
+    ("driver", "output"),
+    [(facts.name, output) for facts in catalogue().values() for output in facts.outputs],
+)
+def test_a_driver_output_is_documented(driver: str, output: str) -> None:
+    assert f"`{output}`" in read(f"drivers/{driver}.md")
+
+
+def links(page: Path) -> Iterator[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        found = page.parent / path if path else page
+        assert found.exists(), f"{target} in {page.name}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, f"{target} in {page.name}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = {(DOCS / target.partition("#")[0]).resolve() for target in links(DOCS / "README.md")}
+    for page in DOCS.glob("*.md"):
+        assert page.name == "README.md" or page in listed, (
+            f"docs/README.md does not list {page.name}"
+        )
+
+
+def shown_commands(page: Path) -> Iterator[str]:
+    """The commands in the page's `console` blocks, after their `$`."""
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("$ "):
+                yield line[2:].partition("  #")[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_shown_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    known = dict(commands(cli))
+    for line in shown_commands(page):
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["make"]:
+            asked = {word for word in words[1:] if "=" not in word and not word.startswith("-")}
+            assert asked <= targets, line
+        elif words[:1] == ["stoker"]:
+            _check_options(line, words[1:], known)
+
+
+def _check_options(line: str, words: list[str], known: dict[str, click.Command]) -> None:
+    plain = [word for word in words if not word.startswith("-")]
+    name = next((n for n in (" ".join(plain[:2]), plain[0] if plain else "") if n in known), None)
+    if not plain and words in (["--version"], ["--help"]):
+        return
+    assert name is not None, f"no such command: {line}"
+    flags = {flag for option in (*known[name].params, *cli.params) for flag in option.opts}
+    for word in words[: words.index("--")] if "--" in words else words:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in flags | {"--help"}, f"{word} in: {line}"
+
+
+def test_no_page_names_a_machine() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = re.search(r"/(?:work|root|home)/\w+|/tmp/\w+", text)
+        assert found is None, f"{page.name} says {found and found[0]}"
