@@ -42,7 +42,7 @@ class AsyncClaim:
         """Why the claim is over although it is still open here; None as long as all is well."""
         self._stoker = stoker
         self._ttl = ttl
-        self._on_lost = on_lost
+        self.on_lost = on_lost
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -123,8 +123,8 @@ class AsyncClaim:
             else:
                 self.info = claim_info({**self.info.document, **reply})
                 renewal.renewed(self.info, now=boottime(), wall=datetime.now(UTC))
-        if self._on_lost is not None:
-            self._on_lost(self.lost)
+        if self.on_lost is not None:
+            self.on_lost(self.lost)
 
     async def __aenter__(self) -> Self:
         try:

@@ -40,7 +40,7 @@ class Claim:
         """Why the claim is over although it is still open here; None as long as all is well."""
         self._stoker = stoker
         self._ttl = ttl
-        self._on_lost = on_lost
+        self.on_lost = on_lost
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -127,8 +127,8 @@ class Claim:
         if reason is None or self._stop.is_set():
             return reason is not None
         self.lost = reason
-        if self._on_lost is not None:
-            self._on_lost(reason)
+        if self.on_lost is not None:
+            self.on_lost(reason)
         return True
 
     def __enter__(self) -> Self:

@@ -1,6 +1,7 @@
 """One Blueprint document, compiled and checked against what the drivers say of themselves."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -12,7 +13,7 @@ from .documents import Document, Path
 from .environments import Environments, environments
 from .json_types import Json
 from .manifests import Blueprint as BlueprintManifest
-from .manifests import Output, Part
+from .manifests import Output, Part, Ready
 from .mistakes import find_mistakes, wanted_types
 from .ordering import cycles, in_order
 from .parameters import Parameters, ParameterSchemaError
@@ -24,6 +25,12 @@ from .templates import Template, TemplateError, compile_template, expression_pat
 
 _BAD_PATTERN = cast("type[Exception]", re2.error)  # pyright: ignore[reportUnknownMemberType]
 _compile_pattern = cast("Callable[[str], object]", re2.compile)  # pyright: ignore[reportUnknownMemberType]
+
+
+_READY_TYPES: Mapping[Path, ValueType] = {
+    ("http",): ValueType.STRING,
+    ("log",): ValueType.STRING,
+}
 
 
 def compile_blueprint(
@@ -61,6 +68,7 @@ class _Compiler:
     complete: bool
     problems: list[Problem] = field(default_factory=list[Problem])
     parts: dict[str, _Placed] = field(default_factory=dict[str, _Placed])
+    needs: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     plans: dict[str, PartPlan] = field(default_factory=dict[str, PartPlan])
 
     def compile(self) -> Blueprint | None:
@@ -128,13 +136,16 @@ class _Compiler:
         at = (*placed.at, "with")
         environment = known.settings(part, finish=placed.finish)
         settings = self._template(part.with_, environment, at, wanted)
-        ready = self._ready(placed, known)
         needs = frozenset(self._depends_on(placed))
-        if settings is not None:
-            needs |= self._readable(placed, settings, environment, at)
-        if ready is not None:
+        needs |= self._readable(placed, part.with_, settings, environment, at)
+        ready = None
+        if part.ready is not None:
             at = (*placed.at, "ready")
-            needs |= self._readable(placed, ready, known.ready(part, finish=placed.finish), at)
+            value = self._ready(part.ready, at)
+            environment = known.ready(part, finish=placed.finish)
+            ready = self._template(value, environment, at, _READY_TYPES)
+            needs |= self._readable(placed, value, ready, environment, at)
+        self.needs[part.name] = needs
         if settings is not None:
             provider = part.provider or part.driver
             self.plans[part.name] = PartPlan(
@@ -144,10 +155,6 @@ class _Compiler:
     def _provider(self, placed: _Placed) -> None:
         part, name = placed.part, placed.part.provider
         if name is None:
-            if part.driver not in self.providers and self.complete:
-                message = f"the driver '{part.driver}' needs a provider"
-                remedy = "write provider: and the name of a Provider document"
-                self._say((*placed.at, "driver"), message, remedy)
             return
         provider = self.providers.get(name)
         if provider is None:
@@ -169,16 +176,11 @@ class _Compiler:
             rendered_later=frozenset(expression_paths(value)),
         )
 
-    def _ready(self, placed: _Placed, known: Environments) -> Template | None:
-        ready = placed.part.ready
-        if ready is None:
-            return None
+    def _ready(self, ready: Ready, at: Path) -> dict[str, Json]:
+        """The check as it is rendered, in seconds."""
         if ready.log is not None and not expression_paths(ready.log):
-            self._pattern(ready.log, (*placed.at, "ready", "log"))
-        value = ready.model_dump(mode="json", exclude_none=True)
-        environment = known.ready(placed.part, finish=placed.finish)
-        strings: dict[Path, ValueType] = {("http",): ValueType.STRING, ("log",): ValueType.STRING}
-        return self._template(value, environment, (*placed.at, "ready"), strings)
+            self._pattern(ready.log, (*at, "log"))
+        return ready.model_dump(mode="json", exclude_none=True)
 
     def _pattern(self, pattern: str, at: Path) -> None:
         try:
@@ -214,42 +216,47 @@ class _Compiler:
                 yield name
 
     def _readable(
-        self, placed: _Placed, template: Template, environment: Environment, at: Path
+        self,
+        placed: _Placed,
+        value: Json,
+        template: Template | None,
+        environment: Environment,
+        at: Path,
     ) -> frozenset[str]:
-        """The parts that a template reads; complains of those it may not read."""
-        needs: set[str] = set()
-        for chain in template.references:
-            if chain[0] != "parts":
-                continue
-            if len(chain) == 1:
-                where = self._where(template, chain, environment)
-                message = "this reads 'parts' as a whole, which gives no order to make them in"
-                self._say((*at, *where), message, "name the part, such as parts.site.path")
-                continue
-            other = self.parts.get(chain[1])
-            if other is None:
-                continue  # a closed map: the template did not compile then
-            if other.finish and not placed.finish:
-                where = self._where(template, chain, environment)
-                self._say((*at, *where), *_made_later(chain[1]))
-            else:
-                needs.add(chain[1])
-        return frozenset(needs)
+        """The parts that a value reads; complains of those it may not read."""
+        if template is not None and not any(
+            self._forbidden(placed, chain) for chain in template.references
+        ):
+            chains = template.references
+        else:
+            chains = frozenset[tuple[str, ...]]()
+            for path, read in _reads(value, environment):
+                chains |= read
+                for chain in sorted(read):
+                    forbidden = self._forbidden(placed, chain)
+                    if forbidden is not None:
+                        self._say((*at, *path), *forbidden)
+        named = {chain[1] for chain in chains if chain[0] == "parts" and len(chain) > 1}
+        return frozenset(
+            name
+            for name in named
+            if name in self.parts and (placed.finish or not self.parts[name].finish)
+        )
 
-    @staticmethod
-    def _where(template: Template, chain: tuple[str, ...], environment: Environment) -> Path:
-        """The string of the template that reads the chain."""
-        for path in sorted(expression_paths(template.canonical), key=str):
-            leaf: Json = template.canonical
-            for step in path:
-                leaf = cast("dict[str | int, Json]", leaf)[step]
-            if chain in compile_template(leaf, environment).references:
-                return path
-        return ()
+    def _forbidden(self, placed: _Placed, chain: tuple[str, ...]) -> tuple[str, str] | None:
+        """Why a part may not read this, and what to do."""
+        if chain[0] != "parts":
+            return None
+        if len(chain) == 1:
+            message = "this reads 'parts' as a whole, which gives no order to make them in"
+            return message, "name the part, such as parts.site.path"
+        other = self.parts.get(chain[1])
+        if other is not None and other.finish and not placed.finish:
+            return _made_later(chain[1])
+        return None
 
     def _check_cycles(self) -> None:
-        needs = {name: plan.needs for name, plan in self.plans.items()}
-        for way in cycles(tuple(self.plans), needs):
+        for way in cycles(tuple(self.needs), self.needs):
             at = (*self.parts[way[0]].at, "name")
             if len(way) == 2:
                 self._say(at, f"the part '{way[0]}' needs itself", "read self.… in its place")
@@ -259,8 +266,7 @@ class _Compiler:
 
     def _ordered(self, parts: Iterable[Part]) -> tuple[PartPlan, ...]:
         names = tuple(part.name for part in parts)
-        needs = {name: self.plans[name].needs for name in names}
-        return tuple(self.plans[name] for name in in_order(names, needs))
+        return tuple(self.plans[name] for name in in_order(names, self.needs))
 
     def _output(
         self, name: str, output: Output, environment: Environment, secret_params: frozenset[str]
@@ -316,6 +322,15 @@ def _made_later(name: str) -> tuple[str, str]:
         f"the part '{name}' is made at claim, after this one",
         "move this part to finish, or that one to prepare",
     )
+
+
+def _reads(
+    value: Json, environment: Environment
+) -> Iterator[tuple[Path, frozenset[tuple[str, ...]]]]:
+    """What each string of a value reads, as far as it compiles by itself."""
+    for path in sorted(expression_paths(value), key=str):
+        with suppress(TemplateError):
+            yield path, compile_template(_at(value, path), environment).references
 
 
 def _at(value: Json, path: Path) -> Json:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from . import contradictions
 from .blueprints import compile_blueprint
@@ -83,9 +83,7 @@ class _Checker:
     declared_providers: dict[str, Declared[Provider]] = field(
         default_factory=dict[str, Declared[Provider]]
     )
-    seen: dict[tuple[str, str], Document] = field(
-        default_factory=dict[tuple[str, str], Document]
-    )
+    seen: dict[tuple[str, str], Document] = field(default_factory=dict[tuple[str, str], Document])
     """Every document by kind and name, those with mistakes included."""
 
     def read(self, documents: list[Document]) -> None:
@@ -151,12 +149,8 @@ class _Checker:
             self.problems += contradictions.provider_contradictions(document, manifest)
 
     def providers(self) -> dict[str, ProviderSpec]:
-        """The declared ones, and one by each driver's own name that needs no settings."""
-        found = {
-            name: ProviderSpec(name, name)
-            for name, facts in self.catalogue.items()
-            if facts.provider_settings is None or _accepts_nothing(facts.provider_settings)
-        }
+        """The declared ones, and one without settings under each driver's own name."""
+        found = {name: ProviderSpec(name, name) for name in self.catalogue}
         for name, declared in self.declared_providers.items():
             spec = declared.manifest.spec
             self._check_provider(declared)
@@ -169,7 +163,9 @@ class _Checker:
         facts = self.catalogue.get(spec.driver)
         if facts is None:
             message = f"there is no driver '{spec.driver[:80]}'"
-            self._say(document, ("spec", "driver"), message, suggestion(spec.driver, self.catalogue))
+            self._say(
+                document, ("spec", "driver"), message, suggestion(spec.driver, self.catalogue)
+            )
             return
         if declared.name in self.catalogue and declared.name != spec.driver:
             message = f"'{declared.name}' is the name of a driver, and this is a provider of '{spec.driver}'"
@@ -242,14 +238,5 @@ class _Checker:
         self.problems.append(document.problem(path, message, remedy, key=key))
 
 
-def _accepts_nothing(model: type[BaseModel]) -> bool:
-    try:
-        model.model_validate({})
-    except ValidationError:
-        return False
-    return True
-
-
 def _some_kinds() -> str:
     return "Blueprint, Pool or Provider"
-

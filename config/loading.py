@@ -2,7 +2,7 @@
 
     result = load_directory(Path("/etc/stoker/config"), catalogue)
     if result.revision is None:
-        print(*result.problems, sep="\\n")
+        report(result.problems)
 
 `load` is pure and is also used for what the ledger kept as the last known good.
 """

@@ -7,7 +7,7 @@ camelCase in YAML. JSON Schemas come from these models too (`schema`).
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -197,7 +197,7 @@ class Output(Manifest):
 
 def _output(value: object) -> object:
     """`url: "…"` is short for `url: {value: "…"}`."""
-    return value if isinstance(value, dict) else {"value": value}
+    return cast("object", value) if isinstance(value, dict) else {"value": value}
 
 
 ShortOutput = Annotated[

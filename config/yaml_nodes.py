@@ -21,6 +21,7 @@ MAX_DEPTH = 64
 MAX_NODES = 100_000
 """Of one file, with every alias counted as often as it is used."""
 
+
 class _Mark(Protocol):
     """libyaml's marks and those of the pure parser have no common base."""
 
@@ -34,9 +35,8 @@ class _Events(Protocol):
     def dispose(self) -> None: ...
 
 
-_PARSER = cast(
-    "Callable[[str], _Events]", getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-)
+_PARSER = cast("Callable[[str], _Events]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:

@@ -102,5 +102,3 @@ def unknown_tag(tag: str, place: Place) -> YamlError:
     return YamlError(
         place, f"the tag {shown[:80]} is not supported", "remove it and write the plain value"
     )
-
-

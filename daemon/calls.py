@@ -179,9 +179,6 @@ class Call:
         """The whole body, within its limits of size and time. Raises `Problem`."""
         request = self.request
         headers = request.headers
-        content_type = headers.get("Content-Type")
-        if content_type is not None and content_type != "application/json":
-            _check_content_type(content_type)
         if "Content-Encoding" in headers:
             raise Problem(
                 HttpCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding."
@@ -189,6 +186,9 @@ class Call:
         length = request.content_length
         if length is not None and length > MAX_BODY:
             raise _too_large()
+        content_type = headers.get("Content-Type")
+        if content_type is not None and content_type != "application/json" and request.body_exists:
+            _check_content_type(content_type)
         if request.content.is_eof():
             return await self._read()  # it is all here: this never waits
         await self._promise(headers.get("Expect"))

@@ -16,8 +16,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from ..policies.access import Verdict
@@ -224,8 +226,17 @@ class ConnectionServer(web.Server):
             connection.force_close()
         return bool(idle)
 
-    def _request(self, *parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, self._loop, client_max_size=MAX_BODY)
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, self._loop, client_max_size=MAX_BODY
+        )
 
 
 def problem_response(problem: Problem, request_id: str) -> web.Response:

@@ -7,7 +7,7 @@ slow reader; one that comes back after its events were purged is told how many i
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
@@ -157,7 +157,7 @@ class EventFeed:
         """Matching events with a number above `after`, oldest first."""
         return await self._source.events(after=after, limit=limit, **filters.given())
 
-    async def follow(self, after: int | None, filters: Filters) -> AsyncIterator[Item]:
+    async def follow(self, after: int | None, filters: Filters) -> AsyncGenerator[Item, None]:
         """Everything above `after` (None: from now on), then what comes; ends with the feed."""
         waker = _Waker()
         self._wakers.add(waker)

@@ -89,10 +89,10 @@ class BoundedQueue(logging.handlers.QueueHandler):
 
 def set_up_logs(level: str, form: str, stream: TextIO | None = None) -> None:
     """`level`: a name of `logging`, in any case; `form`: text | json. May be called again."""
-    stream = stream or sys.stderr
+    output: TextIO = sys.stderr if stream is None else stream
     lines: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE)
-    writer = logging.StreamHandler(stream)
-    writer.setFormatter(JsonLines() if form == "json" else TextLines(journal=_is_journal(stream)))
+    writer = logging.StreamHandler(output)
+    writer.setFormatter(JsonLines() if form == "json" else TextLines(journal=_is_journal(output)))
     listener = logging.handlers.QueueListener(lines, writer)
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -102,15 +102,15 @@ def set_up_logs(level: str, form: str, stream: TextIO | None = None) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
     listener.start()
-    atexit.register(_flush, listener)
+    atexit.register(_flush, listener, lines)
 
 
-def _flush(listener: logging.handlers.QueueListener) -> None:
+def _flush(listener: logging.handlers.QueueListener, lines: "queue.Queue[Any]") -> None:
     """At the end what waits is written, unless the reader of the log does not read."""
     thread = listener._thread  # noqa: SLF001 - `stop` would wait for ever
     if thread is not None:
         try:
-            listener.queue.put(None, timeout=_FLUSH_WITHIN)
+            lines.put(None, timeout=_FLUSH_WITHIN)
         except queue.Full:
             return
         thread.join(_FLUSH_WITHIN)

@@ -24,7 +24,7 @@ from ..pools.requests import Code
 from .facade import FleetView
 from .gauges import Gauges, Ledger
 
-disable_created_metrics()  # a second series for each counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
 Child: TypeAlias = Counter | Histogram
 
 _CLAIM_BUCKETS = (

@@ -37,54 +37,55 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+def _wrong(sentence: str) -> PydanticCustomError:
+    """A sentence of our own among pydantic's errors."""
+    return PydanticCustomError("stoker", "{sentence}", {"sentence": sentence})
+
+
 def _duration(value: object) -> object:
     if not isinstance(value, str):
-        raise PydanticCustomError("duration", 'write a duration as text, such as "90s" or "1h30m"')
+        raise _wrong('write a duration as text, such as "90s" or "1h30m"')
     try:
         seconds = parse_duration(value)
     except UnitError as error:
-        raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
+        raise _wrong(str(error)) from error
     return seconds
 
 
 def _positive(value: object) -> object:
     seconds = _duration(value)
     if seconds == 0:
-        raise PydanticCustomError("duration", "write a duration above zero")
+        raise _wrong("write a duration above zero")
     return seconds
 
 
 def _claim_wait(value: object) -> object:
     seconds = cast("float", _duration(value))
     if seconds > MAX_CLAIM_WAIT:
-        raise PydanticCustomError(
-            "duration", "write at most 1h; a claim that waits longer is asked for with GET"
-        )
+        raise _wrong("write at most 1h; a claim that waits longer is asked for with GET")
     return seconds
 
 
 def _plain(value: object) -> object:
     if isinstance(value, str) and _CONTROL.search(value):
-        raise PydanticCustomError("plain_text", "write text without control characters")
+        raise _wrong("write text without control characters")
     return value
 
 
 def _labels(value: object) -> object:
     if not isinstance(value, dict):
-        raise PydanticCustomError("labels", "write an object of text values")
+        raise _wrong("write an object of text values")
     labels = cast("dict[str, object]", value)
     if len(labels) > MAX_LABELS:
-        raise PydanticCustomError("labels", f"write at most {MAX_LABELS} labels")
+        raise _wrong(f"write at most {MAX_LABELS} labels")
     for key, text in labels.items():
         if len(key) > MAX_LABEL or not _LABEL_KEY.fullmatch(key):
-            raise PydanticCustomError(
-                "labels",
+            raise _wrong(
                 f"write each label's name with at most {MAX_LABEL} letters, digits, '.', '_', '-'"
                 " and '/'",
             )
         if not isinstance(text, str) or len(text) > MAX_LABEL or _CONTROL.search(text):
-            raise PydanticCustomError(
-                "labels",
+            raise _wrong(
                 f"write each label's value as text of at most {MAX_LABEL} characters"
                 " without control characters",
             )
@@ -93,12 +94,13 @@ def _labels(value: object) -> object:
 
 def _params(value: object) -> object:
     if not isinstance(value, dict):
-        raise PydanticCustomError("params", "write an object of parameter names and values")
-    if value:
-        _check_value(value, MAX_DEPTH)
-        if len(to_json(value)) > MAX_PARAMS:
-            raise PydanticCustomError("params", f"write at most {MAX_PARAMS // 1024} KiB")
-    return cast("object", value)
+        raise _wrong("write an object of parameter names and values")
+    params = cast("dict[str, object]", value)
+    if params:
+        _check_value(params, MAX_DEPTH)
+        if len(to_json(params)) > MAX_PARAMS:
+            raise _wrong(f"write at most {MAX_PARAMS // 1024} KiB")
+    return params
 
 
 def _check_value(value: object, depth: int) -> None:
@@ -107,12 +109,12 @@ def _check_value(value: object, depth: int) -> None:
         return
     if isinstance(value, int):
         if not -MAX_INTEGER <= value < MAX_INTEGER:
-            raise PydanticCustomError("params", "write integers that fit 64 bits")
+            raise _wrong("write integers that fit 64 bits")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise PydanticCustomError("params", "write finite numbers; JSON has no NaN or Infinity")
+            raise _wrong("write finite numbers; JSON has no NaN or Infinity")
     elif depth == 0:
-        raise PydanticCustomError("params", f"nest at most {MAX_DEPTH} levels deep")
+        raise _wrong(f"nest at most {MAX_DEPTH} levels deep")
     else:
         inner = cast(
             "Iterable[object]",

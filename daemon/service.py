@@ -12,7 +12,9 @@ import logging
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..config.directory import DirectorySource
 from ..config.settings import Settings
@@ -47,7 +49,7 @@ SWITCH_INTERVAL = 0.0005
 that, which shows in the slowest claims)."""
 
 
-class Stop(Exception):  # noqa: N818 - it breaks the task group; nothing went wrong
+class Stop(Exception):
     """Somebody asked the daemon to stop."""
 
 
@@ -112,7 +114,7 @@ class Daemon:
 
 
 async def _serve(settings: Settings) -> int:
-    store = SqliteStore.open(settings.state, sealer=open_sealer(settings.state))
+    store = _open_ledger(settings.state)
     try:
         image = store.load()
         clock = _clock(image.anchor)
@@ -148,7 +150,7 @@ async def _run_daemon(
         tasks=tasks,
         timers=Timers(clock),
     )
-    fleet = Fleet(services)
+    fleet = Fleet(services, resync_every=settings.resync_interval)
     source = DirectorySource(settings.config, services.catalogue)
     synchroniser = Synchroniser(source, fleet, services.catalogue, clock, metrics)
     daemon = Daemon(settings, store, clock, fleet, synchroniser, metrics, clock.now())
@@ -205,6 +207,11 @@ async def _drop_anchor(store: SqliteStore, clock: SteadyClock) -> None:
         log.warning("the clock's anchor could not be written: %s", error)
 
 
+def _open_ledger(state: Path) -> SqliteStore:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore.open(state, sealer=open_sealer(state), wall=time.time)
+
+
 def _clock(anchor: ClockAnchor) -> SteadyClock:
     return resume_clock(
         boot_id=read_boot_id(),
@@ -220,5 +227,3 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     except ImportError:
         return None
     return uvloop.new_event_loop  # type: ignore[return-value]
-
-

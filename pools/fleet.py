@@ -15,7 +15,7 @@ from . import recovery
 from .claim import Claim, ClaimState, EndedBecause
 from .claiming import Claiming, Errand, Left
 from .dismantling import Dismantler
-from .health import HealthWatch
+from .health import RESYNC_EVERY, HealthWatch
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
 from .leases import Leases, ttl_too_long
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Fleet:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, resync_every: float = RESYNC_EVERY) -> None:
         self._services = services
         self._pools: dict[str, Pool] = {}
         self._claims: dict[ClaimId, Claim] = {}
@@ -46,8 +46,10 @@ class Fleet:
         self.claiming = Claiming(
             services, bound=self._bound, unwanted=self._unwanted, over=self._over
         )
-        self.health = HealthWatch(services, touch=self._touch, healthy=self._healthy)
-        self.orphans = OrphanSweep(services)
+        self.health = HealthWatch(
+            services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
+        )
+        self.orphans = OrphanSweep(services, resync_every)
         self.housekeeping = Housekeeping(services, self.invariants)
 
     # Life of the fleet

@@ -1,13 +1,15 @@
 """What every test gets: an environment without the developer's own settings, and short folders."""
 
 import asyncio
+import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +31,37 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("STOKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_blocking_call() -> Iterator[None]:
+    """A coroutine or callback of ours that blocks the event loop fails its test."""
+    rooms = ["stoker.config", "stoker.daemon", "stoker.pools"]
+    with blockbuster_ctx(scanned_modules=rooms) as blockbuster:
+        for function in blockbuster.functions.values():
+            # Active wrappers keep the predicate that they were made with.
+            function.deactivate()
+            function.can_block_predicate = _either(function.can_block_predicate, _asked_by_a_test)
+            function.activate()
+        yield
+
+
+def _either(one: Callable[..., bool], other: Callable[[], bool]) -> Callable[..., bool]:
+    return lambda *args, **kwargs: other() or one(*args, **kwargs)
+
+
+def _asked_by_a_test() -> bool:
+    """True when a test called plain functions of ours from its coroutine: that is its own time."""
+    frame = inspect.currentframe()
+    tests = str(ROOT / "tests")
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(tests) and not file.endswith("conftest.py"):
+            return True
+        if file.startswith(str(ROOT)) and frame.f_code.co_flags & inspect.CO_COROUTINE:
+            return False
+        frame = frame.f_back
+    return False
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import asyncio_throttle.throttler
+
 from stoker.config.catalogue import ValueType
 from stoker.config.parameters import Parameters
 from stoker.config.revision import Backfill, Blueprint, OutputPlan, PartPlan, PoolSpec, Revision
@@ -32,7 +33,6 @@ from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore
 from stoker.pools.tasks import Tasks
 from stoker.pools.telemetry import Silent
 from stoker.pools.timers import Timers
-
 from tests.builders import a_pool, a_revision
 from tests.fakes.world import FACTS, Faults, SimulatedDriver, SimulatedWorld
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 import pytest
 
+from loadtests.subject import Subject, a_pool
+from loadtests.wire import Wire, encode
 from stoker.config.settings import SETTINGS
-from stoker.daemon.main import cli
-from stoker.daemon.metrics import Metrics
+from stoker.daemon.cli.group import cli
 from stoker.daemon.problems_http import MEANINGS
 from stoker.pools.drivers import catalogue
 from tests.conftest import ROOT
@@ -41,26 +42,29 @@ def test_an_error_code_is_documented_with_its_status(code: str) -> None:
     assert any(str(status) in line for line in described), f"docs/errors.md: `{code}`, {status}"
 
 
-def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
-    exposed = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in Metrics().registry.collect()
-        if family.name.startswith("stoker_")
-    }
+async def test_every_metric_is_documented_and_every_documented_metric_exists(
+    short_tmp: Path,
+) -> None:
+    subject = Subject(short_tmp)
+    subject.declare(a_pool("web", 1, 1))
+    async with subject.running():
+        wire = await Wire.connect(str(subject.socket))
+        _, body = await wire.ask(encode("GET", "/metrics"))
+        wire.close()
+    exposed = set(re.findall(r"^# TYPE (stoker_[a-z_]+)", body.decode(), re.MULTILINE))
     documented = set(re.findall(r"^\|\s*`(stoker_[a-z_]+)", read("metrics.md"), re.MULTILINE))
     assert exposed == documented
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    for name, command in sorted(group.commands.items()):
-        here = (*path, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, here)
-        elif not command.hidden:
-            yield " ".join(here), command
+def commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None, name
+        yield name, command
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands(cli)), ids=str)
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=str)
 def test_a_command_is_documented_with_its_options(name: str, command: click.Command) -> None:
     page = read("cli.md")
     assert f"stoker {name}" in page
@@ -131,7 +135,7 @@ def shown_commands(page: Path) -> Iterator[str]:
 def test_every_command_shown_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    known = dict(commands(cli))
+    known = dict(commands())
     for line in shown_commands(page):
         words = shlex.split(line, comments=True)
         if words[:1] == ["make"]:

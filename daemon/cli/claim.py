@@ -12,7 +12,7 @@ from ...config.units import parse_duration
 from .failing import Ended
 from .options import DURATION, complete_pools, parse_labels, print_json, prints, talks
 from .show import claim_text
-from .waiting import Asked, obtain
+from .waiting import Asked, ending_signals, obtain
 
 HELP = r"""Claim a resource of POOL and print it, or run COMMAND with it.
 
@@ -141,16 +141,19 @@ def claim(  # noqa: PLR0913 - the command's options
         reason=reason,
         labels=labels,
     )
-    with Stoker(socket) as stoker:
+    bound: Claim | None = None
+    with Stoker(socket) as stoker, ending_signals():
         try:
             bound = obtain(stoker, asked)
-        except Ended as ended:
-            return 128 + ended.number
-        if command:
-            from .under_claim import run_under  # noqa: PLC0415 - not needed to print a claim
+            if command:
+                from .under_claim import run_under  # noqa: PLC0415 - not needed to print a claim
 
-            return run_under(bound, list(command), kill_when_lost=on_lost == "kill")
-        return _print(bound, output)
+                return run_under(bound, list(command), kill_when_lost=on_lost == "kill")
+            return _print(bound, output)
+        except Ended as ended:
+            if bound is not None:
+                bound.release()
+            return 128 + ended.number
 
 
 def _print(bound: Claim, output: str) -> int:

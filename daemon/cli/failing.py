@@ -1,5 +1,6 @@
 """Failures: the exit code of each, and how it is told on standard error."""
 
+import itertools
 import json
 import os
 import sys
@@ -9,7 +10,6 @@ from typing import Any
 import click
 
 from ...client import Denied, NotFound, StokerError, Unavailable
-
 from .terminal import clean, style
 
 DONE, FAILED, USAGE, DENIED, NOT_FOUND, UNAVAILABLE = range(6)
@@ -83,7 +83,7 @@ def problem_of(error: Exception) -> dict[str, Any]:
 def wants_json(args: Sequence[str]) -> bool:
     """Read from the words themselves, because the error may be that they cannot be parsed."""
     ours = list(args)[: list(args).index("--")] if "--" in args else list(args)
-    pairs = zip(ours, ours[1:], strict=False)
+    pairs = itertools.pairwise(ours)
     return bool({"-ojson", "-o=json", "--output=json"} & set(ours)) or any(
         one in {"-o", "--output"} and two == "json" for one, two in pairs
     )

@@ -90,7 +90,7 @@ def _near(name: str) -> str:
     epilog="The daemon's socket is --socket, else $STOKER_SOCKET, else the usual place.",
 )
 def cli() -> None:
-    """Keep pools of almost-ready resources warm and hand one over in about a millisecond.
+    r"""Keep pools of almost-ready resources warm and hand one over in about a millisecond.
 
     \b
     stoker init ./config                 write a starter config

@@ -11,8 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Mapping
 
 import click
 
@@ -51,6 +49,9 @@ def run_under(claim: Claim, command: list[str], *, kill_when_lost: bool) -> int:
     finally:
         watch.over()
         _release(claim)
+        # What came after the command's end has nobody left to reach.
+        while signal.sigtimedwait({*waited, signal.SIGCHLD}, 0) is not None:
+            continue
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return code
 
@@ -122,12 +123,6 @@ def _say(sentence: str) -> None:
     click.echo(f"{style('stoker:', 'yellow', sys.stderr)} {sentence}", err=True)
 
 
-def _passed(claim: Claim, error: StokerError) -> str:
-    bound = claim.info.document.get("boundAt")
-    del bound
-    return f"The claim {claim.id} is lost: {clean(str(error))}"
-
-
 class _Loss:
     """What happens when the claim is lost while the command runs. Called from the renewing thread."""
 
@@ -136,25 +131,29 @@ class _Loss:
         self._kill = kill
         self._over = threading.Event()
         self._handle: int | None = None
+        """A pidfd, because a pid may be somebody else's by the time it is used."""
+        self._started = threading.Event()
         self._lock = threading.Lock()
 
     def guards(self, child: int) -> None:
-        """A pidfd, because a pid may be somebody else's by the time it is used."""
         with self._lock:
             self._handle = os.pidfd_open(child)
+        self._started.set()
 
     def lost(self, error: StokerError) -> None:
-        _say(_passed(self._claim, error))
+        _say(f"The claim {self._claim.id} is lost: {clean(str(error))}")
         if not self._kill:
             _say("The command goes on; its resource may be gone at any moment.")
             return
         _say(f"The command is told to end; it is killed after {about(KILL_AFTER)}.")
+        self._started.wait(KILL_AFTER)
         self._send(signal.SIGTERM)
         if not self._over.wait(KILL_AFTER):
             self._send(signal.SIGKILL)
 
     def over(self) -> None:
         self._over.set()
+        self._started.set()
         with self._lock:
             if self._handle is not None:
                 os.close(self._handle)
@@ -167,6 +166,3 @@ class _Loss:
                     signal.pidfd_send_signal(self._handle, number)
                 except ProcessLookupError:
                     return
-
-
-_ = (Mapping, time)

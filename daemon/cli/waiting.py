@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ...client import Claim, Stoker, StokerError, Unavailable
+from ...client.requests import Request, claim_request
 from .failing import Ended
 from .terminal import about
 
@@ -41,29 +42,31 @@ class Asked:
 
 
 def obtain(stoker: Stoker, asked: Asked) -> Claim:
-    """A bound claim. Raises a `StokerError`, or `Ended` when a signal came first."""
+    """A bound claim. Raises a `StokerError`, or `Ended` when a signal came first.
+
+    Call it inside `ending_signals`.
+    """
     asked = replace(asked, key=asked.key or str(uuid.uuid4()))
     watched = sys.stderr.isatty() and asked.wait > 0
-    with ending_signals():
-        try:
-            if watched or asked.wait > LONGEST_LINE_WAIT:
-                return _in_the_queue(stoker, asked, shown=watched)
-            return _post(stoker, asked, wait=asked.wait).wait()
-        except Ended:
-            _take_back(stoker, asked)
-            raise
+    if watched or asked.wait > LONGEST_LINE_WAIT:
+        return _in_the_queue(stoker, asked, shown=watched)
+    return _post(stoker, asked, wait=asked.wait).wait()
 
 
 def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
-    return stoker.claim(
-        asked.pool,
-        params=asked.params,
-        ttl=asked.ttl,
-        wait=wait,
-        key=asked.key,
-        reason=asked.reason,
-        labels=asked.labels,
-    )
+    given: dict[str, Any] = {
+        "key": asked.key,
+        "params": asked.params,
+        "ttl": asked.ttl,
+        "wait": wait,
+        "reason": asked.reason,
+        "labels": asked.labels,
+    }
+    try:
+        return stoker.claim(asked.pool, **given)
+    except Ended:
+        _take_back(stoker, claim_request(asked.pool, **given))
+        raise
 
 
 def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
@@ -131,24 +134,11 @@ def _give_back(claim: Claim) -> None:
         claim.release()
 
 
-def _take_back(stoker: Stoker, asked: Asked) -> None:
+def _take_back(stoker: Stoker, request: Request) -> None:
     """The answer may have been on its way: asked with the same key, it comes again and is ended."""
-    from ...client.requests import claim_request  # noqa: PLC0415 - only when interrupted
-
-    request = replace(
-        claim_request(
-            asked.pool,
-            key=str(asked.key),
-            params=asked.params,
-            ttl=asked.ttl,
-            wait=asked.wait if not sys.stderr.isatty() else None,
-            reason=asked.reason,
-            labels=asked.labels,
-        ),
-        timeout=TAKE_BACK_WITHIN,
-    )
     with suppress(StokerError):
-        stoker.release(str(stoker.request(request, patience=0).get("id", "")))
+        again = replace(request, timeout=TAKE_BACK_WITHIN)
+        stoker.release(str(stoker.request(again, patience=0)["id"]))
 
 
 @contextmanager

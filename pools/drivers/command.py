@@ -80,12 +80,15 @@ class CommandDriver:
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._known: dict[tuple[str, tuple[str, ...]], _Program] = {}
+        self._listed: dict[PartId, _Program] = {}
+        """Who listed what, last: an orphan comes back without a word about its program."""
 
     async def open(self, changed: Changed) -> None:
         """Nothing to start: programs run only while they are asked."""
 
     async def close(self) -> None:
         self._known.clear()
+        self._listed.clear()
 
     async def allot(self, request: PartRequest) -> JsonObject:  # noqa: ARG002
         return {}
@@ -127,7 +130,7 @@ class CommandDriver:
 
     async def list_owned(self) -> frozenset[PartId]:
         """What the programs used since the start list. One that cannot be asked fails the call."""
-        found: set[PartId] = set()
+        found: dict[PartId, _Program] = {}
         for key, program in list(self._known.items()):
             try:
                 answer = await self._ask(Action.LIST, program, None, {})
@@ -136,7 +139,8 @@ class CommandDriver:
                 raise Unavailable(
                     f"the parts of {program.argv[0]} cannot be listed: {error}"
                 ) from error
-            found.update(PartId(name) for name in answer.parts if is_part_id(name))
+            found.update((PartId(name), program) for name in answer.parts if is_part_id(name))
+        self._listed = found
         return frozenset(found)
 
     def watch(self, part: PartRef) -> None:
@@ -151,6 +155,9 @@ class CommandDriver:
 
     def _program_of(self, part: PartRef) -> _Program:
         own = {name: value for name, value in part.handle.items() if name != "handle"}
+        lister = self._listed.get(part.id)
+        if lister is not None and not {"program"} & (own.keys() | part.provider.settings.keys()):
+            return lister
         return self._program(part.id, part.provider, own)
 
     def _program(self, part: PartId, provider: ProviderRef, settings: JsonObject) -> _Program:

@@ -14,6 +14,13 @@ DEFAULT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 """What a process inherits from the daemon's environment; all else must be named."""
 
 
+def _word(value: object) -> object:
+    """A lone expression keeps its type, so a port arrives here as a number."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
 def _text(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not hold a NUL character")
@@ -56,6 +63,7 @@ def _mask(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_text)]
+Word = Annotated[Text, BeforeValidator(_word)]
 Variable = Annotated[str, AfterValidator(_variable)]
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -97,10 +105,10 @@ class StopSettings(_Group):
 
 
 class ProcessSettings(_Group):
-    command: Annotated[list[Text], Field(min_length=1)]
+    command: Annotated[list[Word], Field(min_length=1)]
     """The program and its arguments. No shell reads it."""
     cwd: Annotated[Text, AfterValidator(_absolute)] = "/"
-    env: dict[Variable, Text] = Field(default_factory=dict[str, str])
+    env: dict[Variable, Word] = Field(default_factory=dict[str, str])
     inherit_env: list[Variable] = Field(default=list(DEFAULT_ENVIRONMENT))
     ports: Annotated[list[PortName], Field(max_length=32), AfterValidator(_distinct)] = Field(
         default_factory=list[str]

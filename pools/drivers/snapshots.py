@@ -26,7 +26,6 @@ class Snapshots:
     async def close(self) -> None:
         """Waits for the look under way, so that no task is left."""
         if self._next is not None:
-            self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
 
     async def _take_one(self) -> Snapshot:

@@ -107,7 +107,19 @@ def encode_event(event: Event, drafted: Draft) -> Row:
 
 
 def decode_event(row: Row) -> Event:
-    return Event(*row[:8], data=decode_object(row[8]), hash=row[9])
+    seq, at, kind, pool, resource, claim, request, reason, data, digest = row
+    return Event(
+        seq=seq,
+        at=at,
+        kind=kind,
+        pool=pool,
+        resource=resource,
+        claim=claim,
+        request=request,
+        reason=reason,
+        data=decode_object(data),
+        hash=digest,
+    )
 
 
 def verify(start: Link, events: Iterable[Event]) -> Link:

@@ -18,6 +18,7 @@ from pathlib import Path
 from ..store import Event, StoreCorrupt, StoreError
 from . import chain
 from .connections import at_fault, sentence
+from .encoding import Row
 from .lanes import Job
 from .reading import chain_end, events_after
 from .transaction import ADD_EVENT
@@ -152,7 +153,7 @@ class Pen:
         """Numbers and hashes them here, where nothing can come between: the chain has no gaps."""
         at, end = self._wall(), self._end
         events: list[Event] = []
-        rows: list[chain.Row] = []
+        rows: list[Row] = []
         for job in batch:
             if job.error is not None:
                 continue

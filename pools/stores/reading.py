@@ -45,9 +45,7 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
         connection.execute("COMMIT")
 
 
-def _load_parts(
-    connection: sqlite3.Connection, decoder: Decoder
-) -> Mapping[ResourceId, list[Part]]:
+def _load_parts(connection: sqlite3.Connection, decoder: Decoder) -> dict[ResourceId, list[Part]]:
     found: defaultdict[ResourceId, list[Part]] = defaultdict(list)
     cursor = connection.execute(_PARTS)
     while rows := cursor.fetchmany(_CHUNK):

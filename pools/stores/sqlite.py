@@ -244,9 +244,7 @@ class SqliteStore:
                 log.exception("a listener of the ledger's events failed; the others go on")
 
 
-def _stand_on(
-    path: Path, lock: FolderLock, wall: Callable[[], float], *, threads: bool
-) -> Footing:
+def _stand_on(path: Path, lock: FolderLock, wall: Callable[[], float], *, threads: bool) -> Footing:
     creating = [True]
 
     def opening() -> sqlite3.Connection:

@@ -21,7 +21,14 @@ import pytest
 
 from stoker.config.json_types import JsonObject
 from stoker.pools.driver import (
-    Driver, Made, NotFound, PartRef, PartRequest, Presence, ProviderRef, Rejected,
+    Driver,
+    Made,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
 )  # fmt: skip
 from stoker.pools.ids import PartId
 

@@ -9,15 +9,20 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from stoker.config.json_types import Json
 from stoker.pools.driver import Made, NotFound, PartRef, PartRequest, ProviderRef, Unavailable
+from stoker.pools.drivers import procfs
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.drivers.process import ProcessDriver, create_driver
-from stoker.pools.drivers.procfs import read_facts, take_snapshot
 from stoker.pools.ids import PartId
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PART = PartId("web-aaaaaaaa.server")
 PROVIDER = ProviderRef("process")
@@ -85,6 +90,24 @@ async def a_host(state: Path, clock: HandClock | None = None) -> AsyncIterator[P
     finally:
         with suppress(Unavailable):
             await host.driver.close()
+
+
+def aside(look: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Runs what blocks in another thread: only the driver itself must not block the loop."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(look, *arguments, **named).result()
+
+
+def read_facts(pid: int) -> procfs.ProcessFacts | None:
+    return aside(procfs.read_facts, pid)
+
+
+def read_marks(pid: int) -> dict[str, str]:
+    return aside(procfs.read_marks, pid) or {}
+
+
+def take_snapshot(mark: str) -> procfs.Snapshot:
+    return aside(procfs.take_snapshot, mark)
 
 
 def kill_all(state: Path) -> None:

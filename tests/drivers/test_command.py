@@ -14,14 +14,23 @@ import pytest
 from stoker.config.json_types import Json, JsonObject
 from stoker.pools.clock import SteadyClock
 from stoker.pools.driver import (
-    Driver, DriverError, Exhausted, NotFound, PartRef, PartRequest, Presence, ProviderRef, Rejected,
-    Throttled, Unavailable,
+    Driver,
+    DriverError,
+    Exhausted,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Throttled,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.drivers.command import create_driver
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.ids import PartId
 from tests.conftest import ROOT
-from tests.drivers.contract import ONE, DriverContract, Harness
+from tests.drivers.contract import ONE, OTHER, DriverContract, Harness
 
 DOCUMENTATION = ROOT / "docs/drivers/command.md"
 
@@ -135,10 +144,11 @@ async def driver(tmp_path: Path) -> AsyncIterator[Driver]:
     await driver.close()
 
 
-def a_request(script: str, **settings: Json) -> PartRequest:
-    """A part whose program is a line of shell."""
-    program: Json = ["/bin/sh", "-c", script]
-    return PartRequest(ONE, "web", {"program": program, **settings}, {}, ProviderRef("command"))
+def a_request(script: str, given: JsonObject | None = None, **settings: Json) -> PartRequest:
+    """A part whose program is a line of shell; it is given `given`."""
+    settings["program"] = ["/bin/sh", "-c", script]
+    settings["with"] = dict(given or {})
+    return PartRequest(ONE, "web", settings, {}, ProviderRef("command"))
 
 
 def a_part(script: str) -> PartRef:
@@ -181,7 +191,7 @@ async def test_the_handle_that_create_returned_comes_back(driver: Driver) -> Non
 
 
 async def test_what_a_part_gives_its_program_is_not_kept_in_the_ledger(driver: Driver) -> None:
-    request = a_request(PRESENT, **{"with": {"password": "correct horse"}})
+    request = a_request(PRESENT, {"password": "correct horse"})
     made = await driver.create(request)
     assert "correct horse" not in json.dumps([made.handle, driver.intend(request)])
 
@@ -192,7 +202,7 @@ async def test_secrets_are_in_no_argument_and_no_environment(
     monkeypatch.setenv("STOKER_TEST_SECRET", "from-the-daemon")
     script = """cat >/dev/null; env >&2; tr '\\0' ' ' </proc/$$/cmdline >&2; exit 3"""
     with pytest.raises(Unavailable) as failure:
-        await driver.create(a_request(script, **{"with": {"password": "correct horse"}}))
+        await driver.create(a_request(script, {"password": "correct horse"}))
     assert "PATH=" in str(failure.value)
     assert "from-the-daemon" not in str(failure.value)
     assert "•••" not in str(failure.value)
@@ -255,9 +265,7 @@ async def test_an_unusable_answer_is_unavailable_with_the_reason(
 async def test_what_was_given_to_a_program_is_blotted_out_of_its_stderr(driver: Driver) -> None:
     script = "cat >&2; exit 1"
     with pytest.raises(Unavailable) as failure:
-        await driver.create(
-            a_request(script, **{"with": {"deep": [{"password": "correct horse"}]}})
-        )
+        await driver.create(a_request(script, {"deep": [{"password": "correct horse"}]}))
     assert "correct horse" not in str(failure.value)
     assert "•••" in str(failure.value)
 
@@ -325,7 +333,7 @@ async def test_too_much_output_is_cut_while_it_is_read(driver: Driver) -> None:
 
 
 async def test_a_program_that_reads_nothing_is_no_problem(driver: Driver) -> None:
-    request = a_request("""echo '{"state": "present"}'""", **{"with": {"big": "x" * 500_000}})
+    request = a_request("""echo '{"state": "present"}'""", {"big": "x" * 500_000})
     await driver.create(request)
 
 
@@ -350,6 +358,20 @@ async def test_listing_asks_each_program_once_and_leaves_out_what_has_no_id(
             driver.watch(a_part(script))
     assert {"web-aaaaaaaa.x", "web-bbbbbbbb.x"} == await driver.list_owned()
     assert ["\n", "\n"] == [(tmp_path / name).read_text() for name in "ab"]
+
+
+async def test_an_orphan_is_removed_by_the_program_that_listed_it(driver: Driver) -> None:
+    script = """read -r request; case $request in
+        *'"list"'*) echo '{"parts": ["web-k3v9q2xa.thing"]}';;
+        *) echo '{"state": "absent"}';;
+    esac"""
+    driver.watch(PartRef(OTHER, ProviderRef("command"), {"program": ["/bin/sh", "-c", script]}))
+    orphan = PartRef(ONE, ProviderRef("command"), {})
+    with pytest.raises(Rejected, match="no program"):
+        await driver.destroy(orphan)
+    assert {ONE} == await driver.list_owned()
+    with pytest.raises(NotFound):
+        await driver.destroy(orphan)
 
 
 async def test_a_list_that_one_program_cannot_give_is_no_list(driver: Driver) -> None:

@@ -15,7 +15,14 @@ import pytest
 from stoker.config.json_types import JsonObject
 from stoker.pools.clock import SteadyClock
 from stoker.pools.driver import (
-    Driver, NotFound, PartRef, PartRequest, Presence, ProviderRef, Rejected, Unavailable,
+    Driver,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.drivers.beneath import opened_folder
 from stoker.pools.drivers.context import DriverContext
@@ -318,10 +325,10 @@ async def test_a_mount_point_below_is_never_emptied(
     (mounted / "precious").touch()
     real = os.rename
 
-    def busy(source: str, *places: str, **folders: int) -> None:
+    def busy(source: str, place: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         if source == "mounted":
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        real(source, *places, **folders)
+        real(source, place, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "rename", busy)

@@ -12,7 +12,14 @@ import pytest
 from stoker.config.json_types import JsonObject
 from stoker.pools.clock import SteadyClock
 from stoker.pools.driver import (
-    Driver, NotFound, PartRef, PartRequest, Presence, ProviderRef, Rejected, Unavailable,
+    Driver,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.drivers.file import create_driver
@@ -201,7 +208,7 @@ async def test_something_else_in_its_place_is_drift_and_stays(
         harness.path().mkdir()
     assert Presence.DRIFTED == (await harness.driver.observe(part)).presence
     await harness.destroyed(part)
-    assert harness.path().name in os.listdir(harness.root)
+    assert harness.path().name in [path.name for path in harness.root.iterdir()]
 
 
 async def test_a_folder_that_is_gone_proves_absence(harness: FileHarness) -> None:

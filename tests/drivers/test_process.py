@@ -13,7 +13,6 @@ import uvloop
 from stoker.pools.driver import PartRef, Presence, Rejected, Unavailable
 from stoker.pools.drivers import process_launch
 from stoker.pools.drivers.process import FACTS
-from stoker.pools.drivers.procfs import read_facts, read_marks
 from stoker.pools.ids import PartId
 from tests.drivers.processes import (
     PART,
@@ -29,6 +28,8 @@ from tests.drivers.processes import (
     mark_of,
     pid_of,
     python,
+    read_facts,
+    read_marks,
     shell,
     wait_for_text,
 )  # fmt: skip
@@ -57,7 +58,6 @@ async def test_a_process_leads_a_session_of_its_own_and_carries_the_mark(host: P
     assert facts is not None
     assert (pid, pid, os.getpid()) == (facts.group, facts.session, facts.parent)
     marks = read_marks(pid)
-    assert marks is not None
     assert (PART, host.mark) == (marks["STOKER_PART"], marks["STOKER_STATE"])
 
 
@@ -109,6 +109,14 @@ async def test_a_process_sees_only_the_variables_it_is_meant_to(
         "PATH", "LANG", "NAMED", "COLOUR", "STOKER_PART", "STOKER_STATE", "STOKER_SPEC",
     } == seen  # fmt: skip
     assert "COLOUR=blue" in lines
+
+
+async def test_numbers_become_words_as_expressions_give_ports_as_numbers(host: ProcessHost) -> None:
+    await host.make(
+        command=["/bin/sh", "-c", "echo $0 $PORT $DEBUG end", 20_001],
+        env={"PORT": 20_002, "DEBUG": True},
+    )
+    assert "20001 20002 true end\n" == await wait_for_text(log_of(host.state), "end")
 
 
 async def test_logs_and_folders_are_not_for_everybody_whatever_the_umask(host: ProcessHost) -> None:

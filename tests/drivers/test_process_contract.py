@@ -15,10 +15,10 @@ from stoker.pools.clock import SteadyClock
 from stoker.pools.driver import Driver
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.drivers.process import create_driver
-from stoker.pools.drivers.procfs import Marked, take_snapshot
+from stoker.pools.drivers.procfs import Marked
 from stoker.pools.ids import PartId
 from tests.drivers.contract import DriverContract, Harness
-from tests.drivers.processes import kill_all, mark_of
+from tests.drivers.processes import kill_all, mark_of, take_snapshot
 
 
 class ProcessHarness(Harness):

@@ -12,7 +12,6 @@ import pytest
 from stoker.config.json_types import Json
 from stoker.pools.driver import NotFound, PartRef, Presence
 from stoker.pools.drivers.process_leader import Leader
-from stoker.pools.drivers.procfs import read_facts
 from tests.drivers.processes import (
     PART,
     PROVIDER,
@@ -24,6 +23,7 @@ from tests.drivers.processes import (
     kill_all,
     pid_of,
     python,
+    read_facts,
     shell,
     wait_for_text,
 )  # fmt: skip

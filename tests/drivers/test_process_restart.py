@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from stoker.pools.driver import PartRef, Presence, Unavailable
-from stoker.pools.drivers.procfs import read_facts
 from tests.drivers.processes import (
     PART,
     PROVIDER,
@@ -24,6 +23,7 @@ from tests.drivers.processes import (
     is_running,
     kill_all,
     pid_of,
+    read_facts,
 )  # fmt: skip
 
 EARLIER_DAEMON = """

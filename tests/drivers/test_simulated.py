@@ -10,8 +10,17 @@ import pytest
 
 from stoker.config.json_types import JsonObject
 from stoker.pools.driver import (
-    Driver, DriverError, Exhausted, NotFound, PartRef, PartRequest, Presence, ProviderRef,
-    Rejected, Throttled, Unavailable,
+    Driver,
+    DriverError,
+    Exhausted,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Throttled,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.ids import PartId
 from tests.drivers.contract import ONE, OTHER, DriverContract, Harness

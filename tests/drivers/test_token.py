@@ -2,25 +2,40 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
-    Encoding, NoEncryption, PrivateFormat, PublicFormat,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
 )  # fmt: skip
 
 from stoker.config.json_types import Json, JsonObject
 from stoker.pools.driver import (
-    Driver, NotFound, PartRef, PartRequest, Presence, ProviderRef, Rejected, Unavailable,
+    Driver,
+    NotFound,
+    PartRef,
+    PartRequest,
+    Presence,
+    ProviderRef,
+    Rejected,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.drivers.token import create_driver
 from stoker.pools.ids import PartId
 
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 PART = PartId("web-k3v9q2xa.token")
+
+
+def in_pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 class StoppedClock:
@@ -80,7 +95,7 @@ async def test_encodings(driver: Driver, encoding: str, length: int) -> None:
 async def test_a_random_token_is_made_without_waiting(driver: Driver) -> None:
     creation = driver.create(a_request())
     with pytest.raises(StopIteration):
-        creation.send(None)  # type: ignore[attr-defined]
+        creation.send(None)
 
 
 async def test_a_jwt_is_made_without_waiting_once_allot_has_read_the_key(
@@ -90,7 +105,7 @@ async def test_a_jwt_is_made_without_waiting_once_allot_has_read_the_key(
     await driver.allot(request)
     creation = driver.create(request)
     with pytest.raises(StopIteration):
-        creation.send(None)  # type: ignore[attr-defined]
+        creation.send(None)
 
 
 async def test_what_is_pure_is_never_absent_nor_found_outside(driver: Driver) -> None:
@@ -115,7 +130,7 @@ async def test_a_jwt_says_what_was_asked_in_the_time_of_the_wall_clock(
             issuer="stoker",
             subject="web-1",
             claims={"role": "reader"},
-        )  # fmt: skip
+        )
     )
     value = str(made.secrets["value"])
     claims = jwt.decode(
@@ -131,7 +146,7 @@ async def test_a_jwt_says_what_was_asked_in_the_time_of_the_wall_clock(
     assert {"expiresAt": "1970-01-12T15:16:40Z"} == made.outputs
 
 
-PRIVATE_KEYS = {
+PRIVATE_KEYS: dict[str, Callable[[], PrivateKey]] = {
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
     "RS256": lambda: rsa.generate_private_key(65537, 2048),
@@ -144,7 +159,7 @@ async def test_a_jwt_is_verified_with_the_public_key(
 ) -> None:
     key = PRIVATE_KEYS[algorithm]()
     path = tmp_path / "key.pem"
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.write_bytes(in_pem(key))
     path.chmod(0o400)
     provider: JsonObject = {"keyFile": str(path), "algorithm": algorithm}
     made = await driver.create(a_request(provider, kind="jwt", ttl=60))
@@ -170,10 +185,9 @@ async def test_a_key_that_others_can_use_is_refused(
         (b"short", "HS256", "openssl rand"),
         (b"k" * 70000, "HS256", "larger"),
         (b"no pem", "ES256", "PEM"),
-        (ed25519.Ed25519PrivateKey.generate().private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "RS256", "openssl genpkey"),
+        (in_pem(ed25519.Ed25519PrivateKey.generate()), "RS256", "openssl genpkey"),
     ],
-)  # fmt: skip
+)
 async def test_a_key_that_does_not_fit_is_refused_with_the_way_to_make_one(
     driver: Driver, key_file: Path, content: bytes, algorithm: str, word: str
 ) -> None:
@@ -234,7 +248,7 @@ async def test_settings_that_cannot_work_are_named(
     driver: Driver, settings: dict[str, Json], word: str
 ) -> None:
     with pytest.raises(Rejected, match=word):
-        await driver.create(a_request(**settings))
+        await driver.create(a_request(None, **settings))
 
 
 async def test_the_values_of_wrong_settings_stay_out_of_the_error(driver: Driver) -> None:

@@ -12,7 +12,7 @@ does not promise, as real providers don't: that `observe` and `list_owned` are u
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
@@ -21,8 +21,17 @@ from pydantic import BaseModel, ConfigDict
 from stoker.config.catalogue import DriverFacts, OutputFacts, ValueType
 from stoker.config.json_types import JsonObject
 from stoker.pools.driver import (
-    Changed, Exhausted, Made, NotFound, Observation, PartRef, PartRequest, Presence, Rejected,
-    Throttled, Unavailable,
+    Changed,
+    Exhausted,
+    Made,
+    NotFound,
+    Observation,
+    PartRef,
+    PartRequest,
+    Presence,
+    Rejected,
+    Throttled,
+    Unavailable,
 )  # fmt: skip
 from stoker.pools.ids import PartId
 

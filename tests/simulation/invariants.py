@@ -6,8 +6,10 @@ from stoker.pools.lifecycle import LEAVING
 
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
-from tests.simulation.story import Story
+from tests.simulation.story import Promise, Story
 
+FORGET_AFTER = 60.0
+"""Seconds after its end for which a promise is still looked at."""
 SLACK = 2.0
 """Seconds that an ending may take to begin when its time has come and the daemon is up."""
 
@@ -25,8 +27,7 @@ class Watcher:
         self._answered = 0
         self._holder: dict[str, str] = {}
         self._by_key: dict[bytes, tuple[str, object]] = {}
-        self._ended: dict[str, float] = {}
-        self._abandoned: dict[str, float] = {}
+        self._promises: dict[str, Promise] = {}
 
     def look(self) -> None:
         story = self.story
@@ -74,7 +75,9 @@ class Watcher:
 
     def _check_effects(self, effects: list[Effect]) -> None:
         """Nothing is removed under a claim that was answered and has not ended."""
-        by_resource = {promise.resource: promise for promise in self.story.promises.values()}
+        if not effects:
+            return
+        by_resource = {promise.resource: promise for promise in self._open()}
         for effect in effects:
             if effect.kind != "destroyed":
                 continue
@@ -92,7 +95,7 @@ class Watcher:
     def _check_promises(self) -> None:
         story, now = self.story, self.story.now()
         live = {claim.id: claim for claim in story.run.fleet.live_claims()}
-        for promise in story.promises.values():
+        for promise in self._open():
             claim = live.get(promise.claim)
             if promise.released_at is not None:
                 continue
@@ -134,6 +137,16 @@ class Watcher:
             if max(caller.lives) == story.life and claim.state is ClaimState.BOUND:
                 if now - caller.left_at > 15.0:
                     raise Broken(f"{claim.id} was bound for a caller who had left")
+
+    def _open(self) -> list[Promise]:
+        """The promises that still say something about the present."""
+        horizon = self.story.now() - FORGET_AFTER
+        self._promises.update(self.story.promises)
+        over = [claim for claim, told in self._promises.items() if told.expires_at < horizon]
+        for claim in over:
+            del self._promises[claim]
+            del self.story.promises[claim]
+        return list(self._promises.values())
 
     def _fail_if(self, problems: list[str]) -> None:
         if problems:

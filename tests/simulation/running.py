@@ -32,7 +32,7 @@ class Outcome:
 def play(seed: int, hours: float = 1.0) -> Outcome:
     """One seed. A broken invariant is the outcome's `problem`; anything else is raised."""
     logging.disable(logging.CRITICAL)
-    loop = looptime.new_event_loop(start=0.0)
+    loop = looptime.new_event_loop(start=0.0, noop_cycles=0)
     try:
         asyncio.set_event_loop(loop)
         with virtual_throttle():

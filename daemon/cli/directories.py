@@ -1,0 +1,125 @@
+"""`stoker init`, `validate` and `schema`: what can be done with a config directory alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...config.problems import Problem, Severity
+from .failing import Failed
+from .options import print_json, prints
+from .terminal import clean, style
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@prints
+def validate(folder: Path, output: str) -> int:
+    r"""Report everything that is wrong with the config directory DIR: file:line:column, what, and a remedy.
+
+    Exits with 1 when there is an error; warnings alone exit with 0. No daemon is needed.
+
+    \b
+    Examples:
+      stoker validate ./config
+      stoker validate ./config -o json
+    """
+    from ...config.loading import load_directory  # noqa: PLC0415 - heavy: pydantic, expressions
+    from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
+
+    if not folder.is_dir():
+        raise Failed(f"There is no directory {folder}. Write one with: stoker init {folder}")
+    result = load_directory(folder, catalogue())
+    errors = len(result.errors)
+    if output == "json":
+        print_json([_as_json(problem) for problem in result.problems])
+        return 1 if errors else 0
+    for problem in result.problems:
+        click.echo(_as_text(problem, folder))
+    warnings = len(result.problems) - errors
+    if errors or result.revision is None:
+        click.echo(f"\n{_count(errors, 'error')}, {_count(warnings, 'warning')}.", err=True)
+        return 1
+    pools, revision = result.revision.pools, result.revision.id
+    also = f" {_count(warnings, 'warning')}." if warnings else ""
+    click.echo(f"{folder} is valid: {_count(len(pools), 'pool')}, revision {revision}.{also}")
+    return 0
+
+
+def _as_text(problem: Problem, folder: Path) -> str:
+    """The place first and relative to where people are, so that editors and CI can jump to it."""
+    file = Path(problem.file)
+    shown = file if file.is_absolute() or file == folder else folder / file
+    place = f"{shown}:{problem.line}:{problem.column}" if problem.line else str(shown)
+    path = f"{problem.path}: " if problem.path else ""
+    warning = problem.severity is Severity.WARNING
+    kind = style("warning: ", "yellow") if warning else style("error: ", "red")
+    lines = [f"{style(clean(place), 'bold')}: {kind}{clean(path + problem.message)}"]
+    if problem.remedy:
+        lines.append(f"    {clean(problem.remedy)}")
+    return "\n".join(lines)
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "path": problem.path,
+        "message": problem.message,
+        "remedy": problem.remedy,
+        "severity": problem.severity.value,
+    }
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    r"""Write a starter config directory: a pool of web servers and a pool of work folders.
+
+    Nothing that exists is overwritten.
+
+    \b
+    Example:
+      stoker init ./config
+    """
+    from ...config.starter import write_starter  # noqa: PLC0415 - reads package data
+
+    try:
+        written = write_starter(folder)
+    except FileExistsError as error:
+        raise Failed(f"{error}. Name an empty or a new directory.") from None
+    except OSError as error:
+        raise Failed(f"{folder} cannot be written: {error.strerror or error}.") from None
+    for file in written:
+        click.echo(f"wrote {file}")
+    click.echo(
+        f"\nCheck it:  stoker validate {folder}\n"
+        f"Run it:    stoker run --config {folder}\n"
+        "Use it:    stoker claim web -- sh -c 'curl \"$STOKER_URL\"'"
+    )
+
+
+@click.command()
+@click.argument("kind", required=False)
+def schema(kind: str | None) -> None:
+    r"""Print the JSON Schema of all documents of a config directory, or of one KIND.
+
+    \b
+    Examples:
+      stoker schema > stoker.schema.json
+      stoker schema Pool
+    """
+    from ...config.schema import schema_of  # noqa: PLC0415 - heavy: pydantic
+    from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
+
+    try:
+        found = schema_of(kind, catalogue())
+    except KeyError as error:
+        raise click.UsageError(str(error.args[0])) from None
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -1,0 +1,64 @@
+"""`stoker events`: the audit as lines, and as it happens."""
+
+import json
+from typing import Any
+
+import click
+
+from ...client import Stoker
+from .options import complete_pools, prints, talks
+from .terminal import clean, style
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--since", type=click.IntRange(0), metavar="NUMBER", help="Only after this event.")
+@click.option(
+    "--kind", metavar="PREFIX", help="Only kinds that begin so, such as claim. or resource."
+)
+@click.option(
+    "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
+)
+@click.option("--claim", metavar="ID", help="Only those of this claim.")
+@click.option("--resource", metavar="ID", help="Only those of this resource.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), metavar="COUNT", help="At most so many."
+)
+@prints
+@talks
+def events(follow: bool, since: int | None, output: str, socket: str | None, **filters: Any) -> int:  # noqa: FBT001 - a flag
+    r"""Show what happened, oldest first; with -f, also what happens from now on.
+
+    \b
+    Examples:
+      stoker events
+      stoker events -f --pool web
+      stoker events --claim c-x7m3k9q2w8p4z6ab
+      stoker events -f -o json | jq .kind
+    """
+    limit = filters.pop("limit")
+    with Stoker(socket) as stoker:
+        try:
+            if follow and since is None and limit:
+                # The newest ones first, then on from there without a gap.
+                for event in stoker.events(limit=limit, **filters):
+                    click.echo(_line(event, output))
+                    since = int(event["seq"])
+            bound = {} if follow else {"limit": limit}
+            for event in stoker.events(follow=follow, since=since, **bound, **filters):
+                click.echo(_line(event, output))
+        except KeyboardInterrupt:
+            return 130
+    return 0
+
+
+def _line(event: dict[str, Any], output: str) -> str:
+    """JSON is one object a line, so that a stream of it can be read."""
+    if output == "json":
+        return json.dumps(event, ensure_ascii=False)
+    time = str(event.get("at", "")).replace("T", " ").removesuffix("Z")
+    subject = event.get("claim") or event.get("resource") or event.get("pool") or "-"
+    if event.get("claim") and event.get("resource"):
+        subject = f"{event['claim']} {event['resource']}"
+    reason = clean(str(event.get("reason", "")))
+    return f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()

@@ -1,0 +1,189 @@
+"""`stoker pools`, `claims` and `resources`: all of them as a table, or one in full."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ...client import ClaimInfo, Stoker
+from ...client.documents import Listing
+from .options import (
+    complete_claims,
+    complete_pools,
+    complete_resources,
+    print_json,
+    prints,
+    talks,
+)
+from .show import caller_text, claim_text, colour_of, pool_text, pool_troubles, resource_text
+from .terminal import Cell, ago, table, until
+
+
+@click.command()
+@click.argument("pool", required=False, shell_complete=complete_pools)
+@prints
+@talks
+def pools(pool: str | None, output: str, socket: str | None) -> None:
+    r"""Show the pools, or POOL in full.
+
+    \b
+    Examples:
+      stoker pools
+      stoker pools web
+      stoker pools -o json
+    """
+    with Stoker(socket) as stoker:
+        if pool is not None:
+            _one(stoker.pool(pool), output, pool_text)
+            return
+        found = stoker.pools()
+    _many(found, output, POOL_HEADERS, pool_rows(found), "The config directory has no pools.")
+
+
+POOL_HEADERS = ("POOL", "READY", "COMING", "BOUND", "WAITING", "MAX", "NOTE")
+
+
+def pool_rows(found: Sequence[dict[str, Any]]) -> list[list[Cell]]:
+    return [_pool_row(pool) for pool in found]
+
+
+def _pool_row(pool: dict[str, Any]) -> list[Cell]:
+    counts = pool.get("counts") or {}
+    ready, least = int(pool.get("ready", 0)), int(pool.get("min", 0))
+    coming = int(counts.get("planned", 0)) + int(counts.get("preparing", 0))
+    troubles = pool_troubles(pool)
+    return [
+        str(pool.get("name", "")),
+        (f"{ready}/{least}", "green" if ready >= least else "yellow" if ready else "red"),
+        str(coming),
+        str(int(counts.get("bound", 0)) + int(counts.get("finishing", 0))),
+        (str(pool.get("waiting", 0)), "yellow" if pool.get("waiting") else ""),
+        str(pool.get("max", "")),
+        (troubles[0], "red") if troubles else "",
+    ]
+
+
+@click.command()
+@click.argument("claim", required=False, metavar="[ID]", shell_complete=complete_claims)
+@click.option(
+    "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
+)
+@click.option("--state", metavar="STATE", help="Only those in this state, such as bound or ended.")
+@click.option("-l", "--label", metavar="NAME=VALUE", help="Only those with this label.")
+@click.option("-a", "--all", "all_", is_flag=True, help="Also those that are over.")
+@prints
+@talks
+def claims(  # noqa: PLR0913 - the command's options
+    claim: str | None,
+    pool: str | None,
+    state: str | None,
+    label: str | None,
+    all_: bool,  # noqa: FBT001 - a flag
+    output: str,
+    socket: str | None,
+) -> None:
+    r"""Show the claims that are not over, or the claim ID in full, with its outputs.
+
+    \b
+    Examples:
+      stoker claims
+      stoker claims --pool web --state bound
+      stoker claims --all
+      stoker claims c-x7m3k9q2w8p4z6ab -o json
+    """
+    with Stoker(socket) as stoker:
+        if claim is not None:
+            info = stoker.show(claim)
+            _one(info.document, output, lambda _: claim_text(info))
+            return
+        found = stoker.claims(pool=pool, state=state, label=label, all=all_)
+    documents = Listing[dict[str, Any]](info.document for info in found)
+    documents.more = found.more
+    headers = ("CLAIM", "POOL", "STATE", "CALLER", "RESOURCE", "AGE", "EXPIRES", "REASON")
+    _many(documents, output, headers, [_claim_row(info) for info in found], "There are no claims.")
+
+
+def _claim_row(info: ClaimInfo) -> list[Cell]:
+    document = info.document
+    because = f" ({info.ended_because})" if info.ended_because else ""
+    return [
+        info.id,
+        info.pool,
+        (info.state + because, colour_of(info.state)),
+        caller_text(document),
+        ", ".join(info.resources),
+        ago(document.get("createdAt")),
+        until(info.expires_at) if info.state == "bound" else "",
+        str(document.get("reason") or info.detail),
+    ]
+
+
+@click.command()
+@click.argument("resource", required=False, metavar="[ID]", shell_complete=complete_resources)
+@click.option(
+    "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
+)
+@click.option("--state", metavar="STATE", help="Only those in this state, such as ready.")
+@click.option("-l", "--label", metavar="NAME=VALUE", help="Only those with this label.")
+@prints
+@talks
+def resources(
+    resource: str | None,
+    pool: str | None,
+    state: str | None,
+    label: str | None,
+    output: str,
+    socket: str | None,
+) -> None:
+    r"""Show the resources, or the resource ID in full, with its parts.
+
+    \b
+    Examples:
+      stoker resources --pool web
+      stoker resources --state quarantined
+      stoker resources web-k3v9q2xa
+    """
+    with Stoker(socket) as stoker:
+        if resource is not None:
+            _one(stoker.resource(resource), output, resource_text)
+            return
+        found = stoker.resources(pool=pool, state=state, label=label)
+    headers = ("RESOURCE", "POOL", "STATE", "HEALTH", "AGE", "CLAIM", "REASON")
+    _many(found, output, headers, [_resource_row(one) for one in found], "There are no resources.")
+
+
+def _resource_row(resource: dict[str, Any]) -> list[Cell]:
+    state, health = str(resource.get("state", "")), str(resource.get("health", ""))
+    return [
+        str(resource.get("id", "")),
+        str(resource.get("pool", "")),
+        (state, colour_of(state)),
+        (health, colour_of(health)),
+        ago(resource.get("createdAt")),
+        str(resource.get("claim", "")),
+        str(resource.get("reason", "")),
+    ]
+
+
+def _one(document: dict[str, Any], output: str, text: Any) -> None:
+    if output == "json":
+        print_json(document)
+    else:
+        click.echo(text(document))
+
+
+def _many(
+    found: Listing[dict[str, Any]],
+    output: str,
+    headers: Sequence[str],
+    rows: list[list[Cell]],
+    nothing: str,
+) -> None:
+    if output == "json":
+        print_json(found)
+    elif rows:
+        click.echo(table(headers, rows))
+    else:
+        click.echo(nothing, err=True)
+    if found.more:
+        click.echo(f"There are more than these {len(found)}: narrow it with --pool.", err=True)

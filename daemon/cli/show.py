@@ -1,0 +1,154 @@
+"""One claim, pool or resource, as lines of `name: value` for people."""
+
+from typing import Any
+
+from ...client import ClaimInfo
+from .terminal import about, ago, facts, style, until, value_text
+
+_COLOURS = {
+    "bound": "green",
+    "ready": "green",
+    "pending": "yellow",
+    "finishing": "yellow",
+    "preparing": "yellow",
+    "planned": "yellow",
+    "failed": "red",
+    "refused": "red",
+    "quarantined": "red",
+    "drifted": "red",
+    "held": "yellow",
+}
+
+
+def colour_of(state: str) -> str:
+    return _COLOURS.get(state, "")
+
+
+def claim_text(claim: ClaimInfo) -> str:
+    document = claim.document
+    timing = document.get("timing") or {}
+    bound = claim.state == "bound"
+    lines = facts(
+        [
+            ("claim", claim.id),
+            ("pool", claim.pool),
+            ("state", _state(claim)),
+            ("resource", ", ".join(claim.resources)),
+            ("caller", caller_text(document)),
+            ("reason", document.get("reason")),
+            ("labels", _labels(document)),
+            ("expires", _when(document.get("expiresAt")) if bound else None),
+            ("ended", document.get("endedAt")),
+            ("place", claim.position),
+            ("to go", about(claim.eta) if claim.eta else None),
+            ("why", claim.detail),
+            ("took", _took(timing, warm=bool(document.get("warm"))) if bound else None),
+        ]
+    )
+    outputs = facts([(name, value_text(value)) for name, value in claim.outputs.items()])
+    return f"{lines}\n\n{outputs}" if outputs else lines
+
+
+def _state(claim: ClaimInfo) -> str:
+    because = f" ({claim.ended_because})" if claim.ended_because else ""
+    return style(claim.state, colour_of(claim.state)) + because
+
+
+def _when(moment: Any) -> str:
+    return f"{until(moment)} ({moment})" if moment else ""
+
+
+def _took(timing: dict[str, Any], *, warm: bool) -> str:
+    total = float(timing.get("total", 0.0))
+    return f"{total * 1000:.1f} ms ({'warm' if warm else 'made for this claim'})"
+
+
+def caller_text(document: dict[str, Any]) -> str:
+    caller = document.get("caller") or {}
+    return str(caller.get("user") or caller.get("uid", ""))
+
+
+def _labels(document: dict[str, Any]) -> str:
+    labels = document.get("labels") or {}
+    return ", ".join(f"{name}={value_text(value)}" for name, value in labels.items())
+
+
+def pool_text(pool: dict[str, Any]) -> str:
+    counts = pool.get("counts") or {}
+    lines = facts(
+        [
+            ("pool", pool.get("name")),
+            ("blueprint", f"{pool.get('blueprint')} ({str(pool.get('digest', ''))[:12]})"),
+            ("revision", pool.get("revision")),
+            ("labels", _labels(pool)),
+            (
+                "ready",
+                f"{pool.get('ready')} of {pool.get('min')} wanted, {pool.get('max')} at most",
+            ),
+            ("waiting", pool.get("waiting")),
+            ("resources", ", ".join(f"{count} {state}" for state, count in counts.items())),
+        ]
+    )
+    troubles = pool_troubles(pool)
+    decisions = [str(one) for one in pool.get("decisions") or ()]
+    return "\n".join(
+        [
+            lines,
+            *(f"{style('!', 'red')} {one}" for one in troubles),
+            *(["", "Decided last:"] if decisions else []),
+            *(f"  {one}" for one in decisions),
+        ]
+    )
+
+
+def pool_troubles(pool: dict[str, Any]) -> list[str]:
+    """What is wrong with a pool, in sentences."""
+    found: list[str] = []
+    breaker = pool.get("breaker") or {}
+    if breaker.get("state") not in {None, "closed"}:
+        probe = f"; the next attempt is {until(breaker['until'])}" if breaker.get("until") else ""
+        error = str(breaker.get("lastError", "")).rstrip(".")
+        found.append(
+            f"The blueprint {pool.get('blueprint')} failed {breaker.get('failures')} times in a row: "
+            f"{error}{probe}. Repair it in the config directory."
+        )
+    if pool.get("drifted"):
+        found.append(f"{pool['drifted']} drifted from what was made; unclaimed ones are replaced.")
+    if pool.get("unverified"):
+        found.append(f"{pool['unverified']} not yet looked at since the daemon started.")
+    if pool.get("outdated"):
+        found.append(f"{pool['outdated']} made from an earlier blueprint.")
+    stuck = (pool.get("counts") or {}).get("quarantined")
+    if stuck:
+        found.append(
+            f"{stuck} cannot be proved gone and keep their slots. See: "
+            f"stoker resources --pool {pool.get('name')} --state quarantined"
+        )
+    if pool.get("draining"):
+        found.append("It is draining: it left the config, and goes when its claims have ended.")
+    return found
+
+
+def resource_text(resource: dict[str, Any]) -> str:
+    lines = facts(
+        [
+            ("resource", resource.get("id")),
+            ("pool", resource.get("pool")),
+            ("state", style(str(resource.get("state")), colour_of(str(resource.get("state"))))),
+            ("health", resource.get("health")),
+            ("why", resource.get("reason")),
+            ("claim", resource.get("claim")),
+            ("blueprint", f"{resource.get('blueprint')} ({str(resource.get('digest', ''))[:12]})"),
+            ("revision", resource.get("revision")),
+            ("labels", _labels(resource)),
+            ("age", ago(resource.get("createdAt"))),
+        ]
+    )
+    parts = [_part(part) for part in resource.get("parts") or ()]
+    return "\n".join([lines, *(["", "Parts:"] if parts else []), *parts])
+
+
+def _part(part: dict[str, Any]) -> str:
+    outputs = facts([(name, value_text(value)) for name, value in part["outputs"].items()])
+    indented = "".join(f"\n    {line}" for line in outputs.splitlines())
+    return f"  {part['name']} ({part['driver']}, {part['half']}): {part['state']}{indented}"

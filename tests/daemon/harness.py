@@ -1,0 +1,157 @@
+"""The real socket server over the real core, on a real Unix socket, in real time."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from stoker.config.revision import PoolSpec
+from stoker.config.settings import Address, Settings
+from stoker.daemon.facade import Core
+from stoker.daemon.metrics import Metrics
+from stoker.daemon.server import SocketServer
+from stoker.daemon.status import StatusFacts
+from stoker.pools.ids import Ids
+from tests.fakes.world import Faults
+from tests.rig import Host, Run
+
+SOON = 10.0
+"""Seconds in which anything here happens, on a slow machine too."""
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.body.splitlines() if line]
+
+
+@dataclass
+class Caller:
+    """A well-behaved HTTP client."""
+
+    socket: Path
+    session: aiohttp.ClientSession
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Reply:
+        given = {"Content-Type": "application/json"} if body is not None else {}
+        sent = json.dumps(body).encode() if body is not None else data
+        async with self.session.request(
+            method, f"http://stoker{path}", data=sent, headers={**given, **(headers or {})}
+        ) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def get(self, path: str) -> Reply:
+        return await self.ask("GET", path)
+
+    async def claim(self, pool: str = "web", *, key: str | None = None, **body: Any) -> Reply:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return await self.ask("POST", "/v1/claims", {"pool": pool, **body}, headers=headers)
+
+    async def raw(self, data: bytes, *, within: float = SOON) -> bytes:
+        """What comes back for these bytes until the daemon closes the connection."""
+        reader, writer = await asyncio.open_unix_connection(str(self.socket))
+        try:
+            writer.write(data)
+            async with asyncio.timeout(within):
+                return await reader.read()
+        finally:
+            writer.close()
+
+
+@dataclass
+class Served:
+    """A server with everything behind it."""
+
+    server: SocketServer
+    settings: Settings
+    metrics: Metrics
+    caller: Caller
+    run: Run
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Overrides of the status."""
+
+    def status(self) -> StatusFacts:
+        values = {
+            "version": "0",
+            "pid": os.getpid(),
+            "uptime": 61.0,
+            "state_folder": str(self.settings.state),
+            "socket": str(self.settings.socket),
+            "ready": True,
+        }
+        return StatusFacts(**{**values, **self.facts})
+
+    def serve(self) -> None:
+        run = self.run
+        self.metrics.observe(run.fleet, run.store)
+        self.server.tell_status(self.status, self.metrics)
+        self.server.serve(Core(run.fleet, run.store, run.host.clock, run.store.load().last_event))
+
+
+def some_settings(folder: Path, **more: Any) -> Settings:
+    return Settings(
+        config=folder / "config", state=folder / "state", socket=folder / "s.sock", **more
+    )
+
+
+@asynccontextmanager
+async def a_caller(socket: Path) -> AsyncIterator[Caller]:
+    connector = aiohttp.UnixConnector(str(socket))
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, auto_decompress=False
+    ) as session:
+        yield Caller(socket, session)
+
+
+@asynccontextmanager
+async def a_server(
+    folder: Path,
+    *pools: PoolSpec,
+    open_core: bool = True,
+    faults: Faults | None = None,
+    daemon_uid: int | None = None,
+    metrics_address: Address | None = None,
+    **settings: Any,
+) -> AsyncIterator[Served]:
+    """Serves these pools until the block ends; with `open_core=False` requests are parked."""
+    run = await Host(faults=faults or Faults()).start(*pools)
+    given = some_settings(folder, metrics=metrics_address, **settings)
+    server = SocketServer(given, Ids(), daemon_uid=daemon_uid)
+    try:
+        await server.start()
+        async with a_caller(given.socket) as caller:
+            served = Served(server, given, Metrics(), caller, run)
+            if open_core:
+                served.serve()
+                for pool in pools:
+                    await run.until_ready(pool.size.min, pool.name, within=SOON)
+            yield served
+    finally:
+        server.refuse_new()
+        await run.fleet.close()
+        await server.close(1.0)
+        await run.store.close()
