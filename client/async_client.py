@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ from .requests import (
     Request,
     claim_request,
     list_request,
+    new_key,
     release_request,
     renew_request,
     show_request,
@@ -74,7 +74,7 @@ class AsyncStoker:
         """
         request = claim_request(
             pool,
-            key=key or str(uuid.uuid4()),
+            key=key or new_key(),
             params=params,
             ttl=ttl,
             wait=wait,

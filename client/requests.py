@@ -1,6 +1,7 @@
 """What is sent: one `Request` for each call of the socket API. Pure; shared by both clients."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,11 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout: float = ANSWER_WITHIN
     """Seconds until the whole answer must be there."""
+
+
+def new_key() -> str:
+    """An Idempotency-Key that nobody else has: 128 random bits."""
+    return os.urandom(16).hex()
 
 
 def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it

@@ -2,7 +2,6 @@
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +27,7 @@ from .requests import (
     Request,
     claim_request,
     list_request,
+    new_key,
     release_request,
     renew_request,
     show_request,
@@ -73,7 +73,7 @@ class Stoker:
         """
         request = claim_request(
             pool,
-            key=key or str(uuid.uuid4()),
+            key=key or new_key(),
             params=params,
             ttl=ttl,
             wait=wait,

@@ -232,25 +232,35 @@ def keys_at(model: type[BaseModel], path: Path) -> list[str]:
     found: object = model
     for step in path:
         found = _inner(_bare(found), step)
-    found = _bare(found)
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return [field.alias or name for name, field in found.model_fields.items()]
-    return []
+    there = _as_model(_bare(found))
+    if there is None:
+        return []
+    return [field.alias or name for name, field in there.model_fields.items()]
 
 
 def wanted_types(model: type[BaseModel], value: Json) -> dict[Path, ValueType]:
     """The type that each expression in a `with` must give, where the model leaves no choice."""
-    wanted: dict[Path, ValueType] = {}
-    for path in expression_paths(value):
-        found: object = model
-        for step in path:
-            found = None if _reads_its_own_way(found) else _inner(_bare(found), step)
-        if found is not None and not _reads_its_own_way(found):
-            bare = _bare(found)
-            kind = _VALUE_TYPES.get(get_origin(bare) or bare)
-            if kind is not None:
-                wanted[path] = kind
-    return wanted
+    found = {path: _wanted_at(model, path) for path in expression_paths(value)}
+    return {path: wanted for path, wanted in found.items() if wanted is not None}
+
+
+def _wanted_at(settings: type[BaseModel], path: Path) -> ValueType | None:
+    found: object = settings
+    takes_numbers = False
+    for step in path:
+        bare = _bare(found)
+        model = _as_model(bare)
+        if model is not None:
+            takes_numbers = model.model_config.get("coerce_numbers_to_str") is True
+        if _reads_its_own_way(found):
+            return None
+        found = _inner(bare, step)
+    if _reads_its_own_way(found):
+        return None
+    bare = _bare(found)
+    if bare is str and takes_numbers:
+        return None
+    return _VALUE_TYPES.get(get_origin(bare) or bare)
 
 
 _VALUE_TYPES: dict[object, ValueType] = {
@@ -282,9 +292,16 @@ def _bare(annotation: object) -> object:
             return annotation
 
 
-def _inner(annotation: object, step: str | int) -> object:
+def _as_model(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
+        return annotation
+    return None
+
+
+def _inner(annotation: object, step: str | int) -> object:
+    model = _as_model(annotation)
+    if model is not None:
+        for name, field in model.model_fields.items():
             if step in (name, field.alias):
                 # pydantic keeps the outermost validators apart from the annotation
                 return Annotated[field.annotation, None, *field.metadata]

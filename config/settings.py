@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from .places import SETTINGS_FILE, default_config, default_socket, default_state
 from .settings_file import FileValue, read_settings_file
-from .spelling import suggestion
-from .units import parse_duration
+from .spelling import nearest, suggestion
+from .units import UnitError, parse_duration
 
 
 class Address(NamedTuple):
@@ -108,8 +108,9 @@ def _address(text: str) -> Address:
 def _one_of(*words: str) -> Parser:
     def parse(text: str) -> str:
         if text.lower() not in words:
-            near = suggestion(text.lower(), words)
-            raise ValueError(f"one of {', '.join(words)} ({near})")
+            near = nearest(text.lower(), words)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ValueError(f"one of {', '.join(words)}{hint}")
         return text.lower()
 
     return parse
@@ -117,9 +118,12 @@ def _one_of(*words: str) -> Parser:
 
 def _span(lowest: float, example: str) -> Parser:
     def parse(text: str) -> float:
-        seconds = parse_duration(text)
+        try:
+            seconds = parse_duration(text)
+        except UnitError:
+            seconds = -1.0
         if seconds < lowest:
-            raise ValueError(f"a duration of at least {lowest:g}s, such as {example}")
+            raise ValueError(f"a duration of {lowest:g}s or more, such as {example}")
         return seconds
 
     return parse

@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Exposition(Protocol):
     """The metrics, as `/metrics` needs them."""
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    async def render(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type."""
         ...
 

@@ -64,15 +64,25 @@ _LEDGER_GAUGES = (
 
 
 class Gauges(Collector):
-    """Everything that is read at a scrape. What is not there yet is left out."""
+    """Everything that is read at a scrape. What is not there yet is left out.
+
+    `read` takes the figures in the event loop; `collect` gives them to the thread that writes.
+    """
 
     def __init__(self) -> None:
+        self._taken: list[Metric] = []
         self.fleet: FleetView | None = None
         self.ledger: Ledger | None = None
         self.status: Callable[[], StatusFacts] | None = None
         self.socket: Callable[[], SocketFacts] | None = None
 
-    def collect(self) -> Iterator[Metric]:
+    def read(self) -> None:
+        self._taken = list(self._now())
+
+    def collect(self) -> list[Metric]:
+        return self._taken
+
+    def _now(self) -> Iterator[Metric]:
         if self.fleet is not None:
             yield from _of_pools(self.fleet.pools())
             yield _of_claims(self.fleet)

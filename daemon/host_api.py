@@ -43,7 +43,7 @@ async def metrics(call: Call) -> web.StreamResponse:
     exposition = call.host.exposition
     if exposition is None:
         raise Refusal(Code.STARTING, "The daemon is still starting; there are no metrics yet.")
-    body, content_type = exposition.render(call.request.headers.get("Accept", ""))
+    body, content_type = await exposition.render(call.request.headers.get("Accept", ""))
     return call.answer_bytes(body, content_type=content_type)
 
 

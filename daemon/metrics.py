@@ -5,8 +5,10 @@ metric are looked up once and kept. What is a state and no event (how many are r
 somebody asks, by `gauges.Gauges`.
 """
 
+import asyncio
 import importlib.metadata
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -142,6 +144,8 @@ class Metrics:
         registry.register(self.gauges)
         self._kept: dict[tuple[str, str, str], Child] = {}
         self._gone: set[str] = set()
+        self._rendering = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     # Where the gauges read
 
@@ -151,11 +155,18 @@ class Metrics:
 
     # The exposition
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics for those who ask for it."""
-        self._forget_gone_pools()
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics for those who ask for it.
+
+        The states are read here, in the loop that owns them; writing them out, which takes
+        milliseconds with many pools, is left to a thread.
+        """
         encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        async with self._rendering:
+            self._forget_gone_pools()
+            self.gauges.read()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._writer, encode, self.registry), content_type
 
     def _forget_gone_pools(self) -> None:
         """Drops what was counted for pools that were gone at the last scrape already.

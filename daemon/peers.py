@@ -22,7 +22,7 @@ _UCRED = struct.Struct("3i")
 _SO_PEERPIDFD = 77  # Linux 6.5; the socket module has no name for it yet
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket|slice))(?:/|$)")
 _NAME_WITHIN = 1.0
-"""Seconds for a user name: it may come from a directory server, and a claim does not wait for it."""
+"""Seconds. A user name may come from a directory server, and no claim waits long for it."""
 _KNOWN_NAMES = 1024
 
 
@@ -49,20 +49,21 @@ class _Process:
     alive: bool = False
 
 
-def _look_at(pid: int) -> _Process:
-    """Reads procfs, which is memory of the kernel and never waits for a disk."""
+def _look_at(connection: socket.socket, pid: int) -> _Process:
+    """What the process is, if it still runs."""
     folder = Path("/proc") / str(pid)
     try:
         exe = str((folder / "exe").readlink())
     except FileNotFoundError:
-        # No such process, or one that has ended and was not waited for.
-        return _Process()
+        return _Process()  # no such process, or one that has ended and was not waited for
     except OSError:
         exe = ""  # another user's process: its program is not ours to see
     try:
         groups = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return _Process(exe, "", (folder / "stat").exists())
+        groups = ""
+    if not _still_runs(connection, folder):
+        return _Process()
     return _Process(exe, _unit_of(groups), True)
 
 
@@ -76,15 +77,16 @@ def _unit_of(groups: str) -> str:
     return ""
 
 
-def _still_runs(connection: socket.socket) -> bool:
+def _still_runs(connection: socket.socket, folder: Path) -> bool:
     """Whether the very process that connected still runs: its pid was not given to another.
 
-    True where the kernel cannot say (before Linux 6.5): the pid was read a moment ago.
+    Before Linux 6.5 the kernel cannot say; then any process of that pid will do, because the pid
+    was read a moment ago.
     """
     try:
         pidfd = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:
-        return True
+        return folder.exists()
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
@@ -94,25 +96,24 @@ def _still_runs(connection: socket.socket) -> bool:
 
 
 class PeerNames:
-    """Turns credentials into a `Claimant`. Owns the one thread that asks for user names."""
+    """Turns credentials into a `Claimant`. Owns the threads that ask the host.
+
+    Procfs is asked in a thread as well: reading a program's name waits for a lock of that program.
+    """
 
     def __init__(self, user_name: Callable[[int], str] | None = None) -> None:
         self._user_name = user_name or _user_name
         self._known: dict[int, str] = {}
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="user-names")
+        self._asked: dict[int, asyncio.Future[str]] = {}
+        self._processes = ThreadPoolExecutor(2, thread_name_prefix="peers")
+        self._users = ThreadPoolExecutor(1, thread_name_prefix="user-names")
 
     async def identify(self, connection: socket.socket, who: Credentials) -> Claimant:
-        """Never fails: what cannot be told is left empty, and a dead peer's `pid` is 0.
-
-        Everything but the user's name is read before the first await, so shortly after the
-        peer connected.
-        """
-        process = _look_at(who.pid) if who.pid else _Process()
-        if process.alive and not _still_runs(connection):
-            process = _Process()
+        """Never fails: what cannot be told is left empty, and a dead peer's `pid` is 0."""
+        process = await self._process(connection, who.pid) if who.pid else _Process()
         user = self._known.get(who.uid)
         if user is None:
-            user = await self._ask(who.uid)
+            user = await self._user(who.uid)
         return Claimant(
             uid=who.uid,
             gid=who.gid,
@@ -122,20 +123,38 @@ class PeerNames:
             unit=process.unit,
         )
 
-    async def _ask(self, uid: int) -> str:
+    async def _process(self, connection: socket.socket, pid: int) -> _Process:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_NAME_WITHIN):
-                name = await loop.run_in_executor(self._executor, self._user_name, uid)
+                return await loop.run_in_executor(self._processes, _look_at, connection, pid)
+        except (TimeoutError, OSError):
+            return _Process(alive=True)  # it connected a moment ago
+
+    async def _user(self, uid: int) -> str:
+        """The name, or nothing when it does not come in time; a later caller may have it then."""
+        asked = self._asked.get(uid)
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(self._users, self._user_name, uid)
+            self._asked[uid] = asked
+            asked.add_done_callback(lambda answer: self._learn(uid, answer))
+        try:
+            async with asyncio.timeout(_NAME_WITHIN):
+                return await asyncio.shield(asked)
         except (TimeoutError, OSError):
             return ""
+
+    def _learn(self, uid: int, answer: asyncio.Future[str]) -> None:
+        self._asked.pop(uid, None)
+        if answer.cancelled() or answer.exception() is not None:
+            return
         if len(self._known) >= _KNOWN_NAMES:
             self._known.clear()
-        self._known[uid] = name
-        return name
+        self._known[uid] = answer.result()
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._processes.shutdown(wait=False, cancel_futures=True)
+        self._users.shutdown(wait=False, cancel_futures=True)
 
 
 def _user_name(uid: int) -> str:

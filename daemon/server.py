@@ -79,9 +79,16 @@ class SocketServer:
 
     async def start(self, fd: int | None = None) -> None:
         """Opens the socket, or takes over a listening one. Raises `SocketError`."""
+        try:
+            await self._open(fd)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self, fd: int | None) -> None:
         if fd is None:
             self._file = SocketFile(self._settings.socket, mode=self._settings.socket_mode)
-            listening = self._file.open()
+            listening = await asyncio.to_thread(self._file.open)
         else:
             listening = adopt(fd)
         dispatch = _Dispatch(self.host, Router(ROUTES), self._names, trusting=False)
@@ -122,7 +129,7 @@ class SocketServer:
         for door in self._doors:
             door.close()
         if self._file is not None:
-            self._file.remove()
+            await asyncio.to_thread(self._file.remove)
         await asyncio.gather(*[door.finish(grace) for door in self._doors])
         if self._sweeper is not None:
             self._sweeper.cancel()

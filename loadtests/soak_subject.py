@@ -175,14 +175,14 @@ class SoakSubject:
     async def _is_converged(self) -> bool:
         _, answer = await self.ask("GET", "/v1/pools")
         full = all(
-            pool["ready"] == pool["min"] == sum(pool["counts"].values()) for pool in answer["pools"]
+            pool["ready"] == pool["min"] == sum(pool["counts"].values()) for pool in answer["items"]
         )
-        return full and len(answer["pools"]) == 2 and await self._agrees_with_host()
+        return full and len(answer["items"]) == 2 and await self._agrees_with_host()
 
     async def _agrees_with_host(self) -> bool:
         """What the directory driver has on disk are the resources that the ledger has."""
-        _, answer = await self.ask("GET", "/v1/resources")
-        return {one["id"] for one in answer["resources"]} == self._resources_on_host()
+        _, answer = await self.ask("GET", "/v1/resources?limit=10000")
+        return {one["id"] for one in answer["items"]} == self._resources_on_host()
 
     def _resources_on_host(self) -> set[str]:
         return {path.name.partition(".")[0] for path in (self.folder / "state").glob(MADE)}
@@ -192,8 +192,8 @@ class SoakSubject:
         return [p for p in self.folder.rglob("*") if any(mark in p.name for mark in marks)]
 
     async def _is_empty(self) -> bool:
-        _, answer = await self.ask("GET", "/v1/resources")
-        return not answer["resources"]
+        _, answer = await self.ask("GET", "/v1/resources?limit=10000")
+        return not answer["items"]
 
     async def _until(self, what: str, is_so: Callable[[], Awaitable[bool]], within: float) -> None:
         deadline = time.monotonic() + within

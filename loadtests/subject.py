@@ -113,7 +113,7 @@ class Subject:
 
     async def until_all_warm(self, *, within: float) -> None:
         """Waits until every pool has as many ready resources as it wants."""
-        for status in (await self.get("/v1/pools"))["pools"]:
+        for status in (await self.get("/v1/pools"))["items"]:
             await self.until_warm(status["name"], status["min"], within=within)
 
     @asynccontextmanager

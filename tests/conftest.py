@@ -38,9 +38,14 @@ def no_blocking_call() -> Iterator[None]:
     """A coroutine or callback of ours that blocks the event loop fails its test."""
     rooms = ["stoker.config", "stoker.daemon", "stoker.pools"]
     with blockbuster_ctx(scanned_modules=rooms) as blockbuster:
-        for function in blockbuster.functions.values():
+        for name, function in blockbuster.functions.items():
             # Active wrappers keep the predicate that they were made with.
             function.deactivate()
+            if name.startswith("sqlite3."):
+                continue  # a store in memory writes in the loop, and a key is looked up in it
+            function.can_block_functions.append(
+                ("pools/clock.py", {"read_boot_id"})
+            )  # a line of /proc
             function.can_block_predicate = _either(function.can_block_predicate, _asked_by_a_test)
             function.activate()
         yield

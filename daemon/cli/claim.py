@@ -10,11 +10,19 @@ import click
 from ...client import Claim, Stoker
 from ...config.units import parse_duration
 from .failing import Ended
-from .options import DURATION, complete_pools, parse_labels, print_json, prints, talks
+from .options import (
+    check_duration,
+    complete_pools,
+    examples,
+    parse_labels,
+    print_json,
+    prints,
+    talks,
+)
 from .show import claim_text
 from .waiting import Asked, ending_signals, obtain
 
-HELP = r"""Claim a resource of POOL and print it, or run COMMAND with it.
+HELP = """Claim a resource of POOL and print it, or run COMMAND with it.
 
     With a COMMAND its outputs become environment variables: an output `url` is STOKER_URL, an object
     becomes JSON, and STOKER_OUTPUTS holds all of them. STOKER_CLAIM, STOKER_POOL and STOKER_RESOURCE
@@ -25,55 +33,50 @@ HELP = r"""Claim a resource of POOL and print it, or run COMMAND with it.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 denied, 4 no such pool, 5 nothing became ready in time
     or the daemon does not answer; with a command, also 126 and 127 when it cannot be started.
-
-    \b
-    Examples:
-      stoker claim web
-      stoker claim web --param greeting=hello --ttl 1h -o json
-      stoker claim web --param-json 'sizes=[1,2]' --param count:=3
-      stoker claim db --wait 5m --reason "nightly import" -- ./import.sh
-      stoker claim web -- sh -c 'curl "$STOKER_URL"'
     """
 
 
-class Parameter(click.ParamType):
+def _parameters(
+    _ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any]:
+    return dict(_parameter(text, as_json=param.name == "json_params") for text in given)
+
+
+def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
     """`name=text`, or `name:=JSON` for a number, a boolean, a list or an object."""
-
-    name = "parameter"
-
-    def __init__(self, *, json_values: bool = False) -> None:
-        self._json_values = json_values
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        name, equals, text = str(value).partition("=")
-        typed = self._json_values or name.endswith(":")
-        name = name.removesuffix(":")
-        if not equals or not name:
-            self.fail(f"{value!r} is no parameter; write NAME=TEXT or NAME:=JSON.", param, ctx)
-        if not typed:
-            return name, text
-        try:
-            return name, json.loads(text)
-        except ValueError as error:
-            self.fail(
-                f"the value of {name!r} is no JSON ({error}); text needs quotes there.", param, ctx
-            )
+    name, equals, text = given.partition("=")
+    as_json = as_json or name.endswith(":")
+    name = name.removesuffix(":")
+    if not equals or not name:
+        raise click.BadParameter(f"{given!r} is no parameter; write NAME=TEXT or NAME:=JSON.")
+    if not as_json:
+        return name, text
+    try:
+        return name, json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"the value of {name!r} is no JSON ({error}); text needs quotes there."
+        ) from None
 
 
 @click.command(
     help=HELP,
-    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": True},
+    epilog=examples(
+        "stoker claim web",
+        "stoker claim web --param greeting=hello --ttl 1h -o json",
+        "stoker claim web --param-json 'sizes=[1,2]' --param count:=3",
+        'stoker claim db --wait 5m --reason "nightly import" -- ./import.sh',
+        "stoker claim web -- sh -c 'curl \"$STOKER_URL\"'",
+    ),
 )
 @click.argument("pool", shell_complete=complete_pools)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option(
     "-p",
     "--param",
     "params",
     multiple=True,
-    type=Parameter(),
+    callback=_parameters,
     metavar="NAME=TEXT",
     help="A parameter of the blueprint; NAME:=JSON for other than text. May be repeated.",
 )
@@ -81,16 +84,19 @@ class Parameter(click.ParamType):
     "--param-json",
     "json_params",
     multiple=True,
-    type=Parameter(json_values=True),
+    callback=_parameters,
     metavar="NAME=JSON",
     help="A parameter whose value is JSON. May be repeated.",
 )
 @click.option(
-    "--ttl", type=DURATION, metavar="DURATION", help="How long it lasts; the pool has a default."
+    "--ttl",
+    callback=check_duration,
+    metavar="DURATION",
+    help="How long it lasts; the pool has a default.",
 )
 @click.option(
     "--wait",
-    type=DURATION,
+    callback=check_duration,
     metavar="DURATION",
     default="60s",
     show_default=True,
@@ -119,10 +125,11 @@ class Parameter(click.ParamType):
 @prints
 @talks
 def claim(  # noqa: PLR0913 - the command's options
+    *,
     pool: str,
     command: tuple[str, ...],
-    params: tuple[tuple[str, Any], ...],
-    json_params: tuple[tuple[str, Any], ...],
+    params: dict[str, Any],
+    json_params: dict[str, Any],
     ttl: str | None,
     wait: str,
     key: str | None,
@@ -134,7 +141,7 @@ def claim(  # noqa: PLR0913 - the command's options
 ) -> int:
     asked = Asked(
         pool=pool,
-        params=dict([*params, *json_params]),
+        params=params | json_params,
         ttl=ttl,
         wait=parse_duration(wait),
         key=key,

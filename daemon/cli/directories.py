@@ -8,22 +8,22 @@ import click
 
 from ...config.problems import Problem, Severity
 from .failing import Failed
-from .options import print_json, prints
+from .options import examples, print_json, prints
 from .terminal import clean, style
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker validate ./config",
+        "stoker validate ./config -o json",
+    )
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @prints
 def validate(folder: Path, output: str) -> int:
-    r"""Report everything that is wrong with the config directory DIR: file:line:column, what, and a remedy.
+    """Report everything that is wrong with the config directory DIR: file:line:column, what, and a remedy.
 
     Exits with 1 when there is an error; warnings alone exit with 0. No daemon is needed.
-
-    \b
-    Examples:
-      stoker validate ./config
-      stoker validate ./config -o json
     """
     from ...config.loading import load_directory  # noqa: PLC0415 - heavy: pydantic, expressions
     from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
@@ -77,16 +77,16 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker init ./config",
+    )
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
-    r"""Write a starter config directory: a pool of web servers and a pool of work folders.
+    """Write a starter config directory: a pool of web servers and a pool of work folders.
 
     Nothing that exists is overwritten.
-
-    \b
-    Example:
-      stoker init ./config
     """
     from ...config.starter import write_starter  # noqa: PLC0415 - reads package data
 
@@ -105,21 +105,20 @@ def init(folder: Path) -> None:
     )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker schema > stoker.schema.json",
+        "stoker schema Pool",
+    )
+)
 @click.argument("kind", required=False)
 def schema(kind: str | None) -> None:
-    r"""Print the JSON Schema of all documents of a config directory, or of one KIND.
-
-    \b
-    Examples:
-      stoker schema > stoker.schema.json
-      stoker schema Pool
-    """
-    from ...config.schema import schema_of  # noqa: PLC0415 - heavy: pydantic
+    """Print the JSON Schema of all documents of a config directory, or of one KIND."""
+    from ...config.schema import UnknownKind, json_schema  # noqa: PLC0415 - heavy: pydantic
     from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
 
     try:
-        found = schema_of(kind, catalogue())
-    except KeyError as error:
-        raise click.UsageError(str(error.args[0])) from None
+        found = json_schema(kind, catalogue())
+    except UnknownKind as error:
+        raise click.UsageError(str(error)) from None
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -5,12 +5,19 @@ from typing import Any
 
 import click
 
-from ...client import Stoker
-from .options import complete_pools, prints, talks
+from ...client import Document, Stoker
+from .options import complete_pools, examples, prints, talks
 from .terminal import clean, style
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker events",
+        "stoker events -f --pool web",
+        "stoker events --claim c-x7m3k9q2w8p4z6ab",
+        "stoker events -f -o json | jq .kind",
+    )
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--since", type=click.IntRange(0), metavar="NUMBER", help="Only after this event.")
 @click.option(
@@ -26,16 +33,10 @@ from .terminal import clean, style
 )
 @prints
 @talks
-def events(follow: bool, since: int | None, output: str, socket: str | None, **filters: Any) -> int:  # noqa: FBT001 - a flag
-    r"""Show what happened, oldest first; with -f, also what happens from now on.
-
-    \b
-    Examples:
-      stoker events
-      stoker events -f --pool web
-      stoker events --claim c-x7m3k9q2w8p4z6ab
-      stoker events -f -o json | jq .kind
-    """
+def events(
+    *, follow: bool, since: int | None, output: str, socket: str | None, **filters: Any
+) -> int:
+    """Show what happened, oldest first; with -f, also what happens from now on."""
     limit = filters.pop("limit")
     with Stoker(socket) as stoker:
         try:
@@ -52,7 +53,7 @@ def events(follow: bool, since: int | None, output: str, socket: str | None, **f
     return 0
 
 
-def _line(event: dict[str, Any], output: str) -> str:
+def _line(event: Document, output: str) -> str:
     """JSON is one object a line, so that a stream of it can be read."""
     if output == "json":
         return json.dumps(event, ensure_ascii=False)
@@ -61,4 +62,6 @@ def _line(event: dict[str, Any], output: str) -> str:
     if event.get("claim") and event.get("resource"):
         subject = f"{event['claim']} {event['resource']}"
     reason = clean(str(event.get("reason", "")))
-    return f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()
+    return (
+        f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()
+    )

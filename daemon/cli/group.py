@@ -32,10 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class Commands(click.Group):
     """Loads a command's module when the command is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"{__package__}.{COMMANDS[cmd_name][0]}")
@@ -49,7 +49,7 @@ class Commands(click.Group):
             ctx.fail(f"There is no command {name!r}.{_near(name)}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -58,7 +58,7 @@ class Commands(click.Group):
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
         complete_var: str | None = None,
-        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
+        standalone_mode: bool = True,  # noqa: ARG002, FBT001, FBT002 - click's signature
         **extra: Any,
     ) -> Any:
         """Never returns: exits with 0 done, 1 failed, 2 usage, 3 denied, 4 not found, 5 unavailable."""
@@ -87,13 +87,14 @@ def _near(name: str) -> str:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="The daemon's socket is --socket, else $STOKER_SOCKET, else the usual place.",
+    epilog=(
+        "\b\nExamples:\n"
+        "  stoker init ./config                           write a starter config\n"
+        "  stoker run --config ./config                   run the daemon on it\n"
+        "  stoker claim web -- sh -c 'curl $STOKER_URL'   use a resource\n\n"
+        "The daemon's socket is --socket, else $STOKER_SOCKET, else /run/stoker/stoker.sock for root "
+        "and $XDG_RUNTIME_DIR/stoker/stoker.sock for others."
+    ),
 )
 def cli() -> None:
-    r"""Keep pools of almost-ready resources warm and hand one over in about a millisecond.
-
-    \b
-    stoker init ./config                 write a starter config
-    stoker run --config ./config         run the daemon on it
-    stoker claim web -- curl …           use a resource for the time of a command
-    """
+    """Keep pools of almost-ready resources warm and hand one over in about a millisecond."""

@@ -1,37 +1,44 @@
 """`stoker pools`, `claims` and `resources`: all of them as a table, or one in full."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import click
 
 from ...client import ClaimInfo, Stoker
-from ...client.documents import Listing
+from ...client.documents import Document, Listing, claim_info
 from .options import (
     complete_claims,
     complete_pools,
     complete_resources,
+    examples,
     print_json,
     prints,
     talks,
 )
-from .show import caller_text, claim_text, colour_of, pool_text, pool_troubles, resource_text
+from .show import (
+    caller_text,
+    claim_text,
+    colour_of,
+    pool_text,
+    pool_troubles,
+    resource_text,
+    section,
+)
 from .terminal import Cell, ago, table, until
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker pools",
+        "stoker pools web",
+        "stoker pools -o json",
+    )
+)
 @click.argument("pool", required=False, shell_complete=complete_pools)
 @prints
 @talks
 def pools(pool: str | None, output: str, socket: str | None) -> None:
-    r"""Show the pools, or POOL in full.
-
-    \b
-    Examples:
-      stoker pools
-      stoker pools web
-      stoker pools -o json
-    """
+    """Show the pools, or POOL in full."""
     with Stoker(socket) as stoker:
         if pool is not None:
             _one(stoker.pool(pool), output, pool_text)
@@ -43,12 +50,12 @@ def pools(pool: str | None, output: str, socket: str | None) -> None:
 POOL_HEADERS = ("POOL", "READY", "COMING", "BOUND", "WAITING", "MAX", "NOTE")
 
 
-def pool_rows(found: Sequence[dict[str, Any]]) -> list[list[Cell]]:
+def pool_rows(found: Sequence[Document]) -> list[list[Cell]]:
     return [_pool_row(pool) for pool in found]
 
 
-def _pool_row(pool: dict[str, Any]) -> list[Cell]:
-    counts = pool.get("counts") or {}
+def _pool_row(pool: Document) -> list[Cell]:
+    counts = section(pool, "counts")
     ready, least = int(pool.get("ready", 0)), int(pool.get("min", 0))
     coming = int(counts.get("planned", 0)) + int(counts.get("preparing", 0))
     troubles = pool_troubles(pool)
@@ -63,7 +70,14 @@ def _pool_row(pool: dict[str, Any]) -> list[Cell]:
     ]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker claims",
+        "stoker claims --pool web --state bound",
+        "stoker claims --all",
+        "stoker claims c-x7m3k9q2w8p4z6ab -o json",
+    )
+)
 @click.argument("claim", required=False, metavar="[ID]", shell_complete=complete_claims)
 @click.option(
     "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
@@ -74,30 +88,23 @@ def _pool_row(pool: dict[str, Any]) -> list[Cell]:
 @prints
 @talks
 def claims(  # noqa: PLR0913 - the command's options
+    *,
     claim: str | None,
     pool: str | None,
     state: str | None,
     label: str | None,
-    all_: bool,  # noqa: FBT001 - a flag
+    all_: bool,
     output: str,
     socket: str | None,
 ) -> None:
-    r"""Show the claims that are not over, or the claim ID in full, with its outputs.
-
-    \b
-    Examples:
-      stoker claims
-      stoker claims --pool web --state bound
-      stoker claims --all
-      stoker claims c-x7m3k9q2w8p4z6ab -o json
-    """
+    """Show the claims that are not over, or the claim ID in full, with its outputs."""
     with Stoker(socket) as stoker:
         if claim is not None:
             info = stoker.show(claim)
-            _one(info.document, output, lambda _: claim_text(info))
+            _one(info.document, output, lambda document: claim_text(claim_info(document)))
             return
         found = stoker.claims(pool=pool, state=state, label=label, all=all_)
-    documents = Listing[dict[str, Any]](info.document for info in found)
+    documents = Listing[Document](info.document for info in found)
     documents.more = found.more
     headers = ("CLAIM", "POOL", "STATE", "CALLER", "RESOURCE", "AGE", "EXPIRES", "REASON")
     _many(documents, output, headers, [_claim_row(info) for info in found], "There are no claims.")
@@ -118,7 +125,13 @@ def _claim_row(info: ClaimInfo) -> list[Cell]:
     ]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker resources --pool web",
+        "stoker resources --state quarantined",
+        "stoker resources web-k3v9q2xa",
+    )
+)
 @click.argument("resource", required=False, metavar="[ID]", shell_complete=complete_resources)
 @click.option(
     "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
@@ -128,6 +141,7 @@ def _claim_row(info: ClaimInfo) -> list[Cell]:
 @prints
 @talks
 def resources(
+    *,
     resource: str | None,
     pool: str | None,
     state: str | None,
@@ -135,14 +149,7 @@ def resources(
     output: str,
     socket: str | None,
 ) -> None:
-    r"""Show the resources, or the resource ID in full, with its parts.
-
-    \b
-    Examples:
-      stoker resources --pool web
-      stoker resources --state quarantined
-      stoker resources web-k3v9q2xa
-    """
+    """Show the resources, or the resource ID in full, with its parts."""
     with Stoker(socket) as stoker:
         if resource is not None:
             _one(stoker.resource(resource), output, resource_text)
@@ -152,7 +159,7 @@ def resources(
     _many(found, output, headers, [_resource_row(one) for one in found], "There are no resources.")
 
 
-def _resource_row(resource: dict[str, Any]) -> list[Cell]:
+def _resource_row(resource: Document) -> list[Cell]:
     state, health = str(resource.get("state", "")), str(resource.get("health", ""))
     return [
         str(resource.get("id", "")),
@@ -165,7 +172,7 @@ def _resource_row(resource: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def _one(document: dict[str, Any], output: str, text: Any) -> None:
+def _one(document: Document, output: str, text: Callable[[Document], str]) -> None:
     if output == "json":
         print_json(document)
     else:
@@ -173,7 +180,7 @@ def _one(document: dict[str, Any], output: str, text: Any) -> None:
 
 
 def _many(
-    found: Listing[dict[str, Any]],
+    found: Listing[Document],
     output: str,
     headers: Sequence[str],
     rows: list[list[Cell]],

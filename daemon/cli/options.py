@@ -16,20 +16,19 @@ from ...config.units import UnitError, parse_duration
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
-class Duration(click.ParamType):
+def check_duration(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
     """`90s`, `30m`, `1h30m`: checked here, sent as it was written."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    if given is not None:
         try:
-            parse_duration(str(value))
+            parse_duration(given)
         except UnitError as error:
-            self.fail(f"{error}.", param, ctx)
-        return str(value)
+            raise click.BadParameter(f"{error}.") from None
+    return given
 
 
-DURATION = Duration()
+def examples(*lines: str) -> str:
+    """The end of a command's help; the backspace keeps click from filling lines."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def talks(command: AnyCommand) -> AnyCommand:

@@ -8,6 +8,7 @@ import click
 
 from ...config.settings import SETTINGS, SettingsError, load_settings
 from .failing import USAGE, Failed
+from .options import examples
 
 
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,7 +20,13 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker run --config ./config",
+        "stoker run --config ./config --state ./state --socket ./stoker.sock",
+        "stoker run --config /etc/stoker/config --metrics 127.0.0.1:9464 --log-format json",
+    )
+)
 @_with_settings
 @click.option(
     "--settings",
@@ -28,16 +35,10 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Where settings are read from. [default: /etc/stoker/stoker.yaml]",
 )
 def run(settings_file: str | None, **flags: str | None) -> int:
-    r"""Run the daemon in the foreground, until TERM or Ctrl-C.
+    """Run the daemon in the foreground, until TERM or Ctrl-C.
 
     A flag beats a STOKER_* variable, which beats the settings file. Stopping leaves what was made, and the claims,
     as they are; starting again goes on with them.
-
-    \b
-    Examples:
-      stoker run --config ./config
-      stoker run --config ./config --state ./state --socket ./stoker.sock
-      stoker run --config /etc/stoker/config --metrics 127.0.0.1:9464 --log-format json
     """
     try:
         settings = load_settings(flags, settings_file=settings_file)

@@ -1,8 +1,8 @@
 """One claim, pool or resource, as lines of `name: value` for people."""
 
-from typing import Any
+from typing import Any, cast
 
-from ...client import ClaimInfo
+from ...client import ClaimInfo, Document
 from .terminal import about, ago, facts, style, until, value_text
 
 _COLOURS = {
@@ -20,13 +20,19 @@ _COLOURS = {
 }
 
 
+def section(document: Document, name: str) -> Document:
+    """The object of that name; an empty one when there is none."""
+    found = document.get(name)
+    return cast("Document", found) if isinstance(found, dict) else {}
+
+
 def colour_of(state: str) -> str:
     return _COLOURS.get(state, "")
 
 
 def claim_text(claim: ClaimInfo) -> str:
     document = claim.document
-    timing = document.get("timing") or {}
+    timing = section(document, "timing")
     bound = claim.state == "bound"
     lines = facts(
         [
@@ -58,23 +64,23 @@ def _when(moment: Any) -> str:
     return f"{until(moment)} ({moment})" if moment else ""
 
 
-def _took(timing: dict[str, Any], *, warm: bool) -> str:
+def _took(timing: Document, *, warm: bool) -> str:
     total = float(timing.get("total", 0.0))
     return f"{total * 1000:.1f} ms ({'warm' if warm else 'made for this claim'})"
 
 
-def caller_text(document: dict[str, Any]) -> str:
-    caller = document.get("caller") or {}
+def caller_text(document: Document) -> str:
+    caller = section(document, "caller")
     return str(caller.get("user") or caller.get("uid", ""))
 
 
-def _labels(document: dict[str, Any]) -> str:
-    labels = document.get("labels") or {}
+def _labels(document: Document) -> str:
+    labels = section(document, "labels")
     return ", ".join(f"{name}={value_text(value)}" for name, value in labels.items())
 
 
-def pool_text(pool: dict[str, Any]) -> str:
-    counts = pool.get("counts") or {}
+def pool_text(pool: Document) -> str:
+    counts = section(pool, "counts")
     lines = facts(
         [
             ("pool", pool.get("name")),
@@ -101,10 +107,10 @@ def pool_text(pool: dict[str, Any]) -> str:
     )
 
 
-def pool_troubles(pool: dict[str, Any]) -> list[str]:
+def pool_troubles(pool: Document) -> list[str]:
     """What is wrong with a pool, in sentences."""
     found: list[str] = []
-    breaker = pool.get("breaker") or {}
+    breaker = section(pool, "breaker")
     if breaker.get("state") not in {None, "closed"}:
         probe = f"; the next attempt is {until(breaker['until'])}" if breaker.get("until") else ""
         error = str(breaker.get("lastError", "")).rstrip(".")
@@ -118,7 +124,7 @@ def pool_troubles(pool: dict[str, Any]) -> list[str]:
         found.append(f"{pool['unverified']} not yet looked at since the daemon started.")
     if pool.get("outdated"):
         found.append(f"{pool['outdated']} made from an earlier blueprint.")
-    stuck = (pool.get("counts") or {}).get("quarantined")
+    stuck = section(pool, "counts").get("quarantined")
     if stuck:
         found.append(
             f"{stuck} cannot be proved gone and keep their slots. See: "
@@ -129,7 +135,7 @@ def pool_troubles(pool: dict[str, Any]) -> list[str]:
     return found
 
 
-def resource_text(resource: dict[str, Any]) -> str:
+def resource_text(resource: Document) -> str:
     lines = facts(
         [
             ("resource", resource.get("id")),
@@ -148,7 +154,7 @@ def resource_text(resource: dict[str, Any]) -> str:
     return "\n".join([lines, *(["", "Parts:"] if parts else []), *parts])
 
 
-def _part(part: dict[str, Any]) -> str:
+def _part(part: Document) -> str:
     outputs = facts([(name, value_text(value)) for name, value in part["outputs"].items()])
     indented = "".join(f"\n    {line}" for line in outputs.splitlines())
     return f"  {part['name']} ({part['driver']}, {part['half']}): {part['state']}{indented}"

@@ -1,27 +1,24 @@
 """`stoker status`: is it well, and if not, what is wrong and what to do."""
 
-from typing import Any
-
 import click
 
-from ...client import Stoker
+from ...client import Document, Stoker
 from .lists import POOL_HEADERS, pool_rows
-from .options import print_json, prints, talks
-from .show import pool_troubles
+from .options import examples, print_json, prints, talks
+from .show import pool_troubles, section
 from .terminal import ago, clean, facts, style, table
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "stoker status",
+        "stoker status -o json | jq .ready",
+    )
+)
 @prints
 @talks
 def status(output: str, socket: str | None) -> None:
-    r"""Show how the daemon and its pools are.
-
-    \b
-    Examples:
-      stoker status
-      stoker status -o json | jq .ready
-    """
+    """Show how the daemon and its pools are."""
     with Stoker(socket) as stoker:
         daemon = stoker.status()
         if output == "json":
@@ -36,9 +33,9 @@ def status(output: str, socket: str | None) -> None:
             click.echo(f"{style('!', 'red')} {pool.get('name')}: {clean(trouble)}")
 
 
-def status_text(daemon: dict[str, Any]) -> str:
-    revision = daemon.get("revision") or {}
-    config = daemon.get("config") or {}
+def status_text(daemon: Document) -> str:
+    revision = section(daemon, "revision")
+    config = section(daemon, "config")
     lines = facts(
         [
             ("daemon", f"stoker {daemon.get('version')}, pid {daemon.get('pid')}"),
@@ -54,15 +51,15 @@ def status_text(daemon: dict[str, Any]) -> str:
     return "\n".join([lines, *_troubles(daemon, config)])
 
 
-def _health(daemon: dict[str, Any]) -> str:
+def _health(daemon: Document) -> str:
     if not daemon.get("ready"):
         return style("not ready", "red")
-    if not (daemon.get("config") or {}).get("ok", True):
+    if not section(daemon, "config").get("ok", True):
         return style("serving an older configuration", "yellow")
     return style("healthy", "green")
 
 
-def _revision(revision: dict[str, Any]) -> str:
+def _revision(revision: Document) -> str:
     if not revision:
         return "none was applied yet"
     return (
@@ -77,7 +74,7 @@ def _clock(step: str) -> str:
     return "" if seconds in {"", "0s"} or seconds.endswith("ms") else f"was moved by {step}"
 
 
-def _troubles(daemon: dict[str, Any], config: dict[str, Any]) -> list[str]:
+def _troubles(daemon: Document, config: Document) -> list[str]:
     mark = style("!", "red")
     found = [f"{mark} {clean(str(reason))}" for reason in daemon.get("reasons") or ()]
     if not config.get("ok", True):
@@ -88,7 +85,7 @@ def _troubles(daemon: dict[str, Any], config: dict[str, Any]) -> list[str]:
             "Repair what follows (stoker validate DIR checks it):"
         )
         found += [f"    {clean(str(problem))}" for problem in config.get("problems") or ()]
-    error = (daemon.get("ledger") or {}).get("error")
+    error = section(daemon, "ledger").get("error")
     if error:
         found.append(f"{mark} The ledger cannot be written: {clean(str(error))}")
     return found

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -48,7 +47,7 @@ def table(
     `grep` finds everything.
     """
     if width is None and sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
+        width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
     lines = [[clean(cell if isinstance(cell, str) else cell[0]) for cell in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(headers, *lines, strict=True)]
     if width is not None:
@@ -106,12 +105,13 @@ def until(moment: str | datetime | None, now: datetime | None = None) -> str:
 
 
 def about(seconds: float) -> str:
-    """A duration with at most two units: `2d4h`, `3m20s`, `12s`."""
-    seconds = max(0.0, seconds)
+    """A duration with at most two units: `2d4h`, `3m20s`, `12s`, `<1s`."""
+    if seconds < 1:
+        return "0s" if seconds <= 0 else "<1s"
     for unit, coarse in ((86400, 3600), (3600, 60), (60, 1)):
         if seconds >= unit:
             return format_duration(seconds // coarse * coarse)
-    return format_duration(round(seconds) if seconds >= 10 else round(seconds, 1))
+    return format_duration(int(seconds))
 
 
 def seconds_from(moment: str | datetime | None, now: datetime | None = None) -> float | None:

@@ -8,15 +8,14 @@ Whatever ends the wait takes the claim back, so nothing is handed to somebody wh
 import signal
 import sys
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
 from ...client import Claim, Stoker, StokerError, Unavailable
-from ...client.requests import Request, claim_request
+from ...client.requests import Request, claim_request, new_key
 from .failing import Ended
 from .terminal import about
 
@@ -46,7 +45,7 @@ def obtain(stoker: Stoker, asked: Asked) -> Claim:
 
     Call it inside `ending_signals`.
     """
-    asked = replace(asked, key=asked.key or str(uuid.uuid4()))
+    asked = replace(asked, key=asked.key or new_key())
     watched = sys.stderr.isatty() and asked.wait > 0
     if watched or asked.wait > LONGEST_LINE_WAIT:
         return _in_the_queue(stoker, asked, shown=watched)
@@ -75,7 +74,7 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
     while True:
         claim = _post(stoker, asked, wait=None)
         try:
-            with _progress(shown) as show:
+            with _progress(shown=shown) as show:
                 while claim.info.waiting:
                     left = started + asked.wait - time.monotonic()
                     if left <= 0:
@@ -88,7 +87,7 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
             left = started + asked.wait - time.monotonic()
             if error.code != "wait-timeout" or not claim.info.over or left <= 0:
                 raise
-            asked = replace(asked, key=str(uuid.uuid4()))
+            asked = replace(asked, key=new_key())
         except Ended:
             _give_back(claim)
             raise
@@ -102,7 +101,7 @@ def _line(claim: Claim, waited: float) -> str:
 
 
 @contextmanager
-def _progress(shown: bool) -> Iterator[Any]:  # noqa: FBT001 - the only argument
+def _progress(*, shown: bool) -> Generator[Callable[[str], None]]:
     """Yields what shows a line of progress in place of the one before."""
     written = False
 
@@ -142,7 +141,7 @@ def _take_back(stoker: Stoker, request: Request) -> None:
 
 
 @contextmanager
-def ending_signals() -> Iterator[None]:
+def ending_signals() -> Generator[None]:
     """Turns the signals that end a program into `Ended`, unless they were ignored (nohup)."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:

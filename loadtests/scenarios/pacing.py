@@ -40,7 +40,7 @@ async def _begun(scale: Scale) -> list[float]:
         subject.declare(a_pool("bench", scale.backfilled, scale.backfilled, rate=RATE, burst=BURST))
         async with subject.running():
             await subject.until_warm("bench", scale.backfilled)
-            resources = (await subject.get("/v1/resources?pool=bench"))["resources"]
+            resources = (await subject.get("/v1/resources?pool=bench&limit=10000"))["items"]
     return sorted(datetime.fromisoformat(one["createdAt"]).timestamp() for one in resources)
 
 

@@ -85,7 +85,7 @@ async def run_program(argv: Sequence[str], request: bytes, limits: Limits) -> Ou
     Raises `Rejected` when it cannot be started as it is, `Unavailable` when it took too long or
     said too much.
     """
-    transport, talk = await _start(argv, limits.output)
+    transport, talk = await _started(argv, limits.output)
     try:
         stdin = transport.get_pipe_transport(0)
         assert isinstance(stdin, asyncio.WriteTransport)
@@ -101,11 +101,7 @@ async def run_program(argv: Sequence[str], request: bytes, limits: Limits) -> Ou
             " whether it did its work is unknown" + _said(talk)
         ) from error
     finally:
-        try:
-            if not talk.exited.done():
-                await _end_group(transport.get_pid(), talk)
-        finally:
-            transport.close()
+        await _end(transport, talk)
     if talk.too_much:
         raise Unavailable(
             f"the program {argv[0]} wrote more than {limits.output} bytes to stdout and was ended;"
@@ -113,6 +109,34 @@ async def run_program(argv: Sequence[str], request: bytes, limits: Limits) -> Ou
         )
     status = transport.get_returncode()
     return Outcome(0 if status is None else status, bytes(talk.output), tail_of(talk.errors))
+
+
+async def _started(
+    argv: Sequence[str], limit: int
+) -> tuple[asyncio.SubprocessTransport, _Conversation]:
+    """Starts the program to the end even when cancelled, so that its whole group can be ended.
+
+    asyncio itself, cancelled while it connects the pipes, kills the leader alone, and then waits
+    for ever while a child of it holds a pipe open.
+    """
+    starting = asyncio.create_task(_start(argv, limit), name=f"start {argv[0]}")
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_kill_started)  # also if this is cancelled once more
+        await asyncio.wait({starting})
+        if starting.exception() is None:
+            await _end(*starting.result())
+        raise
+
+
+def _kill_started(
+    starting: asyncio.Task[tuple[asyncio.SubprocessTransport, _Conversation]],
+) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        transport, talk = starting.result()
+        if not talk.exited.done():
+            _signal_group(transport.get_pid(), signal.SIGKILL)
 
 
 async def _start(
@@ -131,6 +155,15 @@ async def _start(
         ) from error
     except OSError as error:
         raise explain(f"starting the program {argv[0]}", error) from error
+
+
+async def _end(transport: asyncio.SubprocessTransport, talk: _Conversation) -> None:
+    """Leaves nothing running and nothing open."""
+    try:
+        if not talk.exited.done():
+            await _end_group(transport.get_pid(), talk)
+    finally:
+        transport.close()
 
 
 async def _end_group(group: int, talk: _Conversation) -> None:

@@ -188,5 +188,10 @@ class ProcessParts:
             "spec": order.spec,
         }
         path = self.folder(order.part) / RECORD
-        with suppress(OSError):  # without it the process is found by its mark
-            path.write_text(json.dumps(kept), encoding="utf-8")
+        # Without it the process is found by its mark. Private, for the hash covers secrets.
+        with suppress(OSError), open(path, "w", encoding="utf-8", opener=_private) as file:
+            json.dump(kept, file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

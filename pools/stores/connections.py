@@ -113,7 +113,10 @@ def sentence(error: Exception, path: Path | str) -> StoreError:
         return StoreError(
             "the idempotency key already belongs to another claim; look that claim up by its key"
         )
-    return StoreError(f"the ledger {path} refused a write ({error}); nothing of it was written")
+    return StoreError(
+        f"the ledger {path} refused ({error}), nothing was written; if it happens again, check "
+        "the file with: stoker doctor"
+    )
 
 
 def at_fault(error: Exception) -> bool:

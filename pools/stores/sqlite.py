@@ -5,9 +5,9 @@ event loop; longer reads run in one thread with a third connection, so that nobo
 """
 
 import asyncio
-import json
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from ...config.json_types import Json
 from ..claim import Claim
 from ..ids import ClaimId
 from ..sealing import Sealer
-from ..store import Event, EventListener, Image, Transaction
+from ..store import Event, EventListener, Image, StoreCorrupt, Transaction
 from . import reading
 from .chain import Draft
 from .checkpoints import Checkpoints
@@ -106,7 +106,7 @@ class SqliteStore:
         folder: Path,
         *,
         sealer: Sealer,
-        wall: Callable[[], float],
+        wall: Callable[[], float] = time.time,
         writer: WriterKind = "thread",
         delay: Delay | None = None,
     ) -> Self:
@@ -167,6 +167,11 @@ class SqliteStore:
         return await self._read(reading.ended_claims, pool, limit, self._sealer)
 
     async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
+        """Raises `ValueError` for a filter that there is not."""
+        unknown = sorted(filters.keys() - reading.EVENT_FILTERS)
+        if unknown:
+            known = ", ".join(sorted(reading.EVENT_FILTERS))
+            raise ValueError(f"events have no filter {unknown[0]!r}; there are {known}")
         return await self._read(reading.events, after, limit, filters)
 
     def on_events(self, listener: EventListener) -> None:
@@ -197,7 +202,10 @@ class SqliteStore:
     async def close(self) -> None:
         """Writes what waits, then gives the folder free. Repeating it is harmless."""
         await self._writer.close()
-        self._footing.give_back()
+        if self._footing.executor is None:
+            self._footing.give_back()
+        else:  # a long read may be under way, and closing files takes its time
+            await asyncio.to_thread(self._footing.give_back)
 
     def kill(self) -> None:
         """For tests: as if the process died here. Nothing more is written, commits never return."""
@@ -233,8 +241,13 @@ class SqliteStore:
     ) -> T:
         try:
             return read(connection, *args, **more)
-        except (sqlite3.Error, json.JSONDecodeError, KeyError) as error:
+        except sqlite3.Error as error:
             raise sentence(error, self._footing.where) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreCorrupt(
+                f"the ledger {self._footing.where} holds a row that makes no sense ({error}); it "
+                "was left as it is: restore a backup of the state folder"
+            ) from error
 
     def _announce(self, events: Sequence[Event]) -> None:
         for listener in self._listeners:

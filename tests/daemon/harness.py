@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from stoker.daemon.metrics import Metrics
 from stoker.daemon.server import SocketServer
 from stoker.daemon.status import StatusFacts
 from stoker.pools.ids import Ids
+from stoker.pools.stores.sqlite import SqliteStore
+from tests.builders import a_revision
 from tests.fakes.world import Faults
 from tests.rig import Host, Run
 
@@ -81,6 +84,16 @@ class Caller:
             writer.close()
 
 
+class DiskRun(Run):
+    """A run with its ledger on a disk: in real time nothing of it may block the loop."""
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        super().__init__(host)
+        folder.mkdir(mode=0o700)
+        self.store = SqliteStore.open(folder, sealer=host.sealer, wall=time.time)
+        self.services.store = self.store
+
+
 @dataclass
 class Served:
     """A server with everything behind it."""
@@ -138,7 +151,10 @@ async def a_server(
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """Serves these pools until the block ends; with `open_core=False` requests are parked."""
-    run = await Host(faults=faults or Faults()).start(*pools)
+    run = DiskRun(Host(faults=faults or Faults()), folder / "state")
+    await run.open()
+    await run.fleet.apply(a_revision(*pools))
+    await run.fleet.start()
     given = some_settings(folder, metrics=metrics_address, **settings)
     server = SocketServer(given, Ids(), daemon_uid=daemon_uid)
     try:

@@ -312,6 +312,23 @@ async def test_a_cancelled_call_ends_its_program_first(driver: Driver, tmp_path:
     await gone(tmp_path / "pids")
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_call_cancelled_while_its_program_starts_leaves_none_of_it_running(
+    driver: Driver, tmp_path: Path, turns: int
+) -> None:
+    script = f"sleep 60 & echo $! $$ > {tmp_path}/pids; wait"
+    call = asyncio.create_task(driver.create(a_request(script)), name="create")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+        time.sleep(0.01)  # the program gets ahead of the loop
+    call.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({call})
+    assert call.cancelled()
+    if (tmp_path / "pids").exists():
+        await gone(tmp_path / "pids")
+
+
 async def gone(pids: Path) -> None:
     """Waits until none of the processes runs (an orphan stays a zombie until init reaps it)."""
     async with asyncio.timeout(5):

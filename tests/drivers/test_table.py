@@ -38,4 +38,8 @@ def test_every_setting_and_output_is_documented(name: str) -> None:
     words = {
         field.alias or key for model in models for key, field in model.model_fields.items()
     } | facts.outputs.keys()
-    assert set() == {word for word in words if f"\n| `{word}` |" not in text}
+    # A setting with settings of its own is listed by those: `limits.memory`.
+    rows = [row.removeprefix("| `") for row in text.splitlines() if row.startswith("| `")]
+    assert set() == {
+        word for word in words if not any(row.startswith((f"{word}`", f"{word}.")) for row in rows)
+    }

@@ -34,11 +34,9 @@ def play(seed: int, hours: float = 1.0) -> Outcome:
     logging.disable(logging.CRITICAL)
     loop = looptime.new_event_loop(start=0.0, noop_cycles=0)
     try:
-        asyncio.set_event_loop(loop)
         with virtual_throttle():
             return loop.run_until_complete(_play(seed, hours))
     finally:
-        asyncio.set_event_loop(None)
         loop.close()
         logging.disable(logging.NOTSET)
 
