@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.directory import DirectorySource
 from ..config.settings import Settings
-from ..pools.clock import SteadyClock, read_boot_id, resume_clock
+from ..pools.clock import Clock, SteadyClock, read_boot_id, resume_clock
+from ..pools.driver import Drivers
 from ..pools.drivers import build_drivers, catalogue
 from ..pools.fleet import Fleet
 from ..pools.housekeeping import anchor
@@ -53,13 +55,30 @@ class Stop(Exception):
     """Somebody asked the daemon to stop."""
 
 
-def run(settings: Settings) -> int:
+def open_ledger(state: Path) -> SqliteStore:
+    """Opens or makes the ledger of a state folder. Raises `StoreError`, `OSError`."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore.open(state, sealer=open_sealer(state), wall=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """How the daemon reaches the disk and the host: whoever studies it may step in between."""
+
+    open_ledger: Callable[[Path], SqliteStore] = open_ledger
+    build_drivers: Callable[[Path, Clock], Drivers] = build_drivers
+
+
+HOST = Surroundings()
+
+
+def run(settings: Settings, surroundings: Surroundings = HOST) -> int:
     """Runs the daemon until it is told to stop; returns the exit code."""
     set_up_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings))
+            return runner.run(_serve(settings, surroundings))
     except (StoreError, SocketError, OSError) as error:
         log.critical("stoker cannot start: %s", error)
         return 1
@@ -113,15 +132,16 @@ class Daemon:
         return tuple(reasons)
 
 
-async def _serve(settings: Settings) -> int:
-    store = _open_ledger(settings.state)
+async def _serve(settings: Settings, surroundings: Surroundings) -> int:
+    store = surroundings.open_ledger(settings.state)
     try:
         image = store.load()
         clock = _clock(image.anchor)
+        drivers = surroundings.build_drivers(settings.state, clock)
         server = SocketServer(settings, Ids())
         await server.start()
         try:
-            await _run_daemon(settings, store, image, clock, server)
+            await _run_daemon(settings, store, image, clock, drivers, server)
         finally:
             await server.close(settings.stop_grace)
     finally:
@@ -131,10 +151,14 @@ async def _serve(settings: Settings) -> int:
 
 
 async def _run_daemon(
-    settings: Settings, store: SqliteStore, image: Image, clock: SteadyClock, server: SocketServer
+    settings: Settings,
+    store: SqliteStore,
+    image: Image,
+    clock: SteadyClock,
+    drivers: Drivers,
+    server: SocketServer,
 ) -> None:
     metrics = Metrics()
-    drivers = build_drivers(settings.state, clock)
     readiness = Readiness(clock)
     tasks = Tasks(on_defect=lambda _: metrics.defect())
     services = Services(
@@ -205,11 +229,6 @@ async def _drop_anchor(store: SqliteStore, clock: SteadyClock) -> None:
         await store.commit(transaction)
     except StoreError as error:
         log.warning("the clock's anchor could not be written: %s", error)
-
-
-def _open_ledger(state: Path) -> SqliteStore:
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteStore.open(state, sealer=open_sealer(state), wall=time.time)
 
 
 def _clock(anchor: ClockAnchor) -> SteadyClock:

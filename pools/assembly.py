@@ -223,6 +223,8 @@ def _rendered(plan: PartPlan, value: Json) -> Mapping[str, Json]:
 
 def _checked(facts: DriverFacts, plan: PartPlan, settings: JsonObject) -> JsonObject:
     """The settings, if the driver's model accepts them now that the expressions are rendered."""
+    if plan.settings.constant:
+        return settings  # checked when the configuration was loaded
     try:
         facts.settings.model_validate(settings)
     except ValidationError as error:

@@ -226,7 +226,9 @@ class Claiming:
         scope = assembly.scope(facts, claim.params)
         if not pure:
             await self._intend(claim, resource)
-        if blueprint.finish:
+        if pure:
+            await assembly.make(blueprint.finish, Half.FINISH, scope)  # waits for nothing
+        else:
             try:
                 async with asyncio.timeout(blueprint.finish_within):
                     await assembly.make(blueprint.finish, Half.FINISH, scope)
@@ -321,8 +323,8 @@ class Claiming:
     def _report(self, claim: Claim) -> None:
         telemetry, timing = self._services.telemetry, claim.timing
         telemetry.claim_served(claim.pool, warm=claim.warm, seconds=timing.total)
-        telemetry.stage(claim.pool, "queued", timing.queued)
-        telemetry.stage(claim.pool, "policy", timing.policy)
+        if not claim.warm:
+            telemetry.stage(claim.pool, "queued", timing.queued)
         telemetry.stage(claim.pool, "finish", timing.finish)
         telemetry.stage(claim.pool, "bind", timing.bind)
 

@@ -4,8 +4,9 @@ A resource's id is its name everywhere: in the ledger, in a provider, in a folde
 chosen before anything is made, so that after a crash the ledger can tell what may exist.
 """
 
-import secrets
 from typing import NewType, Protocol
+
+from .entropy import Entropy
 
 ResourceId = NewType("ResourceId", str)
 """`<pool>-<8 characters>`, for example `web-k3v9q2xa`."""
@@ -14,11 +15,12 @@ PartId = NewType("PartId", str)
 ClaimId = NewType("ClaimId", str)
 """`c-<16 characters>`."""
 
-_ALPHABET = "abcdefghjkmnpqrstvwxyz0123456789"  # 32 letters without i, l, o, u: safe to read aloud
+_ALPHABET = b"abcdefghjkmnpqrstvwxyz0123456789"  # 32 letters without i, l, o, u: safe to read aloud
+_LETTERS = bytes(_ALPHABET[byte & 31] for byte in range(256))
 
 
 class RandomBytes(Protocol):
-    """`secrets.token_bytes` in production, a seeded source in the simulator."""
+    """`Entropy` in production, a seeded source in the simulator."""
 
     def __call__(self, count: int, /) -> bytes: ...
 
@@ -26,8 +28,8 @@ class RandomBytes(Protocol):
 class Ids:
     """Makes new ids from random bytes (5 bits a character: 40 bits a resource, 80 a claim)."""
 
-    def __init__(self, random_bytes: RandomBytes = secrets.token_bytes) -> None:
-        self._random_bytes = random_bytes
+    def __init__(self, random_bytes: RandomBytes | None = None) -> None:
+        self._random_bytes = random_bytes or Entropy()
 
     def resource(self, pool: str) -> ResourceId:
         return ResourceId(f"{pool}-{self._letters(8)}")
@@ -39,7 +41,7 @@ class Ids:
         return f"r-{self._letters(12)}"
 
     def _letters(self, count: int) -> str:
-        return "".join([_ALPHABET[byte & 31] for byte in self._random_bytes(count)])
+        return self._random_bytes(count).translate(_LETTERS).decode("ascii")
 
 
 def part_id(resource: ResourceId, part: str) -> PartId:

@@ -18,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from .entropy import Entropy
 from .store import StoreCorrupt, StoreError
 
 CREDENTIAL = "stoker-ledger-key"
@@ -49,11 +50,12 @@ class Sealer:
                 )
         self._header = bytes([_FORMAT]) + key_id(key)
         self._seal = AESGCM(key).encrypt
+        self._random_bytes = Entropy()
         self._keys = {key_id(each): AESGCM(each) for each in (key, *older)}
 
     def seal(self, plain: bytes, place: bytes) -> bytes:
         """`place` names the row and column; the same one is needed to open."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = self._random_bytes(_NONCE_BYTES)
         return self._header + nonce + self._seal(nonce, plain, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:

@@ -13,7 +13,7 @@ class Telemetry(Protocol):
     def claim_ended(self, pool: str, because: str) -> None: ...
 
     def stage(self, pool: str, stage: str, seconds: float) -> None:
-        """stage: queued | policy | bind | finish | prepare | remove"""
+        """stage: queued (of those that waited) | bind | finish | prepare | remove"""
         ...
 
     def part_made(self, driver: str, outcome: str, seconds: float) -> None:

@@ -9,10 +9,6 @@ from pathlib import Path
 FILES = ("README.md", "web.yaml", "work.yaml")
 
 
-class StarterRefusedError(Exception):
-    """Nothing was written; the message says why and what to do."""
-
-
 def starter_files() -> dict[str, str]:
     """File name to text."""
     here = resources.files(__package__)
@@ -22,27 +18,18 @@ def starter_files() -> dict[str, str]:
 def write_starter(target: Path) -> tuple[Path, ...]:
     """Writes the files into a new or empty directory and returns their paths.
 
-    Never overwrites anything. Raises StarterRefusedError.
+    Never overwrites anything: raises FileExistsError when something is there already, and any
+    other OSError as it comes.
     """
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        if any(target.iterdir()):
-            raise StarterRefusedError(
-                f"{target} is not empty, and nothing in it is overwritten; name a new directory"
-            )
-        written: list[Path] = []
-        for name, text in starter_files().items():
-            path = target / name
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-            written.append(path)
-    except FileExistsError as error:
-        raise StarterRefusedError(
-            f"{error.filename or target} exists already; name a new directory"
-        ) from error
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise StarterRefusedError(
-            f"{error.filename or target} cannot be written ({why}); name a directory of your own"
-        ) from error
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} exists and is no directory")
+    target.mkdir(parents=True, exist_ok=True)
+    if any(target.iterdir()):
+        raise FileExistsError(f"{target} is not empty, and nothing in it is overwritten")
+    written: list[Path] = []
+    for name, text in starter_files().items():
+        path = target / name
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+        written.append(path)
     return tuple(written)

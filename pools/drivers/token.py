@@ -10,7 +10,6 @@ replaced is used within seconds.
 """
 
 import base64
-import secrets
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -30,6 +29,7 @@ from ..driver import (
     Presence,
     Rejected,
 )  # fmt: skip
+from ..entropy import Entropy
 from ..ids import PartId
 from .context import DriverContext
 from .settings import Duration, Settings, read_settings
@@ -102,6 +102,9 @@ class TokenDriver:
         self._clock = context.clock
         self._workers = Workers("token", threads=1)
         self._keys: dict[tuple[str, str], KeptKey] = {}
+        self._random_bytes = Entropy()
+        # Settings without an expression are one shared object: read once, not at each claim.
+        self._last: tuple[JsonObject, TokenSettings] | None = None
 
     async def open(self, changed: Changed) -> None:  # noqa: ARG002
         self._workers.open()
@@ -120,9 +123,9 @@ class TokenDriver:
         return {}
 
     async def create(self, request: PartRequest) -> Made:
-        settings = read_settings(TokenSettings, request.settings, f"part {request.id}")
+        settings = self._settings(request)
         if settings.kind == "random":
-            value = _encode(secrets.token_bytes(settings.bytes), settings.encoding)
+            value = _encode(self._random_bytes(settings.bytes), settings.encoding)
             return Made(handle={}, secrets={"value": value})
         provider = _provider_settings(request)
         return self._sign(request.id, settings, provider, await self._key(provider, fresh=False))
@@ -141,6 +144,13 @@ class TokenDriver:
 
     def forget(self, part: PartId) -> None:
         """Nothing was kept."""
+
+    def _settings(self, request: PartRequest) -> TokenSettings:
+        if self._last is not None and self._last[0] is request.settings:
+            return self._last[1]
+        settings = read_settings(TokenSettings, request.settings, f"part {request.id}")
+        self._last = (request.settings, settings)
+        return settings
 
     async def _key(self, provider: TokenProviderSettings, *, fresh: bool) -> SigningKey:
         place = (provider.key_file, provider.algorithm)
