@@ -123,8 +123,10 @@ def _problem(body: bytes) -> dict[str, Any]:
 def _retry_after(header: str | None, problem: Mapping[str, Any]) -> float | None:
     """The problem's own number is finer than the header, which holds whole seconds."""
     for given in (problem.get("retryAfter"), header):
+        if given is None:
+            continue
         try:
-            return max(0.0, float(given)) if given is not None else None
+            return max(0.0, float(given))
         except (TypeError, ValueError):
             continue
     return None

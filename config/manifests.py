@@ -32,11 +32,13 @@ _RESERVED = frozenset({"true", "false", "null", "in"})
 """Words that an expression cannot use as a member's name."""
 
 
-def _named(pattern: str, longest: int, remedy: str) -> Callable[[str], str]:
+def _named(
+    pattern: str, longest: int, remedy: str, reserved: frozenset[str] = frozenset()
+) -> Callable[[str], str]:
     compiled = re.compile(pattern)
 
     def check(name: str) -> str:
-        if len(name) > longest or not compiled.fullmatch(name) or name in _RESERVED:
+        if len(name) > longest or not compiled.fullmatch(name) or name in reserved:
             raise _wrong(f"{name[:80]!r} cannot be a name here", remedy)
         return name
 
@@ -63,7 +65,12 @@ Name = Annotated[
 PartName = Annotated[
     str,
     AfterValidator(
-        _named(_WORD, MAX_NAME, "use a-z, 0-9 and '_', because expressions read it: web_server")
+        _named(
+            _WORD,
+            MAX_NAME,
+            "use a-z, 0-9 and '_', because expressions read it: web_server",
+            _RESERVED,
+        )
     ),
     WithJsonSchema({"type": "string", "pattern": f"^{_WORD}$", "maxLength": MAX_NAME}),
 ]

@@ -184,10 +184,7 @@ class ConnectionServer(web.Server):
         self.max_connections = max_connections
         self._busy = raw_answer(too_many_connections(max_connections), "")
         self._opening: set[asyncio.Task[Any]] = set()
-
-    @property
-    def open_connections(self) -> int:
-        return len(self._connections) + len(self._opening)
+        self.open_connections = 0
 
     @property
     def present(self) -> list[Connection]:
@@ -197,6 +194,7 @@ class ConnectionServer(web.Server):
         """Takes over an accepted socket; returns what to tell it when there is no room."""
         if self.open_connections >= self.max_connections and not self._evict():
             return self._busy
+        self.open_connections += 1
         task = self._loop.create_task(self._open(peer, credentials), name="open connection")
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -207,6 +205,12 @@ class ConnectionServer(web.Server):
         for connection, transport in list(self._connections.items()):
             cast("Connection", connection).sweep(now, transport)
 
+    def connection_lost(
+        self, handler: RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        self.open_connections -= 1
+        super().connection_lost(handler, exc)
+
     async def _open(self, peer: socket.socket, credentials: Credentials | None) -> None:
         def connection() -> Connection:
             return Connection(self, peer, credentials, loop=self._loop)
@@ -215,6 +219,7 @@ class ConnectionServer(web.Server):
             await self._loop.connect_accepted_socket(connection, peer)
         except BaseException as error:
             peer.close()
+            self.open_connections -= 1
             if not isinstance(error, OSError):
                 raise
             log.debug("an accepted connection could not be opened: %s", error)

@@ -64,7 +64,7 @@ async def run_load(job: Job) -> Outcome:
 
 async def _generate(job: Job) -> Outcome:
     request = encode(job.method, job.path, job.body.encode())
-    wires = [await Wire.connect(job.socket) for _ in range(job.clients)]
+    wires = [await _open(job.socket) for _ in range(job.clients)]
     left = job.count
     latencies: list[float] = []
     bodies: list[bytes] = []
@@ -96,6 +96,13 @@ async def _generate(job: Job) -> Outcome:
         wire.close()
     ids = [_id_of_warm(body) for body in bodies] if job.warm else []
     return Outcome(latencies, elapsed, ids, started_at)
+
+
+async def _open(socket: str) -> Wire:
+    """A connection over which one request has been made: who calls is known from then on."""
+    wire = await Wire.connect(socket)
+    await wire.ask(encode("GET", "/healthz"))
+    return wire
 
 
 def _id_of_warm(body: bytes) -> str:

@@ -4,28 +4,23 @@ The fleet opens from the ledger's image, takes over revisions, serves claims and
 It owns every background task of the room. Everything runs in one event loop, in one thread.
 """
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from ..config.json_types import JsonObject
-from ..config.parameters import ParameterProblems
 from ..config.revision import PoolSpec, Revision
 from . import recovery
-from .claim import Claim, ClaimState, EndedBecause
-from .claiming import Claiming, Errand, Left
+from .claim import Claim, ClaimState
+from .desk import ClaimDesk
 from .dismantling import Dismantler
 from .health import RESYNC_EVERY, HealthWatch
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
-from .leases import Leases, ttl_too_long
 from .orphans import OrphanSweep
 from .pool import Pool
-from .requests import ClaimRequest, Code, Refusal
 from .resource import Resource
 from .services import Services
 from .status import PoolStatus
-from .store import Image, KeptRevision, NewEvent, StoreError
+from .store import Image, KeptRevision, NewEvent
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +29,18 @@ class Fleet:
     def __init__(self, services: Services, *, resync_every: float = RESYNC_EVERY) -> None:
         self._services = services
         self._pools: dict[str, Pool] = {}
-        self._claims: dict[ClaimId, Claim] = {}
-        """All that are not over, by id."""
-        self._errands: dict[ClaimId, Errand] = {}
-        self._by_key: dict[bytes, Errand] = {}
         self._waiting_again: list[Claim] = []
-        self._stopping = False
         self.revision: Revision | None = None
         self.dismantler = Dismantler(services, freed=self._touch, over=self._over)
-        self.leases = Leases(services, self.dismantler)
-        self.claiming = Claiming(
-            services, bound=self._bound, unwanted=self._unwanted, over=self._over
-        )
+        self._desk = ClaimDesk(services, self._pools, self.dismantler, self._undeclared)
+        self.claim = self._desk.claim
+        self.settled = self._desk.settled
+        self.renew = self._desk.renew
+        self.release = self._desk.release
+        self.find_claim = self._desk.find_claim
+        self.live_claims = self._desk.live_claims
+        self.ended_claims = self._desk.ended_claims
+        self.place_in_line = self._desk.place_in_line
         self.health = HealthWatch(
             services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
         )
@@ -63,13 +58,13 @@ class Fleet:
         for driver in services.drivers.values():
             await driver.open(self.health.changed)
         recovered = recovery.recover(services, image)
-        self._claims = recovered.claims
+        self._desk.remember(recovered.claims)
         recovery.complain_of_lost(recovery.lost_claims(recovered, services), self._over)
-        await self._forget(recovered.forgotten)
+        await self._desk.forget(recovered.forgotten)
         recovery.restart_leftovers(recovered, self.dismantler)
-        for claim in recovered.bound:
-            if claim.id in self._claims:
-                self.leases.watch(claim)
+        for claim in self._desk.live_claims():
+            if claim.state is ClaimState.BOUND:
+                self._desk.leases.watch(claim)
         self._waiting_again = recovered.waiting
 
     async def start(self) -> None:
@@ -80,7 +75,7 @@ class Fleet:
         start(self.orphans.watch(), "orphan sweep")
         start(self.housekeeping.run(), "housekeeping")
         for claim in self._waiting_again:
-            self._wait_again(claim)
+            self._desk.wait_again(claim)
         self._waiting_again = []
 
     async def apply(self, revision: Revision) -> None:
@@ -111,114 +106,13 @@ class Fleet:
 
     async def close(self, grace: float = 0.0) -> None:
         """Refuses new claims, lets those under way finish within `grace`, leaves resources alone."""
-        self._stopping = True
-        for errand in list(self._errands.values()):
-            pool = self._pools[errand.claim.pool]
-            if not errand.claim.answered:
-                pool.line.dismiss(errand.claim.id, _stopping())
-        deadline = self._services.clock.now() + grace
-        while any(self._is_serving(errand) for errand in self._errands.values()):
-            if self._services.clock.now() >= deadline:
-                break
-            await asyncio.sleep(0.01)
+        await self._desk.close(grace)
         for pool in self._pools.values():
             pool.close()
         self._services.timers.close()
         await self._services.tasks.close()
         for driver in self._services.drivers.values():
             await driver.close()
-
-    # Claims
-
-    async def claim(self, request: ClaimRequest) -> Claim:
-        """Serves a claim: bound, or pending when the caller does not stay on the line for it.
-
-        Raises `Refusal`. If the calling task is cancelled, a claim that still waits is given up
-        and never handed anything.
-        """
-        while True:
-            if request.key is None:
-                return await self._begin(request)
-            errand = self._by_key.get(request.key)
-            known = errand.claim if errand is not None else self._known(request.key)
-            if known is None:
-                return await self._begin(request)
-            if known.body != request.body:
-                raise Refusal(
-                    Code.KEY_REUSED,
-                    f"this Idempotency-Key belongs to the claim {known.id}, which was asked for "
-                    "with another body; use a new key for a new claim",
-                )
-            if errand is None or (request.wait is None and known.answered):
-                return known
-            try:
-                return await self._listen(errand)
-            except Left:
-                continue  # it was given up just before this retry came
-
-    async def settled(self, claim_id: ClaimId, wait: float) -> Claim:
-        """The claim, as soon as it is neither pending nor finishing, or after `wait` seconds."""
-        errand = self._errands.get(claim_id)
-        if errand is None:
-            return await self.find_claim(claim_id)
-        try:
-            async with asyncio.timeout(wait):
-                return await self._listen(errand)
-        except (TimeoutError, Refusal):
-            return errand.claim
-
-    async def renew(self, claim_id: ClaimId, ttl: float | None, *, request_id: str) -> Claim:
-        claim = await self.find_claim(claim_id)
-        return await self.leases.renew(claim, ttl, request_id)
-
-    async def release(self, claim_id: ClaimId, *, request_id: str) -> Claim:
-        """Ends a claim, whatever its state; repeating it is harmless."""
-        claim = await self.find_claim(claim_id)
-        errand = self._errands.get(claim_id)
-        if errand is not None:
-            self.claiming.give_up(errand, self._pools[claim.pool])
-            try:
-                claim = await self._listen(errand)
-            except Refusal:
-                return errand.claim
-        try:
-            await self.leases.end(claim, EndedBecause.RELEASED, request_id)
-        except StoreError as error:
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE,
-                f"the release cannot be written down yet: {error}; repeat it",
-                retry_after=2.0,
-            ) from error
-        return claim
-
-    async def find_claim(self, claim_id: ClaimId) -> Claim:
-        """A live or an ended claim; raises `Refusal`."""
-        claim = self._claims.get(claim_id)
-        if claim is None:
-            claim = await self._services.store.claim(claim_id)
-        if claim is None:
-            raise Refusal(
-                Code.NO_SUCH_CLAIM,
-                f"there is no claim {claim_id}; it never was, or it ended more than a day ago",
-            )
-        return claim
-
-    def live_claims(self) -> Iterable[Claim]:
-        return self._claims.values()
-
-    async def ended_claims(self, pool: str | None, limit: int) -> Sequence[Claim]:
-        return await self._services.store.ended_claims(pool=pool, limit=limit)
-
-    def place_in_line(self, claim: Claim) -> tuple[int, float | None]:
-        """The position (1 is next; 0: not in line) and an estimate in seconds, if there is one."""
-        pool = self._pools.get(claim.pool)
-        position = pool.line.position(claim.id) if pool is not None else None
-        if pool is None or position is None:
-            return 0, None
-        if pool.seconds_to_create is None or pool.full:
-            return position, None
-        rounds = -(-position // pool.spec.backfill.concurrency)
-        return position, rounds * pool.seconds_to_create
 
     # Questions
 
@@ -244,7 +138,7 @@ class Fleet:
         inventory = self._services.inventory
         found = inventory.breaches()
         holders: dict[ResourceId, ClaimId] = {}
-        for claim in self._claims.values():
+        for claim in self._desk.live_claims():
             for resource_id in claim.resources:
                 if resource_id in holders:
                     found.append(
@@ -253,187 +147,12 @@ class Fleet:
                 holders[resource_id] = claim.id
                 if claim.state is ClaimState.BOUND and inventory.get(resource_id) is None:
                     found.append(f"{claim.id} is bound to {resource_id}, which does not exist")
-        for name, pool in self._pools.items():
-            status = pool.status()
-            if not status.draining and len(self._members_beyond(pool)) > 0:
-                found.append(f"the pool {name} has more resources than its size.max allows")
         return found
-
-    # Steps
-
-    def _members_beyond(self, pool: Pool) -> Sequence[Resource]:
-        """Resources made beyond `max` under the present declaration."""
-        members = self._services.inventory.members(pool.spec.name)
-        limit = pool.spec.size.max
-        made_now = [r for r in members.coming.values() if r.revision == pool.revision]
-        return made_now if members.occupied > limit and len(made_now) > limit else []
-
-    async def _begin(self, request: ClaimRequest) -> Claim:
-        pool = self._open_pool(request)
-        claim = self._new_claim(request, pool.spec)
-        resource = pool.take()
-        if resource is None:
-            self._refuse_to_queue(pool)
-        errand = Errand(claim)
-        self._register(errand)
-        if resource is None and request.wait is None:
-            return await self._pend(errand, pool)
-        self._start(errand, pool, resource)
-        return await self._listen(errand)
-
-    def _open_pool(self, request: ClaimRequest) -> Pool:
-        if self._stopping:
-            raise _stopping()
-        pool = self._pools.get(request.pool)
-        if pool is None:
-            known = ", ".join(sorted(self._pools)) or "none"
-            raise Refusal(
-                Code.NO_SUCH_POOL, f"there is no pool {request.pool}; the pools are: {known}"
-            )
-        if pool.draining:
-            raise Refusal(
-                Code.DRAINING,
-                f"the pool {request.pool} is no longer declared and takes no new claims",
-            )
-        if self._services.ledger_error:
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE,
-                f"claims cannot be written down: {self._services.ledger_error}",
-                retry_after=2.0,
-            )
-        return pool
-
-    def _new_claim(self, request: ClaimRequest, spec: PoolSpec) -> Claim:
-        lifetime = spec.lifetime
-        ttl = lifetime.ttl if request.ttl is None else request.ttl
-        if ttl > lifetime.max_ttl:
-            raise ttl_too_long(ttl, lifetime.max_ttl, spec.name)
-        now = self._services.clock.now()
-        return Claim(
-            id=self._services.ids.claim(),
-            pool=spec.name,
-            claimant=request.claimant,
-            created_at=now,
-            ttl=ttl,
-            max_ttl=lifetime.max_ttl,
-            deadline=now + (spec.queue.wait if request.wait is None else request.wait),
-            params=_accepted(request, spec),
-            labels=request.labels,
-            reason=request.reason,
-            request_id=request.request_id,
-            key=request.key,
-            body=request.body,
-        )
-
-    def _refuse_to_queue(self, pool: Pool) -> None:
-        name = pool.spec.name
-        if pool.hopeless:
-            breaker = pool.breaker
-            raise Refusal(
-                Code.BLUEPRINT_FAILING,
-                f"the pool {name} has nothing ready, and creating failed {breaker.failures} times "
-                f"in a row: {breaker.last_error}",
-                retry_after=max(1.0, breaker.until - self._services.clock.now()),
-            )
-        if len(pool.line) >= pool.spec.queue.max:
-            raise Refusal(
-                Code.QUEUE_FULL,
-                f"{len(pool.line)} claims wait for the pool {name} already, and its queue.max is "
-                f"{pool.spec.queue.max}",
-                retry_after=max(1.0, pool.seconds_to_create or 1.0),
-            )
-
-    async def _pend(self, errand: Errand, pool: Pool) -> Claim:
-        """Writes the waiting claim down, so that the caller may be told its id and hang up."""
-        claim = errand.claim
-        claim.answered = True
-        claim.version += 1
-        transaction = self._services.store.transaction()
-        transaction.put_claim(claim)
-        try:
-            await self._services.commit(transaction, urgent=True)
-        except StoreError as error:
-            self._over(claim)
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE, f"the claim cannot be written down: {error}"
-            ) from error
-        except asyncio.CancelledError:
-            self._over(claim)
-            self._services.tasks.start(self._forget([claim]), f"forget {claim.id}")
-            raise
-        self._start(errand, pool, None)
-        await asyncio.sleep(0)  # it takes its place in the line, which the answer tells
-        return claim
-
-    def _register(self, errand: Errand) -> None:
-        claim = errand.claim
-        self._claims[claim.id] = claim
-        self._errands[claim.id] = errand
-        if claim.key is not None:
-            self._by_key[claim.key] = errand
-
-    def _start(self, errand: Errand, pool: Pool, resource: Resource | None) -> None:
-        run = self._run(errand, pool, resource)
-        self._services.tasks.start(run, f"claim {errand.claim.id}")
-
-    async def _run(self, errand: Errand, pool: Pool, resource: Resource | None) -> None:
-        try:
-            await self.claiming.run(errand, pool, resource)
-        finally:
-            self._unregister(errand.claim)
-
-    def _unregister(self, claim: Claim) -> None:
-        self._errands.pop(claim.id, None)
-        if claim.key is not None:
-            self._by_key.pop(claim.key, None)
-
-    async def _listen(self, errand: Errand) -> Claim:
-        pool = self._pools[errand.claim.pool]
-        return await errand.listen(lambda: self.claiming.deserted(errand, pool))
-
-    def _wait_again(self, claim: Claim) -> None:
-        """A claim that was told "pending" by an earlier run of the daemon."""
-        pool = self._pools.get(claim.pool)
-        errand = Errand(claim)
-        self._register(errand)
-        if pool is None:
-            pool = self._pools[claim.pool] = self._undeclared(claim.pool)
-        self._start(errand, pool, None)
-
-    def _known(self, key: bytes) -> Claim | None:
-        claim = self._services.store.find_key(key)
-        return None if claim is None else self._claims.get(claim.id, claim)
-
-    async def _forget(self, claims: list[Claim]) -> None:
-        """Drops claims that nobody was told of, with their keys."""
-        if not claims:
-            return
-        transaction = self._services.store.transaction()
-        for claim in claims:
-            transaction.drop_claim(claim.id)
-        try:
-            await self._services.commit(transaction)
-        except StoreError as error:
-            log.warning("%d unanswered claims stay in the ledger: %s", len(claims), error)
 
     # What the parts tell each other
 
-    def _bound(self, claim: Claim) -> None:
-        self.leases.watch(claim)
-
-    def _unwanted(self, claim: Claim) -> None:
-        self._services.tasks.start(self._release_unwanted(claim), f"release {claim.id}")
-
-    async def _release_unwanted(self, claim: Claim) -> None:
-        try:
-            await self.leases.end(claim, EndedBecause.CLAIMANT_GONE)
-        except StoreError as error:
-            log.warning("the end of %s could not be written yet: %s", claim.id, error)
-
     def _over(self, claim: Claim) -> None:
-        self._claims.pop(claim.id, None)
-        self._unregister(claim)
-        self.leases.forget(claim)
+        self._desk.over(claim)
 
     def _touch(self, pool: str) -> None:
         known = self._pools.get(pool)
@@ -461,31 +180,9 @@ class Fleet:
         """Resources of pools that the revision no longer knows: they drain."""
         for name in sorted({resource.pool for resource in self._services.inventory}):
             if name not in self._pools:
-                self._pools[name] = self._undeclared(name)
+                self._undeclared(name)
 
     def _undeclared(self, name: str) -> Pool:
-        pool = self._new_pool(PoolSpec.undeclared(name), "")
+        pool = self._pools[name] = self._new_pool(PoolSpec.undeclared(name), "")
         pool.drain()
         return pool
-
-    def _is_serving(self, errand: Errand) -> bool:
-        pool = self._pools.get(errand.claim.pool)
-        return pool is not None and pool.line.get(errand.claim.id) is None
-
-
-def _accepted(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
-    try:
-        return spec.blueprint.parameters.accept(request.params)
-    except ParameterProblems as problems:
-        first = problems.problems[0]
-        raise Refusal(
-            Code(first.code),
-            " ".join(
-                f"{problem.message} {problem.remedy}".strip() for problem in problems.problems
-            ),
-            details={"parameters": [problem.name for problem in problems.problems]},
-        ) from problems
-
-
-def _stopping() -> Refusal:
-    return Refusal(Code.STOPPING, "the daemon is stopping; try again in a moment", retry_after=2.0)

@@ -13,7 +13,8 @@ from itertools import islice
 from asyncio_throttle import Throttler
 
 from ..config.revision import PoolSpec
-from .assembly import Assembly, failure_sentence
+from . import creation
+from .assembly import failure_sentence
 from .breaker import Breaker
 from .claim import Claim
 from .dismantling import Dismantler
@@ -23,10 +24,10 @@ from .lifecycle import LEAVING, IllegalMove, ResourceState
 from .pacing import throttler
 from .plan import MOST_RETIRED_AT_ONCE, Create, Fill, Member, Plan, Retire, Serve, Snapshot, plan
 from .requests import Code, Refusal
-from .resource import Half, Health, Resource
+from .resource import Health, Resource
 from .services import Services
 from .status import BreakerStatus, PoolStatus
-from .store import NewEvent, StoreError
+from .store import StoreError
 from .timers import Timer
 from .waiting import Line, Waiter
 
@@ -287,50 +288,22 @@ class Pool:
         return not self._closed and plan(self.spec, self.snapshot(), now).fill > 0
 
     def _begin(self, lane: Lane) -> None:
-        services, spec = self._services, self.spec
-        now = services.clock.now()
-        resource = Resource(
-            id=services.ids.resource(spec.name),
-            pool=spec.name,
-            blueprint=spec.blueprint.name,
-            digest=spec.blueprint.digest,
-            revision=self.revision,
-            created_at=now,
-            changed_at=now,
-            labels=dict(spec.labels),
-        )
-        services.inventory.add(resource)
-        services.tasks.start(self._create(resource, spec, lane), f"create {resource.id}")
+        resource = creation.planned(self._services, self.spec, self.revision)
+        work = self._create(resource, self.spec, lane)
+        self._services.tasks.start(work, f"create {resource.id}")
 
     async def _create(self, resource: Resource, spec: PoolSpec, lane: Lane) -> None:
-        services = self._services
-        started = services.clock.now()
+        started = self._services.clock.now()
         try:
-            services.inventory.move(resource, ResourceState.PREPARING, "being made", started)
-            assembly = Assembly(services, resource, lane)
-            await assembly.make(spec.blueprint.prepare, Half.PREPARE, assembly.scope())
-            await self._become_ready(resource, assembly)
+            await creation.make_ready(self._services, resource, spec, lane)
         except (DriverError, StoreError) as error:
             self._failed(resource, error)
         else:
-            self._succeeded(resource, services.clock.now() - started)
+            self._succeeded(resource, self._services.clock.now() - started)
         finally:
             if lane is Lane.BACKGROUND:
                 self._filling_now -= 1
             self.touch()
-
-    async def _become_ready(self, resource: Resource, assembly: Assembly) -> None:
-        """Ready by state, but claimable only once that is durable."""
-        services = self._services
-        now = services.clock.now()
-        resource.ready_at = now
-        services.inventory.move(resource, ResourceState.READY, "made and verified", now)
-        transaction = services.store.transaction()
-        transaction.put_resource(resource)
-        for part in assembly.unwritten:
-            transaction.put_part(resource, part)
-        transaction.add_event(NewEvent("resource.ready", pool=resource.pool, resource=resource.id))
-        await services.commit(transaction)
 
     def _succeeded(self, resource: Resource, seconds: float) -> None:
         services = self._services
@@ -367,18 +340,9 @@ class Pool:
             else ResourceState.FAILED
         )
         services.inventory.move(resource, to, sentence, now)
-        services.tasks.start(self._tell_failure(resource, sentence), f"tell {resource.id}")
+        told = creation.tell_failure(services, resource, sentence)
+        services.tasks.start(told, f"tell of {resource.id}")
         self._dismantler.start(resource)
-
-    async def _tell_failure(self, resource: Resource, sentence: str) -> None:
-        transaction = self._services.store.transaction()
-        transaction.add_event(
-            NewEvent("resource.failed", pool=resource.pool, resource=resource.id, reason=sentence)
-        )
-        try:
-            await self._services.commit(transaction)
-        except StoreError:
-            log.warning("%s failed (%s), and the ledger could not be told", resource.id, sentence)
 
 
 def _member(resource: Resource) -> Member:

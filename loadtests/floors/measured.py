@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..generator import Job, Outcome, run_load
@@ -10,28 +12,31 @@ from ..processes import NotStarted, module, serving
 REQUEST = '{"pool": "bench", "ttl": "10m", "reason": "benchmark"}'
 
 
-async def library(
-    folder: Path, length: int, count: int, *, clients: int = 1, body: str = REQUEST
-) -> Outcome:
-    """The daemon's HTTP library, doing nothing; `length` is the size of its answer in bytes."""
+@asynccontextmanager
+async def library_serving(folder: Path, length: int) -> AsyncGenerator[Path]:
+    """The daemon's HTTP library, doing nothing; answers have `length` bytes. Yields its socket."""
     socket = folder / "library"
     async with serving(module("loadtests.floors.library", socket, length), socket):
-        return await _load(socket, body, count, clients)
+        await load(socket, 200)
+        yield socket
+    socket.unlink(missing_ok=True)
+
+
+async def library(folder: Path, length: int, count: int, *, clients: int = 1) -> Outcome:
+    async with library_serving(folder, length) as socket:
+        return await load(socket, count, clients=clients)
 
 
 async def echo(
-    folder: Path,
-    length: int,
-    count: int,
-    *,
-    clients: int = 1,
-    body: str = REQUEST,
-    loop: str = "uvloop",
+    folder: Path, length: int, count: int, *, clients: int = 1, loop: str = "uvloop"
 ) -> Outcome:
     """A bare asyncio protocol; `loop` is `uvloop` or `asyncio`."""
     socket = folder / f"echo-{loop}"
     async with serving(module("loadtests.floors.echo", socket, length, loop), socket):
-        return await _load(socket, body, count, clients)
+        await load(socket, 200)
+        outcome = await load(socket, count, clients=clients)
+    socket.unlink(missing_ok=True)
+    return outcome
 
 
 async def append(folder: Path, length: int, count: int, *, writers: int = 1) -> Outcome:
@@ -53,9 +58,6 @@ async def append(folder: Path, length: int, count: int, *, writers: int = 1) -> 
     return Outcome(**json.loads(output))
 
 
-async def _load(socket: Path, body: str, count: int, clients: int) -> Outcome:
-    warming = Job(str(socket), "/v1/claims", body, min(count, 200), clients)
-    await run_load(warming)
-    outcome = await run_load(Job(str(socket), "/v1/claims", body, count, clients))
-    socket.unlink(missing_ok=True)
-    return outcome
+async def load(socket: Path, count: int, *, clients: int = 1) -> Outcome:
+    """Loads a floor as the daemon is loaded."""
+    return await run_load(Job(str(socket), "/v1/claims", REQUEST, count, clients))

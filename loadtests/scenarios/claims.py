@@ -1,9 +1,9 @@
 """The warm claim over the socket, one after the other and by many clients at once.
 
-Each repetition takes its floors and its claims right after another, so that what else the machine
-does weighs on both; ratios are taken within a repetition, and their median is judged. The pool is
-as large as what is claimed from it, so nothing is backfilled meanwhile, and claims are released
-outside the timed part.
+Each repetition takes its floors and its claims in turns, a slice of each after the other, so that
+what else the machine does weighs on all of them; ratios are taken within a repetition, and their
+median is judged. The pool is as large as what is claimed from it, so nothing is backfilled
+meanwhile, and claims are released outside the timed part.
 """
 
 import json
@@ -39,6 +39,10 @@ class Found:
         return [rate / best for rate, best in zip(self.rate, self.library_rate, strict=True)]
 
 
+SLICES = 5
+"""Turns in each repetition."""
+
+
 async def run(scale: Scale) -> Section:
     found = Found()
     most = max(scale.sequential, scale.concurrent)
@@ -48,8 +52,12 @@ async def run(scale: Scale) -> Section:
         async with subject.running():
             await subject.until_warm("bench", most)
             length = await _answer_length(subject)
-            for _ in range(scale.repetitions):
-                await _repeat(where, subject, scale, found, length)
+            async with measured.library_serving(where, length) as library:
+                for _ in range(scale.repetitions):
+                    await subject.until_warm("bench", most)
+                    await _one_after_the_other(subject, library, scale, found, length)
+                    await subject.until_warm("bench", most)
+                    await _together(subject, library, scale, found)
     return Section(
         "A warm claim over the socket", _rows(found, scale), [f"answers: {length} bytes"]
     )
@@ -70,25 +78,41 @@ async def claim(subject: Subject, pool: str, count: int, *, clients: int = 1) ->
     return await run_load(job)
 
 
-async def _repeat(where: Path, subject: Subject, scale: Scale, found: Found, length: int) -> None:
-    most = max(scale.sequential, scale.concurrent)
+async def _one_after_the_other(
+    subject: Subject, library: Path, scale: Scale, found: Found, length: int
+) -> None:
+    floor: list[float] = []
+    rows: list[float] = []
+    claims: list[float] = []
+    ids: list[str] = []
+    for _ in range(SLICES):
+        count = scale.sequential // SLICES
+        floor += (await measured.load(library, count)).latencies
+        rows += (await measured.append(subject.folder, length, count)).latencies
+        claimed = await claim(subject, "bench", count)
+        claims += claimed.latencies
+        ids += claimed.ids
+    found.library.append(p50(floor))
+    found.append.append(p50(rows))
+    found.p50.append(p50(claims))
+    found.p99.append(p99(claims))
+    await subject.release(ids)
 
-    await subject.until_warm("bench", most)
-    found.library.append(p50((await measured.library(where, length, scale.sequential)).latencies))
-    found.append.append(p50((await measured.append(where, length, scale.sequential)).latencies))
-    alone = await claim(subject, "bench", scale.sequential)
-    await subject.release(alone.ids)
-    found.p50.append(p50(alone.latencies))
-    found.p99.append(p99(alone.latencies))
 
-    await subject.until_warm("bench", most)
-    clients = scale.clients
-    found.library_rate.append(
-        (await measured.library(where, length, scale.concurrent, clients=clients)).rate
-    )
-    together = await claim(subject, "bench", scale.concurrent, clients=clients)
-    await subject.release(together.ids)
-    found.rate.append(together.rate)
+async def _together(subject: Subject, library: Path, scale: Scale, found: Found) -> None:
+    floor = 0.0
+    taken = 0.0
+    ids: list[str] = []
+    for _ in range(SLICES):
+        count = scale.concurrent // SLICES
+        floor += (await measured.load(library, count, clients=scale.clients)).elapsed
+        claimed = await claim(subject, "bench", count, clients=scale.clients)
+        taken += claimed.elapsed
+        ids += claimed.ids
+    count = scale.concurrent // SLICES * SLICES
+    found.library_rate.append(count / floor)
+    found.rate.append(count / taken)
+    await subject.release(ids)
 
 
 def _rows(found: Found, scale: Scale) -> list[Row]:

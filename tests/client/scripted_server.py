@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -97,14 +98,14 @@ class ScriptedServer:
         self.over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in self._open:
-            connection.close()
         self.path.unlink()
+        self.drop_idle()
 
     def drop_idle(self) -> None:
         """As a daemon that closes connections that were idle for long."""
         for connection in self._open:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
     def _accept(self) -> None:

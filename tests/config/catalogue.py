@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
 from stoker.config.catalogue import Catalogue, DriverFacts, OutputFacts, ValueType
 from stoker.config.loading import LoadResult, load
 from stoker.config.problems import Problem

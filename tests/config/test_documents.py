@@ -5,6 +5,7 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from stoker.config.documents import (
     MAX_FILE,
     MAX_FILES,
@@ -187,8 +188,8 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
     ("text", "place"),
     [
         ("a: one ${x} two", (1, 10)),
-        ("a: 'it''s ${x}'", (1, 14)),
-        ('a: "\\tb\\x41 ${x}"', (1, 16)),
+        ("a: 'it''s ${x}'", (1, 13)),
+        ('a: "\\tb\\x41 ${x}"', (1, 15)),
         ("a: |\n  one\n  ${x}\n", (3, 5)),
         ("a: |\n\n    one ${x}\n", (3, 11)),
         ("a: >\n  one\n  ${x}\n", (2, 1)),

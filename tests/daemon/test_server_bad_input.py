@@ -115,9 +115,7 @@ async def test_a_long_address_is_told_so(short_tmp: Path) -> None:
 )
 async def test_large_headers_are_told_so(short_tmp: Path, headers: bytes) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
-        reply = await served.caller.raw(
-            b"GET /v1/pools HTTP/1.1\r\n" + LAST + headers + b"\r\n"
-        )
+        reply = await served.caller.raw(b"GET /v1/pools HTTP/1.1\r\n" + LAST + headers + b"\r\n")
         assert (431, "headers-too-large") == (status_of(reply), code_of(reply))
         assert await still_serves(served)
 
@@ -126,14 +124,10 @@ async def test_headers_without_end_are_cut(short_tmp: Path) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
         reader, writer = await asyncio.open_unix_connection(str(served.settings.socket))
         writer.write(b"GET / HTTP/1.1\r\n")
-        answered = asyncio.create_task(reader.read(), name="answer")
-        for number in range(60):
+        for number in range(25):
             writer.write(b"X-%d: %s\r\n" % (number, b"a" * 1000))
-            await asyncio.sleep(0)
-            if answered.done():
-                break
         async with asyncio.timeout(SOON):
-            reply = await answered
+            reply = await reader.read()
         writer.close()
         assert (431, "headers-too-large") == (status_of(reply), code_of(reply))
 
@@ -165,9 +159,7 @@ async def test_a_caller_that_does_not_read_its_answers_is_cut(
 ) -> None:
     monkeypatch.setattr(connections, "READ_WITHIN", 0.5)
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
-        reader, writer = await asyncio.open_unix_connection(
-            str(served.settings.socket), limit=1024
-        )
+        reader, writer = await asyncio.open_unix_connection(str(served.settings.socket), limit=1024)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
         writer.write(ask * 30)
@@ -283,7 +275,7 @@ async def test_binary_in_a_name_is_no_such_thing(short_tmp: Path, name: str) -> 
         ("POST", "/v1/claims/x", "DELETE, GET, HEAD"),
         ("GET", "/v1/claims/x/renew", "POST"),
         ("DELETE", "/v1/pools/web", "GET, HEAD"),
-        ("BREW", "/v1/status", "GET, HEAD"),
+        ("PATCH", "/v1/status", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_does_not_fit_is_405_with_what_does(
@@ -310,9 +302,7 @@ async def test_a_body_that_is_not_plain_json_is_415(short_tmp: Path, headers: by
         assert (415, "unsupported-media-type") == (status_of(reply), code_of(reply))
 
 
-@pytest.mark.parametrize(
-    "headers", [b"", b"Content-Type: Application/JSON; charset=UTF-8\r\n"]
-)
+@pytest.mark.parametrize("headers", [b"", b"Content-Type: Application/JSON; charset=UTF-8\r\n"])
 async def test_json_is_taken_with_and_without_its_type(short_tmp: Path, headers: bytes) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
         assert 201 == status_of(await served.caller.raw(post(CLAIM, headers)))
@@ -334,9 +324,7 @@ async def test_json_is_taken_with_and_without_its_type(short_tmp: Path, headers:
         ("/v1/events?since=x", "whole number"),
     ],
 )
-async def test_a_bad_query_is_named_with_its_remedy(
-    short_tmp: Path, path: str, said: str
-) -> None:
+async def test_a_bad_query_is_named_with_its_remedy(short_tmp: Path, path: str, said: str) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
         reply = await served.caller.get(path)
         assert (422, "invalid") == (reply.status, reply.json["code"])

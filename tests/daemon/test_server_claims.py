@@ -176,9 +176,7 @@ async def test_a_renewal_moves_the_expiry_and_its_body_may_be_left_out(short_tmp
 async def test_a_release_can_be_repeated(short_tmp: Path) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
         claim = (await served.caller.claim()).json
-        replies = [
-            await served.caller.ask("DELETE", f"/v1/claims/{claim['id']}") for _ in range(3)
-        ]
+        replies = [await served.caller.ask("DELETE", f"/v1/claims/{claim['id']}") for _ in range(3)]
         assert [200, 200, 200] == [reply.status for reply in replies]
         assert {"released"} == {reply.json["endedBecause"] for reply in replies}
         assert "token" not in replies[0].body.decode()
@@ -258,7 +256,9 @@ async def test_all_wrong_fields_are_named_at_once(short_tmp: Path) -> None:
         assert {"pool", "pol", "ttl", "wait", "labels"} == named
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"{'a':1}", b'{"pool":"\xff"}', b"[" * 100_000, b"NaN,"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"{'a':1}", b'{"pool":"\xff"}', b"[" * 100_000, b"NaN,"]
+)
 async def test_what_is_no_json_is_malformed(short_tmp: Path, body: bytes) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
         reply = await served.caller.ask(

@@ -9,7 +9,6 @@ from random import Random
 
 from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Revision
 from stoker.pools.claim import Claim, Claimant, ClaimState
-from stoker.pools.lifecycle import IllegalMove
 from stoker.pools.requests import ClaimRequest, Refusal
 
 from tests.builders import a_pool, a_revision
@@ -17,6 +16,8 @@ from tests.fakes.world import Faults
 from tests.rig import Host, Run, a_part, boxes
 
 CALM = Faults(latency=(0.05, 0.5))
+DEAF_AFTER = 60.0
+"""Seconds after which a caller gives up on a daemon that was killed while it was asked."""
 POOLS = ("web", "work")
 
 
@@ -83,9 +84,10 @@ class Story:
             await asyncio.sleep(self.length)
             for trouble in troubles:
                 trouble.cancel()
-        self.host.world.faults = replace(CALM)
-        if not self._up.is_set():
-            await self._start()
+            await asyncio.sleep(0)
+            self.host.world.faults = replace(CALM)
+            if not self._up.is_set():
+                await self._start()
 
     async def _start(self) -> None:
         self.life += 1
@@ -150,7 +152,14 @@ class Story:
             number += 1
             self.revision = self._draw_revision(f"r{number}")
             if self._up.is_set():
+                await self._apply()
+
+    async def _apply(self) -> None:
+        try:
+            async with asyncio.timeout(DEAF_AFTER):
                 await self.run.fleet.apply(self.revision)
+        except TimeoutError:
+            return  # the daemon was killed meanwhile; the next one starts with this revision
 
     async def _meddler(self) -> None:
         while True:
@@ -279,8 +288,10 @@ class Story:
         await self._up.wait()
         life = self.life
         try:
-            renewed = await self.run.fleet.renew(promise.claim, None, request_id=promise.request)
-        except Refusal:
+            async with asyncio.timeout(DEAF_AFTER):
+                fleet = self.run.fleet
+                renewed = await fleet.renew(promise.claim, None, request_id=promise.request)
+        except (Refusal, TimeoutError):
             return
         if life == self.life:
             promise.expires_at = renewed.expires_at
@@ -289,8 +300,9 @@ class Story:
         await self._up.wait()
         promise.released_at = self.now()
         try:
-            await self.run.fleet.release(promise.claim, request_id=promise.request)
-        except (Refusal, IllegalMove):
+            async with asyncio.timeout(DEAF_AFTER):
+                await self.run.fleet.release(promise.claim, request_id=promise.request)
+        except (Refusal, TimeoutError):
             return
 
     def now(self) -> float:

@@ -342,8 +342,7 @@ class LedgerContract:
             "UPDATE events SET data = '{\"warm\":false}' WHERE seq = 2",
             "DELETE FROM events WHERE seq = 2",
             "DELETE FROM events WHERE seq = 1",
-            "INSERT INTO events SELECT 5, at, kind, pool, resource, claim, request, reason, data, "
-            "hash FROM events WHERE seq = 3",
+            "INSERT INTO events SELECT 5, at, '', '', '', '', '', '', data, hash FROM events LIMIT 1",
         ],
     )
     async def test_a_forged_past_is_found(self, disk: Disk, forgery: str) -> None:
@@ -538,7 +537,7 @@ class LedgerContract:
         await store.close()
         disk.tamper("UPDATE resources SET state = 'confused'")
         again = disk.open()
-        with pytest.raises(StoreCorrupt, match="makes no sense.*restore a backup"):
+        with pytest.raises(StoreCorrupt, match=r"makes no sense.*restore a backup"):
             again.load()
         await again.close()
 

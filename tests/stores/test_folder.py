@@ -45,7 +45,7 @@ def mounted(path: Path, options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", path], check=True)
+        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 async def test_the_folder_and_its_files_are_the_daemons_alone(disk: Folder) -> None:
@@ -93,7 +93,7 @@ def test_a_read_only_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with (
         mounted(path, "ro"),
-        pytest.raises(StoreError, match="cannot be written.*Read-only file system.*--state"),
+        pytest.raises(StoreError, match=r"cannot be written.*Read-only file system.*--state"),
     ):
         Folder(path, "thread").open()
 
@@ -116,7 +116,7 @@ async def test_a_folder_that_became_read_only_fails_writes_and_recovers(tmp_path
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="state folder .* cannot be written"):
+    with pytest.raises(StoreError, match=r"state folder .* cannot be written"):
         Folder(tmp_path / "file" / "state", "thread").open()
 
 
@@ -127,7 +127,7 @@ async def test_damage_is_told_and_the_file_is_left_as_it_is(disk: Folder) -> Non
     ledger = disk.path / "ledger.db"
     ledger.write_bytes(b"not a database at all, but long enough to be read as one" * 40)
     before = ledger.read_bytes()
-    with pytest.raises(StoreCorrupt, match="damaged.*restore a backup"):
+    with pytest.raises(StoreCorrupt, match=r"damaged.*restore a backup"):
         disk.open()
     assert before == ledger.read_bytes()
 
@@ -143,7 +143,7 @@ async def test_damage_inside_is_told_by_load_and_by_the_check(disk: Folder) -> N
         content[start : start + page] = b"\xff" * page
     ledger.write_bytes(content)
     again = disk.open()
-    with pytest.raises(StoreCorrupt, match="damaged|makes no sense"):
+    with pytest.raises(StoreCorrupt, match=r"damaged|makes no sense"):
         again.load()
     assert [] != await again.integrity()
     await again.close()
@@ -209,7 +209,7 @@ async def test_an_older_ledger_put_in_place_is_noticed(disk: Folder, tmp_path: P
         path.unlink()
     shutil.copy(tmp_path / "backup.db", disk.path / "ledger.db")
     store._footing.pen.connection.close()
-    with pytest.raises(StoreError, match="damaged|refused"):
+    with pytest.raises(StoreError, match=r"damaged|refused"):
         await put(store, an_event())
     with pytest.raises(StoreCorrupt, match="replaced by an older one"):
         await put(store, an_event())

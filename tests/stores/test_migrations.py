@@ -123,7 +123,7 @@ async def test_a_migration_that_fails_changes_nothing(
     broken = (*STEPS, ("CREATE TABLE fine (x)", "CREATE TABLE broken oh dear"))
     monkeypatch.setattr(migrations, "STEPS", broken)
     monkeypatch.setattr(migrations, "NEWEST", len(broken))
-    with pytest.raises(StoreError, match="broken|syntax"):
+    with pytest.raises(StoreError, match=r"broken|syntax"):
         disk.open()
     assert before == shape(disk.path / "ledger.db")
     monkeypatch.undo()

@@ -1,0 +1,62 @@
+"""The making of one resource, from `planned` to `ready`. The pool says when, and what a failure means."""
+
+import logging
+
+from ..config.revision import PoolSpec
+from .assembly import Assembly
+from .lanes import Lane
+from .lifecycle import ResourceState
+from .resource import Half, Resource
+from .services import Services
+from .store import NewEvent, StoreError
+
+log = logging.getLogger(__name__)
+
+
+def planned(services: Services, spec: PoolSpec, revision: str) -> Resource:
+    """A new resource in the inventory: from now on it counts, whatever becomes of it."""
+    now = services.clock.now()
+    resource = Resource(
+        id=services.ids.resource(spec.name),
+        pool=spec.name,
+        blueprint=spec.blueprint.name,
+        digest=spec.blueprint.digest,
+        revision=revision,
+        created_at=now,
+        changed_at=now,
+        labels=dict(spec.labels),
+    )
+    services.inventory.add(resource)
+    return resource
+
+
+async def make_ready(services: Services, resource: Resource, spec: PoolSpec, lane: Lane) -> None:
+    """Makes the `prepare` parts. Raises `DriverError` or `StoreError`; then the resource is used up.
+
+    Afterwards the resource is ready and that is durable, but nobody has judged it healthy yet: it
+    becomes claimable by the caller's next step.
+    """
+    now = services.clock.now()
+    services.inventory.move(resource, ResourceState.PREPARING, "being made", now)
+    assembly = Assembly(services, resource, lane)
+    await assembly.make(spec.blueprint.prepare, Half.PREPARE, assembly.scope())
+    now = services.clock.now()
+    resource.ready_at = now
+    services.inventory.move(resource, ResourceState.READY, "made and verified", now)
+    transaction = services.store.transaction()
+    transaction.put_resource(resource)
+    for part in assembly.unwritten:
+        transaction.put_part(resource, part)
+    transaction.add_event(NewEvent("resource.ready", pool=resource.pool, resource=resource.id))
+    await services.commit(transaction)
+
+
+async def tell_failure(services: Services, resource: Resource, sentence: str) -> None:
+    transaction = services.store.transaction()
+    transaction.add_event(
+        NewEvent("resource.failed", pool=resource.pool, resource=resource.id, reason=sentence)
+    )
+    try:
+        await services.commit(transaction)
+    except StoreError:
+        log.warning("%s failed (%s), and the ledger could not be told", resource.id, sentence)

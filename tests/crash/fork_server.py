@@ -1,0 +1,128 @@
+"""Starts real daemons in milliseconds: imports everything once, then forks.
+
+    python -m tests.crash.fork_server
+
+Reads one JSON object a line: `{"start": {…}}` forks a daemon and answers `{"pid": 1}`;
+`{"wait": pid, "within": seconds}` answers `{"status": -9}` once it has ended (as Python's
+`returncode`), or null when that takes longer. At the end of its input it kills what is left.
+It never starts a thread, so forking is safe. Used by `subject`.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict, cast
+
+from stoker.config.settings import Settings
+from stoker.daemon import server, service
+from stoker.pools.clock import Clock
+from stoker.pools.driver import Drivers
+from stoker.pools.drivers import build_drivers, catalogue
+from stoker.pools.sealing import open_sealer
+
+from tests.crash.cuts import Cuts, CutStore, with_cuts
+
+
+class Order(TypedDict):
+    """One daemon to be started."""
+
+    folder: str
+    """Holds config/, state/, the socket `s`, `log`, and while cuts are armed a file `armed`."""
+    points: str
+    """The file that gets a line for each point passed; empty: a daemon as it is in production."""
+    cut: str | None
+    """The point to die at."""
+
+
+def cut_surroundings(order: Order) -> service.Surroundings:
+    """The host's disk and drivers, with points around every write and call."""
+    armed = Path(order["folder"], "armed")
+    points = os.open(order["points"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    async def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # noqa: ASYNC251 - nothing more may happen here
+
+    cuts = Cuts(
+        order["cut"],
+        die=die,
+        passed=lambda point: os.write(points, f"{point}\n".encode()) and None,
+        armed=armed.exists,
+    )
+
+    def open_ledger(state: Path) -> CutStore:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = CutStore.open(state, sealer=open_sealer(state), wall=time.time)
+        store.cuts = cuts
+        return store
+
+    def drivers(state: Path, clock: Clock) -> Drivers:
+        return with_cuts(build_drivers(state, clock), cuts)
+
+    return service.Surroundings(open_ledger, drivers)
+
+
+def be_daemon(order: Order) -> int:
+    folder = Path(order["folder"])
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    settings = Settings(
+        config=folder / "config", state=folder / "state", socket=folder / "s", log_level="debug"
+    )
+    return service.run(settings, cut_surroundings(order) if order["points"] else service.HOST)
+
+
+def start(order: Order) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = be_daemon(order)
+    finally:
+        os._exit(code)
+
+
+def wait(pid: int, within: float) -> int | None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        if not select.select([descriptor], [], [], within)[0]:
+            return None
+    finally:
+        os.close(descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main() -> None:
+    catalogue()  # what is imported on demand is imported here
+    assert server
+    gc.collect()
+    gc.freeze()
+    living: set[int] = set()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "start" in asked:
+            pid = start(cast("Order", asked["start"]))
+            living.add(pid)
+            answer: object = {"pid": pid}
+        else:
+            status = wait(asked["wait"], asked["within"])
+            if status is not None:
+                living.discard(asked["wait"])
+            answer = {"status": status}
+        print(json.dumps(answer), flush=True)
+    for pid in living:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
