@@ -99,6 +99,11 @@ class Transport:
         for connection in idle:
             connection.close()
 
+    def __del__(self) -> None:
+        # `with Stoker().claim(…)` is meant to be enough: nobody is left who could close it.
+        for connection in self._idle:
+            connection.close()
+
     def _begin(self, connection: UnixConnection, request: Request) -> http.client.HTTPResponse:
         connection.limit(request.timeout)
         headers = {"Accept": "application/json", **request.headers}

@@ -18,7 +18,7 @@ LARGEST = 128 * 1024 - 1
 
 
 def variable_of(output: str) -> str:
-    return "STOKER_" + re.sub(r"[^A-Z0-9]", "_", output.upper())
+    return "STOKER_" + re.sub(r"[^A-Za-z0-9]", "_", output).upper()
 
 
 def with_outputs(environ: Mapping[str, str], claim: ClaimInfo) -> tuple[dict[str, str], list[str]]:

@@ -85,6 +85,7 @@ def _near(name: str) -> str:
 
 
 @click.group(
+    name="stoker",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(

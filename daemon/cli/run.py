@@ -24,7 +24,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     epilog=examples(
         "stoker run --config ./config",
         "stoker run --config ./config --state ./state --socket ./stoker.sock",
-        "stoker run --config /etc/stoker/config --metrics 127.0.0.1:9464 --log-format json",
+        "stoker run --metrics 127.0.0.1:9464 --log-format json",
     )
 )
 @_with_settings

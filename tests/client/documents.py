@@ -15,10 +15,19 @@ def a_claim(*, state: str = "bound", ttl: float = 60.0, **changed: Any) -> dict[
         "revision": "abc",
         "warm": True,
         "timing": {"total": 0.001},
-        **({"expiresAt": (datetime.now(UTC) + timedelta(seconds=ttl)).isoformat()} if bound else {}),
+        **(
+            {"expiresAt": (datetime.now(UTC) + timedelta(seconds=ttl)).isoformat()} if bound else {}
+        ),
         **changed,
     }
 
 
 def a_problem(status: int, code: str, **more: Any) -> dict[str, Any]:
-    return {"type": f"urn:x:{code}", "title": "No", "status": status, "code": code, "detail": "so", **more}
+    return {
+        "type": f"urn:x:{code}",
+        "title": "No",
+        "status": status,
+        "code": code,
+        "detail": "so",
+        **more,
+    }

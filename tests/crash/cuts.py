@@ -22,6 +22,7 @@ from stoker.pools.driver import (
 )
 from stoker.pools.ids import ClaimId, PartId, ResourceId, resource_of
 from stoker.pools.resource import Part, Resource
+from stoker.pools.sealing import Sealer
 from stoker.pools.store import ClockAnchor, KeptRevision, NewEvent, Transaction
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.stores.transaction import SqliteTransaction
@@ -86,8 +87,8 @@ class NamedTransaction(SqliteTransaction):
 
     __slots__ = ("_names", "writes")
 
-    def __init__(self, plain: SqliteTransaction, names: Names) -> None:
-        super().__init__(plain._sealer)
+    def __init__(self, sealer: Sealer, names: Names) -> None:
+        super().__init__(sealer)
         self._names = names
         self.writes: list[str] = []
 
@@ -130,7 +131,7 @@ class CutStore(SqliteStore):
     cuts: Cuts
 
     def transaction(self) -> NamedTransaction:
-        return NamedTransaction(super().transaction(), self.cuts.names)
+        return NamedTransaction(self._sealer, self.cuts.names)
 
     async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
         assert isinstance(transaction, NamedTransaction)

@@ -21,7 +21,7 @@ class Told(list[PartId]):
     """The reports."""
 
     async def of(self, part: PartId) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while part not in self:
                 await asyncio.sleep(0.002)
 

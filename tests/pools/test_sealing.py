@@ -116,7 +116,7 @@ def test_a_damaged_key_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_lost_key_is_not_replaced_beside_a_ledger(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").touch()
-    with pytest.raises(StoreError, match="is missing.*put the key back"):
+    with pytest.raises(StoreError, match=r"is missing.*put the key back"):
         open_sealer(tmp_path, {})
     assert not (tmp_path / KEY_FILE).exists()
 

@@ -6,13 +6,13 @@ import sqlite3
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stoker.pools.claim import ClaimState
+from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.resource import Resource
 from stoker.pools.store import Event, StoreError
 from stoker.pools.stores.checkpoints import UNSAVED_ROWS
@@ -170,7 +170,7 @@ async def test_events_of_a_commit_whose_answer_was_lost_are_told_late(
     monkeypatch.setattr(Pen, "_transact", lose_the_answer)
     pen_of_store = store._footing.pen
     before = pen_of_store._end
-    with pytest.raises(StoreError, match="reports errors.*dmesg"):
+    with pytest.raises(StoreError, match=r"reports errors.*dmesg"):
         await put(store, a_resource("web-1"), an_event(reason="lost"))
     pen_of_store._end = before  # as if the process had never learned of it
     monkeypatch.undo()
@@ -291,15 +291,20 @@ def many(count: int) -> list[Resource]:
     return resources
 
 
+async def put_many(store: SqliteStore, things: Sequence[Resource | Claim]) -> None:
+    for start in range(0, len(things), 1000):
+        await put(store, *things[start : start + 1000])
+
+
 @pytest.mark.serial
-async def test_ten_thousand_resources_load_within_a_second_and_40_mebibytes(disk: Folder) -> None:
+async def test_ten_thousand_resources_and_five_thousand_claims_load_within_a_second(
+    disk: Folder,
+) -> None:
     store = disk.open()
-    ended = ClaimState.ENDED
-    claims = [a_claim(f"c-{number}", key=None) for number in range(5000)]
-    over = [a_claim(f"e-{number}", key=None, state=ended) for number in range(5000)]
-    for start in range(0, 10_000, 500):
-        await put(store, *many(10_000)[start : start + 500])
-        await put(store, *claims[start : start + 500], *over[start : start + 500])
+    await put_many(store, many(10_000))
+    await put_many(store, [a_claim(f"c-{number}", key=None) for number in range(5000)])
+    over = ClaimState.ENDED
+    await put_many(store, [a_claim(f"e-{number}", key=None, state=over) for number in range(5000)])
     await store.close()
     store = disk.open()
     seconds: list[float] = []
@@ -311,14 +316,25 @@ async def test_ten_thousand_resources_load_within_a_second_and_40_mebibytes(disk
         assert (10_000, 5000) == (len(image.resources), len(image.claims))
         del image
     assert min(seconds) < 1.0
+    await store.close()
+
+
+async def test_loaded_resources_share_what_is_equal_and_stay_small(disk: Folder) -> None:
+    store = disk.open()
+    await put_many(store, many(1000))
+    await store.close()
+    store = disk.open()
+    store.load()  # what is made once is not counted
     gc.collect()
     tracemalloc.start()
     image = store.load()
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    resource = image.resources[0]
-    assert image.resources[1].pool is resource.pool
-    assert image.resources[1].digest is resource.digest
-    assert image.resources[1].labels is resource.labels
-    assert size < 40 * 2**20
+    one, other = image.resources[:2]
+    for name in ("pool", "blueprint", "digest", "revision", "labels", "reason"):
+        assert getattr(one, name) is getattr(other, name), name
+    for name in ("name", "driver", "provider"):
+        assert getattr(one.parts[0], name) is getattr(other.parts[0], name), name
+    bytes_each = size / len(image.resources)
+    assert bytes_each < 3.5 * 1024
     await store.close()

@@ -1,0 +1,90 @@
+"""Who claims from a real daemon, and what they were told: the promises that it has to keep."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.crash.subject import Answer, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer "it is yours": what must stay true of it."""
+
+    claim: str
+    pool: str
+    resource: str
+    outputs: dict[str, Any]
+
+
+@dataclass
+class Caller:
+    """Asks the daemon, and remembers every answer over its deaths."""
+
+    subject: Subject
+    told: dict[str, Told] = field(default_factory=dict[str, Told])
+    """By claim."""
+    waiting: set[str] = field(default_factory=set[str])
+    """Claims that were answered 202: they must become bound."""
+    let_go: set[str] = field(default_factory=set[str])
+    """Claims whose end was asked for or is due: they may, and in the end must, be over."""
+    in_the_dark: int = 0
+    """Claims without a key that were not answered: each may have left one bound until it expires."""
+    latest: Told | None = None
+
+    def claim(self, pool: str, *, key: str = "", **more: object) -> Answer:
+        if not key:
+            self.in_the_dark += 1
+        answer = self.subject.ask("POST", "/v1/claims", {"pool": pool, **more}, key=key)
+        if not key:
+            self.in_the_dark -= 1
+        if answer.status == 201:
+            self._remember(answer.json)
+        elif answer.status == 202:
+            self.waiting.add(answer.json["id"])
+        return answer
+
+    def take(self, pool: str, *, key: str = "", **more: object) -> Told:
+        """A claim that has to be served."""
+        answer = self.claim(pool, key=key, **more)
+        assert answer.status == 201, answer
+        assert self.latest is not None
+        return self.latest
+
+    def stand_in_line(self, claim: str) -> None:
+        """Waits until a claim that was answered 202 is bound."""
+        found = self.subject.get(f"/v1/claims/{claim}?wait=20s")
+        assert found["state"] == "bound", found
+        self.waiting.discard(claim)
+        self._remember(found)
+
+    def renew(self, told: Told, ttl: str) -> Answer:
+        return self.subject.ask("POST", f"/v1/claims/{told.claim}/renew", {"ttl": ttl})
+
+    def release(self, claim: str) -> None:
+        self.let_go.add(claim)
+        self.waiting.discard(claim)
+        answer = self.subject.ask("DELETE", f"/v1/claims/{claim}")
+        assert answer.status == 200, answer
+        assert answer.json["state"] in {"ending", "ended"}, answer
+
+    def kill_server(self, resource: str) -> None:
+        """Ends the process of a resource behind the daemon's back."""
+        for one in self.subject.processes().marked[f"{resource}.server"]:  # type: ignore[index]
+            os.kill(one.facts.pid, signal.SIGKILL)
+
+    def resources(self, pool: str, state: str) -> list[str]:
+        found = self.subject.get(f"/v1/resources?pool={pool}&state={state}")["items"]
+        return sorted(one["id"] for one in found)
+
+    def _remember(self, shown: dict[str, Any]) -> None:
+        """Fails when what is told now is not what was told before."""
+        assert shown["state"] == "bound", shown
+        (handed,) = shown["resources"]
+        assert handed["outputs"]["token"], "an answered claim comes with its secret"
+        told = Told(shown["id"], shown["pool"], handed["id"], handed["outputs"])
+        assert self.told.setdefault(told.claim, told) == told
+        for other in self.told.values():
+            assert other.claim == told.claim or other.resource != told.resource, "leased twice"
+        self.latest = told

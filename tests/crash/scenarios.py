@@ -1,0 +1,248 @@
+"""What is going on while the real daemon is cut off: one thing each, small and complete."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.crash.callers import Caller
+
+BLUEPRINTS = """\
+apiVersion: stoker/v1
+kind: Blueprint
+metadata: {{name: sandbox}}
+spec:
+  prepare:
+    - {{name: work, driver: directory}}
+    - name: server
+      driver: process
+      with: {{command: [sleep, "{seconds}"], cwd: "${{parts.work.path}}"}}
+  finish:
+    - {{name: pass, driver: token}}
+    - {{name: note, driver: file, with: {{path: "${{parts.work.path}}/claim", content: "${{claim.id}}"}}}}
+  outputs:
+    path: "${{parts.work.path}}"
+    token: {{value: "${{parts.pass.value}}", secret: true}}
+---
+apiVersion: stoker/v1
+kind: Blueprint
+metadata: {{name: folder}}
+spec:
+  prepare:
+    - {{name: work, driver: directory}}
+  finish:
+    - {{name: pass, driver: token}}
+  outputs:
+    path: "${{parts.work.path}}"
+    token: {{value: "${{parts.pass.value}}", secret: true}}
+---
+apiVersion: stoker/v1
+kind: Blueprint
+metadata: {{name: moody}}
+spec:
+  prepare:
+    - {{name: work, driver: directory}}
+  finish:
+    - {{name: pass, driver: token}}
+    - name: guard
+      driver: process
+      with:
+        command: [sh, -c, "rm {mood} 2>&- && exit 1; echo up; exec sleep 600"]
+        cwd: "${{parts.work.path}}"
+      ready: {{log: up, every: 20ms}}
+  outputs:
+    path: "${{parts.work.path}}"
+    token: {{value: "${{parts.pass.value}}", secret: true}}
+"""
+
+POOL = """\
+---
+apiVersion: stoker/v1
+kind: Pool
+metadata: {{name: {name}}}
+spec:
+  blueprint: {blueprint}
+  size: {{min: {min}, max: {max}}}
+  lifetime: {{ttl: 1h, maxTtl: 2h}}
+  backfill: {{rate: {rate}, burst: 1, concurrency: {concurrency}}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One pool, as a scenario declares it."""
+
+    blueprint: str
+    min: int
+    max: int = 4
+    rate: str = "1000/s"
+    concurrency: int = 1
+
+
+Declared = dict[str, Size]
+"""By pool."""
+
+
+def _nothing(caller: Caller) -> None:
+    """Nothing is done."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    pools: Declared
+    act: Callable[[Caller], None]
+    """What goes on; the daemon may die in any call of it."""
+    before: Callable[[Caller], None] = _nothing
+    """What goes before, with a daemon that lives."""
+    after: Callable[[Caller], None] = _nothing
+    """What the callers do once the daemon is up again."""
+    later: Declared | None = None
+    """What is declared by `act`, if it declares."""
+    seconds: dict[str, int] = field(default_factory=dict[str, int])
+    cut_before: str | None = None
+    """A first daemon is cut here, and then the start of the next one is what goes on."""
+    from_the_start: bool = False
+    """The daemon's first start is what goes on."""
+
+
+def declare(caller: Caller, pools: Declared, *, seconds: int = 600) -> None:
+    text = BLUEPRINTS.format(seconds=seconds, mood=caller.subject.folder / "mood")
+    for name, size in pools.items():
+        text += POOL.format(
+            name=name,
+            blueprint=size.blueprint,
+            min=size.min,
+            max=size.max,
+            rate=size.rate,
+            concurrency=size.concurrency,
+        )
+    caller.subject.declare(text)
+
+
+WEB: Declared = {"web": Size("sandbox", 1)}
+EMPTY: Declared = {"web": Size("sandbox", 0)}
+MANY: Declared = {"web": Size("sandbox", 2, concurrency=2)}
+FOLDERS: Declared = {"web": Size("folder", 1)}
+NO_FOLDERS: Declared = {"web": Size("folder", 0)}
+ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
+MOODY: Declared = {"web": Size("moody", 2)}
+SLOW: Declared = {"web": Size("sandbox", 2, rate="2/s")}
+OLD: Declared = {"web": Size("sandbox", 1), "old": Size("folder", 1)}
+NEW: Declared = {"web": Size("sandbox", 1), "new": Size("folder", 1)}
+
+
+def _claim(caller: Caller) -> None:
+    caller.take("web", key="k", wait="20s")
+
+
+def _retried(caller: Caller) -> None:
+    """The key gives the claim that was answered, or one at last."""
+    before = caller.latest
+    now = caller.take("web", key="k", wait="20s")
+    assert before in {None, now}
+
+
+def _claim_without_key(caller: Caller) -> None:
+    caller.take("web", wait="20s")
+
+
+def _queue(caller: Caller) -> None:
+    answer = caller.claim("web", key="k")
+    assert answer.status == 202, answer
+    caller.stand_in_line(answer.json["id"])
+
+
+def _queue_on(caller: Caller) -> None:
+    """What was answered 202 becomes bound; asking again with the key gives the same."""
+    answered = set(caller.waiting) or set(caller.told)
+    answer = caller.claim("web", key="k")
+    assert answer.status in {201, 202}, answer
+    assert answered <= {answer.json["id"]}
+    if answer.status == 202:
+        caller.stand_in_line(answer.json["id"])
+
+
+def _hold(caller: Caller) -> None:
+    caller.take("web", key="k", wait="20s")
+
+
+def _release(caller: Caller) -> None:
+    assert caller.latest is not None
+    caller.release(caller.latest.claim)
+
+
+def _hold_one_and_queue(caller: Caller) -> None:
+    caller.take("web", key="other", wait="20s")
+    assert caller.claim("web", key="k", wait=None).status == 202
+
+
+def _give_up(caller: Caller) -> None:
+    for claim in caller.waiting | caller.let_go:
+        caller.release(claim)
+
+
+def _expire(caller: Caller) -> None:
+    assert caller.latest is not None
+    # Whether the renewal is answered or not, from now on the claim may be over.
+    caller.let_go.add(caller.latest.claim)
+    assert caller.renew(caller.latest, "40ms").status == 200
+    _until_over(caller)
+
+
+def _until_over(caller: Caller) -> None:
+    """Expires what the cut renewal left alive, and waits for the end."""
+    assert caller.latest is not None
+    caller.renew(caller.latest, "40ms")
+    where = f"/v1/claims/{caller.latest.claim}"
+    caller.subject.until("over", lambda: bool(caller.subject.get(where)["state"] == "ended"))
+
+
+def _renew(caller: Caller) -> None:
+    assert caller.latest is not None
+    assert caller.renew(caller.latest, "90m").status == 200
+
+
+def _change(caller: Caller) -> None:
+    declare(caller, NEW, seconds=601)
+
+
+def _fill(caller: Caller) -> None:
+    declare(caller, MANY)
+
+
+def _drift(caller: Caller) -> None:
+    (ready,) = caller.resources("web", "ready")
+    caller.kill_server(ready)
+    caller.subject.until("replaced", lambda: [ready] != caller.resources("web", "ready"))
+
+
+def _hold_old(caller: Caller) -> None:
+    caller.take("old", key="k", wait="20s")
+
+
+def _be_moody(caller: Caller) -> None:
+    (caller.subject.folder / "mood").touch()
+
+
+SCENARIOS = (
+    Scenario("claim", WEB, _claim, after=_retried),
+    Scenario("claim without a key", FOLDERS, _claim_without_key),
+    Scenario("cold claim", EMPTY, _claim, after=_retried),
+    Scenario("queued claim", NO_FOLDERS, _queue, after=_queue_on),
+    Scenario("giving up", ONE_FOLDER, _give_up, before=_hold_one_and_queue, after=_give_up),
+    Scenario("renewal", FOLDERS, _renew, before=_hold),
+    Scenario("release", WEB, _release, before=_hold, after=_release),
+    Scenario("expiry", WEB, _expire, before=_hold, after=_until_over),
+    Scenario("backfill", EMPTY, _fill, later=MANY),
+    Scenario("first start", MANY, _nothing, from_the_start=True),
+    Scenario("config change", OLD, _change, before=_hold_old, later=NEW),
+    Scenario("drift", WEB, _drift),
+    Scenario("failing finish", MOODY, _claim, before=_be_moody, after=_retried),
+    Scenario(
+        "restart",
+        SLOW,
+        _nothing,
+        before=_claim,
+        after=_retried,
+        cut_before="web#3.note create: not begun",
+    ),
+)
