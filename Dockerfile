@@ -23,6 +23,6 @@ VOLUME ["/var/lib/stoker", "/run/stoker"]
 # TERM lets claims under way finish; what the daemon made outlives it only as long as its container.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
-    CMD ["stoker", "--socket", "/run/stoker/stoker.sock", "status"]
+    CMD ["stoker", "status", "--socket", "/run/stoker/stoker.sock"]
 ENTRYPOINT ["stoker"]
 CMD ["run", "--config", "/etc/stoker/config", "--state", "/var/lib/stoker", "--socket", "/run/stoker/stoker.sock"]

@@ -17,14 +17,14 @@ RUN := .venv/.installed
 TEST := .venv/.installed-test
 CHECK := .venv/.installed-check
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 SEEDS ?= 100
 MINUTES ?= 10
 QUICK ?=
 ARGS ?=
 
-.PHONY: help demo test lint format types bench simulate soak constraints clean
+.PHONY: help demo test lint format types bench simulate soak readme constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ simulate: $(TEST) ## simulate SEEDS=100 histories of crashes, faults and changes
 
 soak: $(TEST) ## kill -9 the real daemon under claim load for MINUTES=10
 	@$(BIN)/python -m loadtests.soak --minutes $(MINUTES) $(ARGS)
+
+readme: $(TEST) ## put the demo as it runs now, and the newest figures, into README.md
+	@$(BIN)/python -m loadtests.readme
 
 constraints: $(TEST) $(CHECK) ## write constraints.txt from what .venv holds now
 	@{ echo "# What was installed and tested together: names and versions only. Written by 'make constraints'."; \

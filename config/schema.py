@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import cast
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from .catalogue import Catalogue, DriverFacts
 from .json_types import Json
@@ -25,6 +26,18 @@ Schema = dict[str, Json]
 
 class UnknownKind(Exception):
     """There is no such kind; the message says which there are."""
+
+
+class _Generator(GenerateJsonSchema):
+    """Numbers that a validator may read from a text (`30s`, `512MiB`) are shown as either."""
+
+    def function_before_schema(
+        self, schema: core_schema.BeforeValidatorFunctionSchema
+    ) -> JsonSchemaValue:
+        inner = super().function_before_schema(schema)
+        if inner.get("type") in ("number", "integer"):
+            return {"anyOf": [inner, {"type": "string"}]}
+        return inner
 
 
 def json_schema(kind: str | None, catalogue: Catalogue) -> Schema:
@@ -69,7 +82,9 @@ def _definitions(model: type[BaseModel]) -> Schema:
 def _driver_definitions(model: type[BaseModel], name: str, *, expressions: bool) -> Schema:
     """A driver's definitions under names of their own: two drivers may both have a `Limits`."""
     template = f"#/$defs/{name}.{{model}}"
-    schema = cast("Schema", model.model_json_schema(ref_template=template))
+    schema = cast(
+        "Schema", model.model_json_schema(ref_template=template, schema_generator=_Generator)
+    )
     inner = cast("Schema", schema.pop("$defs", {}))
     found: Schema = {f"{name}.{inside}": one for inside, one in inner.items()}
     found[name] = schema

@@ -184,7 +184,12 @@ class ConnectionServer(web.Server):
         self.max_connections = max_connections
         self._busy = raw_answer(too_many_connections(max_connections), "")
         self._opening: set[asyncio.Task[Any]] = set()
-        self.open_connections = 0
+        self._coming: set[socket.socket] = set()
+        self._live = 0
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._coming) + self._live
 
     @property
     def present(self) -> list[Connection]:
@@ -194,7 +199,7 @@ class ConnectionServer(web.Server):
         """Takes over an accepted socket; returns what to tell it when there is no room."""
         if self.open_connections >= self.max_connections and not self._evict():
             return self._busy
-        self.open_connections += 1
+        self._coming.add(peer)
         task = self._loop.create_task(self._open(peer, credentials), name="open connection")
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -205,10 +210,13 @@ class ConnectionServer(web.Server):
         for connection, transport in list(self._connections.items()):
             cast("Connection", connection).sweep(now, transport)
 
-    def connection_lost(
-        self, handler: RequestHandler, exc: BaseException | None = None
-    ) -> None:
-        self.open_connections -= 1
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self._coming.discard(cast("Connection", handler).peer)
+        self._live += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self._live -= 1
         super().connection_lost(handler, exc)
 
     async def _open(self, peer: socket.socket, credentials: Credentials | None) -> None:
@@ -219,7 +227,7 @@ class ConnectionServer(web.Server):
             await self._loop.connect_accepted_socket(connection, peer)
         except BaseException as error:
             peer.close()
-            self.open_connections -= 1
+            self._coming.discard(peer)
             if not isinstance(error, OSError):
                 raise
             log.debug("an accepted connection could not be opened: %s", error)

@@ -2,8 +2,9 @@
 
     python -m stoker.daemon.demo
 
-Says what it does and shows what came of it, with the times as a caller sees them. Every promise
-is checked; the exit code is 1 when one was not kept, and then what the daemon logged is printed.
+Says what it does and shows what came of it. The commands are what a person would type; claims are
+made through `stoker.client`, so that the time shown is the call's and not that of starting a
+command. Every promise is checked; the exit code is 1 when one was not kept, and then what the daemon logged is printed.
 """
 
 import os
@@ -23,7 +24,7 @@ from ..client import Claim, NoDaemon, NotFound, Stoker, StokerError
 
 PATIENCE = 15.0
 """Seconds that any one step may take."""
-GREETING = "Hello from a server that was waiting for you"
+GREETING = "Hello, I was waiting for you"
 STOKER = Path(sys.executable).with_name("stoker")
 
 
@@ -88,8 +89,19 @@ class Stage:
             raise Broken(f"stoker {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout
 
+    def short(self, text: str) -> str:
+        """The text with paths as they are seen from the demo's folder."""
+        return text.replace(f"{self.folder}/", "")
+
     def start(self) -> None:
-        where = ["--config", self.config, "--state", self.folder / "state", "--socket", self.socket]
+        where: list[str | Path] = [
+            "--config",
+            self.config,
+            "--state",
+            self.folder / "state",
+            "--socket",
+            self.socket,
+        ]
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen([STOKER, "run", *where], stdout=log, stderr=log)
 
@@ -152,10 +164,11 @@ class Demo:
     def play(self) -> None:
         self._start()
         self._fill()
-        claim = self._claim()
-        self._use(claim)
+        folder = self._claim_folder()
+        server = self._claim_server()
+        self._use(server)
         self._backfill()
-        self._release(claim)
+        self._release(server, folder)
         self._show()
         self._stop()
 
@@ -164,7 +177,7 @@ class Demo:
         self._tell.command("stoker init config")
         self._stage.stoker("init", self._stage.config)
         self._tell.command("stoker validate config")
-        self._tell.lines(self._stage.stoker("validate", self._stage.config))
+        self._tell.lines(self._stage.short(self._stage.stoker("validate", self._stage.config)))
         self._tell.command("stoker run --config config --state state --socket stoker.sock &")
         self._stage.start()
         until("the daemon answers", self._answers)
@@ -199,18 +212,26 @@ class Demo:
 
         until("every pool is full", look)
 
-    def _claim(self) -> Claim:
-        self._tell.chapter("Claim a web server that says what you want")
-        self._tell.command(f'stoker claim web --param greeting="{GREETING}"')
-        asked = time.perf_counter()
-        claim = self._ask("demo")
-        took = (time.perf_counter() - asked) * 1000
-        if not claim.info.document["warm"]:
-            raise Broken("the claim was not served from the pool")
+    def _claim_folder(self) -> Claim:
+        self._tell.chapter("Claim a work folder: all was done before you asked")
+        self._tell.command("stoker claim work")
+        claim, took = self._ask("work")
         self._tell.lines(f"{claim.resource} is yours, after {took:.1f} ms")
-        for name, value in claim.outputs.items():
-            self._tell.lines(f"  {name:<8} {_mask(name, str(value))}")
-        again = self._ask("demo")
+        self._tell_outputs(claim)
+        if not Path(str(claim.outputs["path"])).is_dir():
+            raise Broken("the folder does not exist")
+        return claim
+
+    def _claim_server(self) -> Claim:
+        self._tell.chapter("Claim a web server: it is finished with your words")
+        self._tell.command(f'stoker claim web --param greeting="{GREETING}"')
+        claim, took = self._ask("web", greeting=GREETING)
+        finish = claim.info.document["timing"]["finish"] * 1000
+        self._tell.lines(
+            f"{claim.resource} is yours, after {took:.1f} ms, {finish:.1f} of them to write your page"
+        )
+        self._tell_outputs(claim)
+        again, _ = self._ask("web", greeting=GREETING)
         if (again.id, again.outputs) != (claim.id, claim.outputs):
             raise Broken("the same Idempotency-Key was answered with another claim")
         self._tell.lines(
@@ -218,8 +239,18 @@ class Demo:
         )
         return claim
 
-    def _ask(self, key: str) -> Claim:
-        return self._stoker.claim("web", params={"greeting": GREETING}, ttl="10m", key=key)
+    def _ask(self, pool: str, **params: str) -> tuple[Claim, float]:
+        """A warm claim, and after how many milliseconds its answer was here."""
+        asked = time.perf_counter()
+        claim = self._stoker.claim(pool, params=params, ttl="10m", key=f"demo-{pool}")
+        took = (time.perf_counter() - asked) * 1000
+        if not claim.info.document["warm"]:
+            raise Broken("the claim was not served from the pool")
+        return claim, took
+
+    def _tell_outputs(self, claim: Claim) -> None:
+        for name, value in claim.outputs.items():
+            self._tell.lines(f"  {name:<8} {_mask(name, self._stage.short(str(value)))}")
 
     def _use(self, claim: Claim) -> None:
         self._tell.chapter("Use it")
@@ -231,21 +262,26 @@ class Demo:
             raise Broken("the server does not say the greeting")
 
     def _backfill(self) -> None:
-        self._tell.chapter("The pool has made another one meanwhile, or is about to")
+        self._tell.chapter("The pools make up for what you took")
         self._until_full()
 
-    def _release(self, claim: Claim) -> None:
-        self._tell.chapter("Release it: the server goes, and only then is its slot free")
-        self._tell.command(f"stoker release {claim.id}")
-        claim.release()
-        self._tell.at(f"{claim.id} is over")
-        until(f"{claim.resource} is gone", lambda: self._is_gone(claim.resource))
+    def _release(self, server: Claim, folder: Claim) -> None:
+        self._tell.chapter("Release: a slot is free once what was in it is proved gone")
+        self._tell.command(f"stoker release {server.id} {folder.id}")
+        server.release()
+        folder.release()
+        self._tell.at("both claims are over")
+        for claim in (server, folder):
+            until(f"{claim.resource} is gone", lambda: self._is_gone(claim.resource))  # noqa: B023
         try:
-            fetch(str(claim.outputs["url"]))
+            fetch(str(server.outputs["url"]))
         except OSError:
-            self._tell.at(f"{claim.resource} is gone: nothing listens on its port any more")
+            self._tell.at(f"{server.resource} is gone: nothing listens on its port any more")
         else:
-            raise Broken(f"{claim.resource} is gone for the daemon, but still answers")
+            raise Broken(f"{server.resource} is gone for the daemon, but still answers")
+        if Path(str(folder.outputs["path"])).exists():
+            raise Broken(f"{folder.resource} is gone for the daemon, but still there")
+        self._tell.at(f"{folder.resource} is gone: so is its folder")
 
     def _is_gone(self, resource: str) -> bool:
         try:

@@ -96,8 +96,9 @@ def open_sealer(state: Path, environ: Mapping[str, str] = os.environ) -> Sealer:
     if not path.exists():
         if (state / "ledger.db").exists():
             raise StoreError(
-                f"{path} is missing, and the ledger beside it has secrets sealed with it; put "
-                "the key back, or move the whole state folder away to start anew"
+                f"{path} is missing, and the ledger beside it has secrets sealed with a key; put "
+                f"the key back (the file, or the systemd credential {CREDENTIAL}), or move the "
+                "whole state folder away to start anew"
             )
         _create(path)
     _refuse_readable_by_others(path)

@@ -25,7 +25,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing is left behind" in done.stdout
-    assert "Hello from a server that was waiting for you" in done.stdout
+    assert "Hello, I was waiting for you" in done.stdout
     assert "\x1b" not in done.stdout, "there is no terminal, so there is no colour"
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
     assert before == set(Path(tempfile.gettempdir()).glob("stoker-demo-*"))

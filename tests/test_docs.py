@@ -64,7 +64,9 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         yield name, command
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands()), ids=str)
+@pytest.mark.parametrize(
+    ("name", "command"), list(commands()), ids=[name for name, _ in commands()]
+)
 def test_a_command_is_documented_with_its_options(name: str, command: click.Command) -> None:
     page = read("cli.md")
     assert f"stoker {name}" in page

@@ -14,13 +14,16 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 from typing import TypedDict, cast
 
+from stoker.config.loading import load
 from stoker.config.settings import Settings
-from stoker.daemon import server, service
+from stoker.daemon import service
 from stoker.pools.clock import Clock
 from stoker.pools.driver import Drivers
 from stoker.pools.drivers import build_drivers, catalogue
@@ -33,7 +36,7 @@ class Order(TypedDict):
     """One daemon to be started."""
 
     folder: str
-    """Holds config/, state/, the socket `s`, `log`, and while cuts are armed a file `armed`."""
+    """Holds etc/config/, state/, the socket `s`, `log`, and while cuts are armed a file `armed`."""
     points: str
     """The file that gets a line for each point passed; empty: a daemon as it is in production."""
     cut: str | None
@@ -75,7 +78,7 @@ def be_daemon(order: Order) -> int:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     settings = Settings(
-        config=folder / "config", state=folder / "state", socket=folder / "s", log_level="debug"
+        config=folder / "etc" / "config", state=folder / "state", socket=folder / "s"
     )
     return service.run(settings, cut_surroundings(order) if order["points"] else service.HOST)
 
@@ -101,9 +104,16 @@ def wait(pid: int, within: float) -> int | None:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def warm_up() -> None:
+    """Imports what is imported on demand, and builds the tables of CEL's grammar."""
+    starter = resources.files("stoker.config.starter").iterdir()
+    files = {file.name: file.read_text("utf-8") for file in starter if file.name.endswith(".yaml")}
+    assert load(files, catalogue(), "the starter config").revision is not None
+    assert threading.active_count() == 1, "forking is safe without threads only"
+
+
 def main() -> None:
-    catalogue()  # what is imported on demand is imported here
-    assert server
+    warm_up()
     gc.collect()
     gc.freeze()
     living: set[int] = set()

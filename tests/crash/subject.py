@@ -16,8 +16,7 @@ from typing import Any
 
 from stoker.pools.drivers.procfs import Snapshot, take_snapshot
 
-from tests.conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 SOON = 30.0
 """Seconds in which anything here happens, on a slow machine too."""
 
@@ -87,7 +86,7 @@ class Subject:
         self._forks = forks
         self._points = folder / "points"
         self._pid: int | None = None
-        (folder / "config").mkdir()
+        (folder / "etc" / "config").mkdir(parents=True)
 
     # The daemon
 
@@ -95,7 +94,7 @@ class Subject:
         """Replaces the configuration in one step, as an operator's tool does."""
         fresh = self.folder / "fresh.yaml"
         fresh.write_text(text, encoding="utf-8")
-        fresh.replace(self.folder / "config" / "all.yaml")
+        fresh.replace(self.folder / "etc" / "config" / "all.yaml")
 
     def start(self, *, cuts: bool = False, cut: str | None = None) -> None:
         """Starts a daemon: with points to be passed, or as it is in production."""
@@ -110,6 +109,9 @@ class Subject:
     def points(self) -> list[str]:
         """Those that were passed, in order."""
         return self._points.read_text(encoding="utf-8").splitlines()
+
+    def forget_points(self) -> None:
+        self._points.unlink()
 
     def has_died(self, within: float = 0.0) -> bool:
         if self._pid is not None:

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+
 from stoker.config.revision import Backfill, Lifetime, Queue
 from stoker.pools.claim import ClaimState, EndedBecause
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Code, Refusal
-
 from tests.builders import a_revision
 from tests.fakes.world import Faults
 from tests.rig import Host, a_box_pool, a_part, boxes, virtual_throttle
@@ -48,7 +48,9 @@ async def test_a_released_claim_ends_when_its_resource_is_gone():
 
     ended = await run.fleet.find_claim(claim.id)
     assert (ended.state, ended.ended_because) == (ClaimState.ENDED, EndedBecause.RELEASED)
-    assert claim.resources[0] not in {thing.part.split(".")[0] for thing in run.host.world.things.values()}
+    assert claim.resources[0] not in {
+        thing.part.split(".")[0] for thing in run.host.world.things.values()
+    }
     assert (await run.fleet.release(claim.id, request_id="r")).state is ClaimState.ENDED
     await run.stop()
 

@@ -16,7 +16,6 @@ from stoker.pools.lifecycle import (
     allowed,
 )
 from stoker.pools.resource import Health
-
 from tests.builders import a_resource
 
 S = ResourceState

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from stoker.config.revision import Lifetime
 from stoker.pools.breaker import Breaker
 from stoker.pools.plan import Create, Fill, Retire, Serve, plan
-
 from tests.builders import a_member, a_pool, a_snapshot
 
 

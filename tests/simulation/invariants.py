@@ -3,7 +3,6 @@
 from stoker.pools.claim import ClaimState
 from stoker.pools.ids import resource_of
 from stoker.pools.lifecycle import LEAVING
-
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
 from tests.simulation.story import Promise, Story

@@ -10,7 +10,6 @@ from random import Random
 from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Revision
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.requests import ClaimRequest, Refusal
-
 from tests.builders import a_pool, a_revision
 from tests.fakes.world import Faults
 from tests.rig import Host, Run, a_part, boxes
@@ -176,7 +175,11 @@ class Story:
     def _draw_pool(self, name: str) -> PoolSpec:
         draw = self.random
         minimum = draw.randint(0, 5)
-        finish = None if name == "web" else (a_part("page"), a_part("token", "token", {"kind": "random"}))
+        finish = (
+            None
+            if name == "web"
+            else (a_part("page"), a_part("token", "token", {"kind": "random"}))
+        )
         return a_pool(
             name=name,
             min=minimum,
@@ -188,7 +191,9 @@ class Story:
                 max_age=draw.choice([None, None, 200.0]),
             ),
             backfill=Backfill(
-                rate=draw.choice([1.0, 20.0]), burst=draw.choice([1, 5]), concurrency=draw.randint(1, 4)
+                rate=draw.choice([1.0, 20.0]),
+                burst=draw.choice([1, 5]),
+                concurrency=draw.randint(1, 4),
             ),
             queue=Queue(max=draw.choice([2, 50]), wait=draw.choice([5.0, 60.0])),
         )
@@ -211,7 +216,12 @@ class Story:
         pool = draw.choice(POOLS)
         wait = draw.choice([0.0, 5.0, 30.0, None])
         asked = ClaimRequest(
-            pool=pool, claimant=Claimant(1000, 1000, 1), wait=wait, key=key, body=b"b", request_id=request
+            pool=pool,
+            claimant=Claimant(1000, 1000, 1),
+            wait=wait,
+            key=key,
+            body=b"b",
+            request_id=request,
         )
         claim = await self._insist(asked, caller)
         if claim is None:

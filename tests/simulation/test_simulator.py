@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+
 from stoker.pools.claiming import Claiming
 from stoker.pools.dismantling import Dismantler
 from stoker.pools.driver import NotFound, Unavailable
@@ -13,7 +14,6 @@ from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.services import Services
 from stoker.pools.stores.transaction import SqliteTransaction
-
 from tests.simulation.running import play
 
 HOURS = 0.3

@@ -173,7 +173,12 @@ def parts(draw: st.DrawFn, resource: Resource) -> Part:
 @st.composite
 def claims(draw: st.DrawFn) -> Claim:
     claimant = Claimant(
-        *(draw(small_integers) for _ in range(3)), draw(texts), draw(texts), draw(texts)
+        uid=draw(small_integers),
+        gid=draw(small_integers),
+        pid=draw(small_integers),
+        user=draw(texts),
+        exe=draw(texts),
+        unit=draw(texts),
     )
     return Claim(
         id=ClaimId(draw(names)),

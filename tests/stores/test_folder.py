@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def disk(tmp_path: Path) -> Folder:
 
 
 @contextmanager
-def mounted(path: Path, options: str) -> Iterator[None]:
+def mounted(path: Path, options: str) -> Generator[None]:
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
     try:
