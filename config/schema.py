@@ -126,7 +126,7 @@ def _or_expression(schema: Json, *, top: bool = False) -> Json:
     inside = {key: _within(key, value) for key, value in schema.items()}
     if top or not inside:
         return inside
-    kept = {key: inside.pop(key) for key in ("description", "default") if key in inside}
+    kept: Schema = {key: inside.pop(key) for key in ("description", "default") if key in inside}
     return {"anyOf": [inside, {"$ref": _REF.format(model=_EXPRESSION)}], **kept}
 
 

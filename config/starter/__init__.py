@@ -11,7 +11,7 @@ FILES = ("README.md", "web.yaml", "work.yaml")
 
 def starter_files() -> dict[str, str]:
     """File name to text."""
-    here = resources.files(__package__)
+    here = resources.files(__name__)
     return {name: here.joinpath(name).read_text(encoding="utf-8") for name in FILES}
 
 

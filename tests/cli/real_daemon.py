@@ -65,10 +65,10 @@ class RealDaemon:
     def client(self) -> Stoker:
         return Stoker(self.folder / "s")
 
-    def start(self, *args: str, **kwargs: object) -> subprocess.Popen[str]:
-        """A `stoker` process of its own."""
+    def start(self, *args: str, program: str = "env", **kwargs: object) -> subprocess.Popen[str]:
+        """A `stoker` process of its own, begun by `program`, which becomes it."""
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            [*STOKER, *args],
+            [program, *STOKER, *args],
             env=self.environment,
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs},

@@ -50,8 +50,8 @@ class Calm:
 
 
 @asynccontextmanager
-async def following(root: Path, **options: float) -> AsyncIterator[Stream]:
-    source = DirectorySource(root, CATALOGUE, **{"resync": LONG, **options})
+async def following(root: Path, *, patience: float = 5.0) -> AsyncIterator[Stream]:
+    source = DirectorySource(root, CATALOGUE, resync=LONG, patience=patience)
     results = source.changes()
     try:
         yield Stream(results)

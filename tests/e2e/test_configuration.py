@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.daemons import RealDaemon, until, work_pool
 
 
-def test_a_changed_size_takes_effect_without_a_restart(daemon: RealDaemon):
+def test_a_changed_size_takes_effect_without_a_restart(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -20,7 +20,7 @@ def test_a_changed_size_takes_effect_without_a_restart(daemon: RealDaemon):
     daemon.until_ready("work", 1)
 
 
-def test_a_changed_blueprint_replaces_what_is_ready(daemon: RealDaemon):
+def test_a_changed_blueprint_replaces_what_is_ready(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -36,7 +36,7 @@ def test_a_changed_blueprint_replaces_what_is_ready(daemon: RealDaemon):
     until(replaced, "both are replaced")
 
 
-def test_pools_come_and_go_while_it_runs(daemon: RealDaemon):
+def test_pools_come_and_go_while_it_runs(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.start()
     daemon.until_ready("work", 1)
@@ -55,7 +55,7 @@ def test_pools_come_and_go_while_it_runs(daemon: RealDaemon):
     assert list((daemon.state / "parts" / "directory").glob("more-*")) == []
 
 
-def test_a_broken_state_changes_nothing_and_is_told_everywhere(daemon: RealDaemon):
+def test_a_broken_state_changes_nothing_and_is_told_everywhere(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -79,7 +79,7 @@ def test_a_broken_state_changes_nothing_and_is_told_everywhere(daemon: RealDaemo
     assert daemon.client.status()["config"]["ok"]
 
 
-def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(daemon: RealDaemon):
+def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -95,7 +95,7 @@ def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(daemon:
     assert daemon.client.claim("work", wait="5s").state == "bound"
 
 
-def test_an_emptied_directory_deletes_nothing(daemon: RealDaemon):
+def test_an_emptied_directory_deletes_nothing(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -106,7 +106,7 @@ def test_an_emptied_directory_deletes_nothing(daemon: RealDaemon):
     assert daemon.ready("work") == 2
 
 
-def test_a_half_written_file_is_never_seen(daemon: RealDaemon):
+def test_a_half_written_file_is_never_seen(daemon: RealDaemon) -> None:
     """A pool that is declared at the end of a slowly written file must not vanish meanwhile."""
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
@@ -125,7 +125,7 @@ def test_a_half_written_file_is_never_seen(daemon: RealDaemon):
     assert daemon.client.status()["config"]["ok"]
 
 
-def test_a_symlink_flip_is_followed(daemon: RealDaemon):
+def test_a_symlink_flip_is_followed(daemon: RealDaemon) -> None:
     for number in (1, 2):
         (daemon.folder / f"v{number}").mkdir()
         (daemon.folder / f"v{number}" / "work.yaml").write_text(work_pool(number))
@@ -141,7 +141,7 @@ def test_a_symlink_flip_is_followed(daemon: RealDaemon):
     daemon.until_ready("work", 2)
 
 
-def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RealDaemon, tmp_path):
+def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RealDaemon, tmp_path) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.start()
     second = RealDaemon(tmp_path / "second")
@@ -157,7 +157,7 @@ def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RealDaemon,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_clean_and_leaves_what_was_made(daemon: RealDaemon, number):
+def test_a_stop_is_clean_and_leaves_what_was_made(daemon: RealDaemon, number) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -170,7 +170,7 @@ def test_a_stop_is_clean_and_leaves_what_was_made(daemon: RealDaemon, number):
     assert not daemon.socket.exists()
 
 
-def test_a_claim_survives_kill_9_with_its_secret(daemon: RealDaemon):
+def test_a_claim_survives_kill_9_with_its_secret(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.start()
     daemon.until_ready("work", 1)
@@ -187,7 +187,7 @@ def test_a_claim_survives_kill_9_with_its_secret(daemon: RealDaemon):
     assert token not in daemon.said()
 
 
-def test_a_read_only_state_folder_is_a_clear_error(daemon: RealDaemon):
+def test_a_read_only_state_folder_is_a_clear_error(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.state = daemon.folder / "file"
     daemon.state.write_text("not a folder")

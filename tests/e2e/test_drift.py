@@ -88,7 +88,7 @@ def change_the_mode(place: Path, pid: int) -> None:
 @pytest.mark.parametrize(
     "harm", [kill_process, delete_the_folder, change_the_file, delete_the_file, change_the_mode]
 )
-def test_a_ready_resource_that_was_harmed_is_replaced_at_once(standing: RealDaemon, harm):
+def test_a_ready_resource_that_was_harmed_is_replaced_at_once(standing: RealDaemon, harm) -> None:
     harmed = ready(standing)
     harm(*parts(standing, harmed))
 
@@ -102,7 +102,7 @@ def test_a_ready_resource_that_was_harmed_is_replaced_at_once(standing: RealDaem
     assert event["reason"]
 
 
-def test_a_port_that_stopped_answering_is_noticed_by_its_probe(standing: RealDaemon):
+def test_a_port_that_stopped_answering_is_noticed_by_its_probe(standing: RealDaemon) -> None:
     harmed = ready(standing)
     _, pid = parts(standing, harmed)
     os.kill(pid, signal.SIGSTOP)
@@ -114,7 +114,7 @@ def test_a_port_that_stopped_answering_is_noticed_by_its_probe(standing: RealDae
     )
 
 
-def test_a_bound_resource_that_was_harmed_is_reported_and_not_touched(standing: RealDaemon):
+def test_a_bound_resource_that_was_harmed_is_reported_and_not_touched(standing: RealDaemon) -> None:
     claim = standing.client.claim("mixed", wait="10s")
     place, pid = parts(standing, claim.resource)
 
@@ -128,7 +128,7 @@ def test_a_bound_resource_that_was_harmed_is_reported_and_not_touched(standing: 
     assert standing.client.show(claim.id).state == "bound"
 
 
-def test_drift_while_the_daemon_was_down_is_noticed_at_its_start(standing: RealDaemon):
+def test_drift_while_the_daemon_was_down_is_noticed_at_its_start(standing: RealDaemon) -> None:
     harmed = ready(standing)
     place, pid = parts(standing, harmed)
     standing.kill()
@@ -141,7 +141,7 @@ def test_drift_while_the_daemon_was_down_is_noticed_at_its_start(standing: RealD
     assert not place.exists()
 
 
-def test_a_restart_adopts_what_still_runs(standing: RealDaemon):
+def test_a_restart_adopts_what_still_runs(standing: RealDaemon) -> None:
     before = ready(standing)
     _, pid = parts(standing, before)
     standing.kill()
@@ -153,7 +153,7 @@ def test_a_restart_adopts_what_still_runs(standing: RealDaemon):
     assert parts(standing, before)[1] == pid
 
 
-def test_a_failing_blueprint_stops_itself_and_says_why(daemon: RealDaemon):
+def test_a_failing_blueprint_stops_itself_and_says_why(daemon: RealDaemon) -> None:
     daemon.write("mixed.yaml", MIXED.replace("[python3, -m", "[no-such-program, -m"))
     daemon.start()
 

@@ -21,7 +21,7 @@ def virtual_time():
         yield
 
 
-async def test_a_pool_is_filled_and_a_claim_is_served_warm():
+async def test_a_pool_is_filled_and_a_claim_is_served_warm() -> None:
     run = await Host().start(a_box_pool(min=3))
     await run.until_ready(3)
 
@@ -37,7 +37,7 @@ async def test_a_pool_is_filled_and_a_claim_is_served_warm():
     await run.stop()
 
 
-async def test_a_released_claim_ends_when_its_resource_is_gone():
+async def test_a_released_claim_ends_when_its_resource_is_gone() -> None:
     run = await Host().start(a_box_pool(min=1))
     await run.until_ready(1)
     claim = await run.claim()
@@ -55,7 +55,7 @@ async def test_a_released_claim_ends_when_its_resource_is_gone():
     await run.stop()
 
 
-async def test_a_claim_ends_by_itself_when_its_time_is_up():
+async def test_a_claim_ends_by_itself_when_its_time_is_up() -> None:
     run = await Host().start(a_box_pool(min=1))
     await run.until_ready(1)
     claim = await run.claim(ttl=60.0)
@@ -68,7 +68,7 @@ async def test_a_claim_ends_by_itself_when_its_time_is_up():
     await run.stop()
 
 
-async def test_a_renewal_sets_the_width_anew_and_never_adds_up():
+async def test_a_renewal_sets_the_width_anew_and_never_adds_up() -> None:
     spec = a_box_pool(min=1, lifetime=Lifetime(ttl=60.0, max_ttl=100.0))
     run = await Host().start(spec)
     await run.until_ready(1)
@@ -92,7 +92,7 @@ async def test_a_renewal_sets_the_width_anew_and_never_adds_up():
     await run.stop()
 
 
-async def test_an_empty_pool_makes_one_for_the_waiting_claim_at_once():
+async def test_an_empty_pool_makes_one_for_the_waiting_claim_at_once() -> None:
     host = Host(faults=Faults(latency=(5.0, 5.0)))
     run = await host.start(a_box_pool(min=0, max=3))
 
@@ -104,7 +104,7 @@ async def test_an_empty_pool_makes_one_for_the_waiting_claim_at_once():
     await run.stop()
 
 
-async def test_waiting_claims_are_served_in_the_order_they_came():
+async def test_waiting_claims_are_served_in_the_order_they_came() -> None:
     run = await Host(faults=Faults(latency=(1.0, 3.0))).start(a_box_pool(min=0, max=2))
     order: list[int] = []
 
@@ -123,7 +123,7 @@ async def test_waiting_claims_are_served_in_the_order_they_came():
     await run.stop()
 
 
-async def test_a_claimant_that_left_is_never_handed_anything():
+async def test_a_claimant_that_left_is_never_handed_anything() -> None:
     run = await Host(faults=Faults(latency=(2.0, 2.0))).start(a_box_pool(min=0, max=1))
     leaving = asyncio.create_task(run.claim(wait=60.0))
     await asyncio.sleep(1)
@@ -138,7 +138,7 @@ async def test_a_claimant_that_left_is_never_handed_anything():
     await run.stop()
 
 
-async def test_a_claim_that_waited_too_long_is_told_which_limit_it_met():
+async def test_a_claim_that_waited_too_long_is_told_which_limit_it_met() -> None:
     run = await Host().start(a_box_pool(min=0, max=1))
     await run.claim()
 
@@ -150,7 +150,7 @@ async def test_a_claim_that_waited_too_long_is_told_which_limit_it_met():
     await run.stop()
 
 
-async def test_a_claim_that_will_not_wait_gets_a_warm_one_or_nothing():
+async def test_a_claim_that_will_not_wait_gets_a_warm_one_or_nothing() -> None:
     run = await Host(faults=Faults(latency=(1.0, 1.0))).start(a_box_pool(min=1, max=3))
     await run.until_ready(1)
 
@@ -161,7 +161,7 @@ async def test_a_claim_that_will_not_wait_gets_a_warm_one_or_nothing():
     await run.stop()
 
 
-async def test_a_full_queue_refuses_one_more():
+async def test_a_full_queue_refuses_one_more() -> None:
     run = await Host().start(a_box_pool(min=0, max=1, queue=Queue(max=1, wait=60.0)))
     await run.claim()
     waiting = asyncio.create_task(run.claim(wait=60.0))
@@ -176,7 +176,7 @@ async def test_a_full_queue_refuses_one_more():
     await run.stop()
 
 
-async def test_a_pending_claim_is_bound_without_its_caller_on_the_line():
+async def test_a_pending_claim_is_bound_without_its_caller_on_the_line() -> None:
     run = await Host(faults=Faults(latency=(3.0, 3.0))).start(a_box_pool(min=0, max=3))
 
     pending = await run.claim(wait=None)
@@ -188,7 +188,7 @@ async def test_a_pending_claim_is_bound_without_its_caller_on_the_line():
     await run.stop()
 
 
-async def test_a_pending_claim_can_be_given_up():
+async def test_a_pending_claim_can_be_given_up() -> None:
     run = await Host(faults=Faults(latency=(3.0, 3.0))).start(a_box_pool(min=0, max=1))
     pending = await run.claim(wait=None)
 
@@ -201,7 +201,7 @@ async def test_a_pending_claim_can_be_given_up():
     await run.stop()
 
 
-async def test_a_retry_with_the_key_gets_the_same_claim_and_the_same_secrets():
+async def test_a_retry_with_the_key_gets_the_same_claim_and_the_same_secrets() -> None:
     run = await Host().start(a_box_pool(min=2))
     await run.until_ready(2)
 
@@ -216,7 +216,7 @@ async def test_a_retry_with_the_key_gets_the_same_claim_and_the_same_secrets():
     await run.stop()
 
 
-async def test_the_key_works_across_a_crash():
+async def test_the_key_works_across_a_crash() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=2))
     await run.until_ready(2)
@@ -232,7 +232,7 @@ async def test_the_key_works_across_a_crash():
     await run.stop()
 
 
-async def test_two_retries_at_once_share_one_claim():
+async def test_two_retries_at_once_share_one_claim() -> None:
     run = await Host(faults=Faults(latency=(2.0, 2.0))).start(a_box_pool(min=0, max=5))
 
     one, two = await asyncio.gather(
@@ -243,7 +243,7 @@ async def test_two_retries_at_once_share_one_claim():
     await run.stop()
 
 
-async def test_a_finish_part_that_fails_costs_the_resource_and_another_is_tried():
+async def test_a_finish_part_that_fails_costs_the_resource_and_another_is_tried() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=3, blueprint=boxes(finish=(a_part("page"),))))
     await run.until_ready(3)
@@ -261,7 +261,7 @@ async def test_a_finish_part_that_fails_costs_the_resource_and_another_is_tried(
     await run.stop()
 
 
-async def test_a_blueprint_that_keeps_failing_stops_itself_and_recovers():
+async def test_a_blueprint_that_keeps_failing_stops_itself_and_recovers() -> None:
     host = Host(faults=Faults(fail=1.0))
     run = await host.start(a_box_pool(min=3))
     await run.settle(20)
@@ -279,7 +279,7 @@ async def test_a_blueprint_that_keeps_failing_stops_itself_and_recovers():
     await run.stop()
 
 
-async def test_a_ready_one_that_drifted_is_replaced_and_a_bound_one_is_left_alone():
+async def test_a_ready_one_that_drifted_is_replaced_and_a_bound_one_is_left_alone() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1))
     await run.until_ready(1)
@@ -299,7 +299,7 @@ async def test_a_ready_one_that_drifted_is_replaced_and_a_bound_one_is_left_alon
     await run.stop()
 
 
-async def test_backfill_keeps_to_its_rate_and_concurrency():
+async def test_backfill_keeps_to_its_rate_and_concurrency() -> None:
     host = Host(faults=Faults(latency=(0.01, 0.01)))
     spec = a_box_pool(min=40, max=100, backfill=Backfill(rate=10.0, burst=1, concurrency=4))
     run = await host.start(spec)
@@ -312,7 +312,7 @@ async def test_backfill_keeps_to_its_rate_and_concurrency():
     await run.stop()
 
 
-async def test_a_changed_blueprint_rolls_and_never_empties_the_pool():
+async def test_a_changed_blueprint_rolls_and_never_empties_the_pool() -> None:
     host = Host(faults=Faults(latency=(1.0, 1.0)))
     run = await host.start(a_box_pool(min=3))
     await run.until_ready(3)
@@ -328,7 +328,7 @@ async def test_a_changed_blueprint_rolls_and_never_empties_the_pool():
     await run.stop()
 
 
-async def test_a_removed_pool_drains_and_its_claims_live_on():
+async def test_a_removed_pool_drains_and_its_claims_live_on() -> None:
     run = await Host().start(a_box_pool(min=2), a_box_pool(name="other", min=1))
     await run.until_ready(2)
     claim = await run.claim()
@@ -347,7 +347,7 @@ async def test_a_removed_pool_drains_and_its_claims_live_on():
     await run.stop()
 
 
-async def test_a_crash_in_the_middle_of_filling_forgets_nothing():
+async def test_a_crash_in_the_middle_of_filling_forgets_nothing() -> None:
     host = Host(faults=Faults(latency=(1.0, 1.0)))
     run = await host.start(a_box_pool(min=8))
     await asyncio.sleep(1.05)
@@ -363,7 +363,7 @@ async def test_a_crash_in_the_middle_of_filling_forgets_nothing():
     await run.stop()
 
 
-async def test_a_clean_stop_leaves_everything_standing():
+async def test_a_clean_stop_leaves_everything_standing() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=3))
     await run.until_ready(3)
@@ -381,7 +381,7 @@ async def test_a_clean_stop_leaves_everything_standing():
     await run.stop()
 
 
-async def test_an_orphan_is_found_and_removed():
+async def test_an_orphan_is_found_and_removed() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1))
     await run.until_ready(1)

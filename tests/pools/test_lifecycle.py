@@ -21,11 +21,11 @@ from tests.builders import a_resource
 S = ResourceState
 
 
-def test_every_state_has_its_moves():
+def test_every_state_has_its_moves() -> None:
     assert set(MOVES) == set(ResourceState)
 
 
-def test_every_state_can_reach_the_end():
+def test_every_state_can_reach_the_end() -> None:
     reaching = {S.GONE}
     while True:
         more = {state for state in S if MOVES[state] & reaching} | reaching
@@ -36,7 +36,7 @@ def test_every_state_can_reach_the_end():
     assert reaching == set(ResourceState)
 
 
-def test_nothing_that_was_bound_ever_becomes_ready_again():
+def test_nothing_that_was_bound_ever_becomes_ready_again() -> None:
     reached, frontier = {S.BOUND}, {S.BOUND}
     while frontier:
         frontier = set().union(*(MOVES[state] for state in frontier)) - reached
@@ -46,21 +46,21 @@ def test_nothing_that_was_bound_ever_becomes_ready_again():
     assert S.CLAIMED not in reached
 
 
-def test_what_was_begun_for_a_claim_is_never_handed_to_another():
+def test_what_was_begun_for_a_claim_is_never_handed_to_another() -> None:
     assert not allowed(S.FINISHING, S.READY)
     assert not allowed(S.FINISHING, S.CLAIMED)
 
 
-def test_only_a_ready_one_can_be_claimed():
+def test_only_a_ready_one_can_be_claimed() -> None:
     assert [state for state in S if S.CLAIMED in MOVES[state]] == [S.READY]
 
 
-def test_a_slot_is_free_only_when_it_is_gone():
+def test_a_slot_is_free_only_when_it_is_gone() -> None:
     assert set(ResourceState) - OCCUPYING == {S.GONE}
     assert not SERVING & LEAVING
 
 
-def test_whoever_comes_second_is_refused():
+def test_whoever_comes_second_is_refused() -> None:
     inventory = Inventory()
     resource = a_resource(state=S.READY)
     inventory.add(resource)
@@ -71,7 +71,7 @@ def test_whoever_comes_second_is_refused():
     assert resource.state is S.CLAIMED
 
 
-def test_every_move_makes_a_newer_version():
+def test_every_move_makes_a_newer_version() -> None:
     inventory = Inventory()
     resource = a_resource()
     inventory.add(resource)
@@ -82,7 +82,7 @@ def test_every_move_makes_a_newer_version():
     assert resource.changed_at == 2.0
 
 
-def test_the_oldest_up_to_date_one_is_handed_out_first():
+def test_the_oldest_up_to_date_one_is_handed_out_first() -> None:
     inventory = Inventory()
     inventory.members("web").digest = "new"
     for name, digest in [("web-1", "old"), ("web-2", "new"), ("web-3", "new")]:
@@ -91,7 +91,7 @@ def test_the_oldest_up_to_date_one_is_handed_out_first():
     assert inventory.members("web").first_claimable().id == "web-2"
 
 
-def test_what_is_not_yet_observed_is_not_handed_out():
+def test_what_is_not_yet_observed_is_not_handed_out() -> None:
     inventory = Inventory()
     resource = a_resource(state=S.READY, health=Health.UNKNOWN)
     inventory.add(resource)
@@ -146,7 +146,7 @@ TestInventory = InventoryMachine.TestCase
 
 
 @given(st.sampled_from(list(S)), st.sampled_from(list(S)))
-def test_the_table_alone_decides(state, to):
+def test_the_table_alone_decides(state, to) -> None:
     inventory = Inventory()
     resource = a_resource(state=state)
     inventory.add(resource)

@@ -19,61 +19,61 @@ def counts(commands) -> dict[str, int]:
     return found
 
 
-def test_an_empty_pool_is_filled_to_its_minimum():
+def test_an_empty_pool_is_filled_to_its_minimum() -> None:
     result = plan(a_pool(min=3, max=10), a_snapshot(), 0.0)
 
     assert counts(result.commands) == {"Fill": 3}
 
 
-def test_a_full_pool_is_left_alone():
+def test_a_full_pool_is_left_alone() -> None:
     result = plan(a_pool(min=3, max=10), a_snapshot(ready=3, bound=4), 0.0)
 
     assert result.commands == ()
 
 
-def test_what_is_on_the_way_counts_as_there():
+def test_what_is_on_the_way_counts_as_there() -> None:
     result = plan(a_pool(min=3, max=10), a_snapshot(ready=1, coming=1), 0.0)
 
     assert counts(result.commands) == {"Fill": 1}
 
 
-def test_the_maximum_counts_everything_that_takes_a_slot():
+def test_the_maximum_counts_everything_that_takes_a_slot() -> None:
     result = plan(a_pool(min=5, max=6), a_snapshot(ready=1, bound=3, leaving=1), 0.0)
 
     assert counts(result.commands) == {"Fill": 1}
 
 
-def test_a_waiting_claim_is_served_before_anything_is_made():
+def test_a_waiting_claim_is_served_before_anything_is_made() -> None:
     result = plan(a_pool(min=1, max=10), a_snapshot(ready=1, waiting=1), 0.0)
 
     assert counts(result.commands) == {"Serve": 1, "Fill": 1}
 
 
-def test_a_waiting_claim_gets_a_creation_in_its_own_lane():
+def test_a_waiting_claim_gets_a_creation_in_its_own_lane() -> None:
     result = plan(a_pool(min=2, max=10), a_snapshot(waiting=2), 0.0)
 
     assert counts(result.commands) == {"Create": 2, "Fill": 2}
 
 
-def test_a_waiting_claim_is_not_given_a_second_creation():
+def test_a_waiting_claim_is_not_given_a_second_creation() -> None:
     result = plan(a_pool(min=0, max=10), a_snapshot(waiting=2, coming=2), 0.0)
 
     assert result.commands == ()
 
 
-def test_a_waiting_claim_at_the_maximum_gets_nothing_yet():
+def test_a_waiting_claim_at_the_maximum_gets_nothing_yet() -> None:
     result = plan(a_pool(min=1, max=3), a_snapshot(bound=3, waiting=1), 0.0)
 
     assert result.commands == ()
 
 
-def test_surplus_is_retired_oldest_first():
+def test_surplus_is_retired_oldest_first() -> None:
     result = plan(a_pool(min=1, max=10), a_snapshot(ready=3), 0.0)
 
     assert [c.resource for c in result.commands if isinstance(c, Retire)] == ["web-0", "web-1"]
 
 
-def test_a_drifted_one_is_retired_and_replaced():
+def test_a_drifted_one_is_retired_and_replaced() -> None:
     drifted = (a_member("web-9", problem="the process ended"),)
     result = plan(a_pool(min=2, max=10), a_snapshot(ready=1, drifted=drifted), 0.0)
 
@@ -81,7 +81,7 @@ def test_a_drifted_one_is_retired_and_replaced():
     assert counts(result.commands) == {"Retire": 1, "Fill": 1}
 
 
-def test_outdated_ones_stay_until_new_ones_stand_in_their_place():
+def test_outdated_ones_stay_until_new_ones_stand_in_their_place() -> None:
     spec = a_pool(min=3, max=10)
 
     before = plan(spec, a_snapshot(outdated=3), 0.0)
@@ -91,7 +91,7 @@ def test_outdated_ones_stay_until_new_ones_stand_in_their_place():
     assert counts(halfway.commands) == {"Retire": 1}
 
 
-def test_one_outdated_goes_first_when_no_slot_is_free():
+def test_one_outdated_goes_first_when_no_slot_is_free() -> None:
     spec = a_pool(min=3, max=3)
 
     first = plan(spec, a_snapshot(outdated=3), 0.0)
@@ -101,7 +101,7 @@ def test_one_outdated_goes_first_when_no_slot_is_free():
     assert then.commands == ()
 
 
-def test_an_old_one_is_retired_and_the_next_age_sets_the_alarm():
+def test_an_old_one_is_retired_and_the_next_age_sets_the_alarm() -> None:
     spec = a_pool(min=1, max=10, lifetime=Lifetime(max_age=100.0))
 
     too_old = plan(spec, a_snapshot(ready=1, ready_at=0.0), 100.0)
@@ -112,13 +112,13 @@ def test_an_old_one_is_retired_and_the_next_age_sets_the_alarm():
     assert young.wake_at == 150.0
 
 
-def test_a_pool_that_is_no_longer_declared_is_emptied_and_makes_nothing():
+def test_a_pool_that_is_no_longer_declared_is_emptied_and_makes_nothing() -> None:
     result = plan(a_pool(min=3, max=10), a_snapshot(ready=2, outdated=1, draining=True), 0.0)
 
     assert counts(result.commands) == {"Retire": 3}
 
 
-def test_an_open_breaker_stops_creation_and_sets_the_alarm():
+def test_an_open_breaker_stops_creation_and_sets_the_alarm() -> None:
     breaker = Breaker(failures=3, last_error="no such program", until=50.0)
     result = plan(a_pool(min=3), a_snapshot(waiting=1, breaker=breaker), 40.0)
 
@@ -126,7 +126,7 @@ def test_an_open_breaker_stops_creation_and_sets_the_alarm():
     assert result.wake_at == 50.0
 
 
-def test_a_half_open_breaker_lets_one_creation_probe():
+def test_a_half_open_breaker_lets_one_creation_probe() -> None:
     breaker = Breaker(failures=3, last_error="no such program", until=50.0)
     spec = a_pool(min=3)
 
@@ -143,7 +143,7 @@ small = st.integers(0, 12)
 @given(small, small, small, small, small, small, small, st.integers(0, 12), st.booleans())
 def test_a_plan_never_makes_more_than_there_is_room_for(
     minimum, extra, ready, outdated, coming, bound, leaving, waiting, draining
-):
+) -> None:
     spec = a_pool(min=minimum, max=minimum + extra + 1)
     snapshot = a_snapshot(
         ready=ready,
@@ -167,7 +167,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
 
 
 @given(small, small, small)
-def test_following_the_plan_reaches_the_minimum_and_then_rests(minimum, ready, outdated):
+def test_following_the_plan_reaches_the_minimum_and_then_rests(minimum, ready, outdated) -> None:
     spec = a_pool(min=minimum, max=minimum + 3)
     for _ in range(60):
         commands = plan(spec, a_snapshot(ready=ready, outdated=outdated), 0.0).commands

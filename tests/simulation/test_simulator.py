@@ -25,11 +25,11 @@ def first_problem() -> str:
     return next((problem for seed in SEEDS if (problem := play(seed, HOURS).problem)), "")
 
 
-def test_the_core_as_it_is_passes():
+def test_the_core_as_it_is_passes() -> None:
     assert [play(seed, HOURS).problem for seed in range(2)] == ["", ""]
 
 
-def test_a_double_lease_is_found(monkeypatch):
+def test_a_double_lease_is_found(monkeypatch) -> None:
     bind = Claiming._bind
 
     async def bind_and_hand_out_again(self, errand, pool, resource):
@@ -47,7 +47,7 @@ def test_a_double_lease_is_found(monkeypatch):
     assert "leased" in first_problem()
 
 
-def test_a_leak_is_found(monkeypatch):
+def test_a_leak_is_found(monkeypatch) -> None:
     remove = Dismantler._remove
 
     async def take_cannot_tell_for_gone(self, resource, part):
@@ -77,7 +77,7 @@ async def _rest(self) -> None:
     """A sweep that finds nothing: the leak is not to be mended behind the test's back."""
 
 
-def test_a_lost_answer_is_found(monkeypatch):
+def test_a_lost_answer_is_found(monkeypatch) -> None:
     put_claim = SqliteTransaction.put_claim
 
     def put_claim_without_its_key(self, claim):
@@ -88,7 +88,7 @@ def test_a_lost_answer_is_found(monkeypatch):
     assert "retry" in first_problem()
 
 
-def test_an_answer_before_the_commit_is_found(monkeypatch):
+def test_an_answer_before_the_commit_is_found(monkeypatch) -> None:
     commit = Services.commit
 
     async def commit_some(self, transaction, *, urgent=False):
@@ -100,7 +100,7 @@ def test_an_answer_before_the_commit_is_found(monkeypatch):
     assert "gone before its time" in first_problem()
 
 
-def test_a_claim_that_ends_too_early_is_found(monkeypatch):
+def test_a_claim_that_ends_too_early_is_found(monkeypatch) -> None:
     watch = Leases.watch
 
     def watch_a_shorter_one(self, claim):
@@ -119,7 +119,7 @@ def test_a_claim_that_ends_too_early_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_seed_replays_exactly(seed):
+def test_a_seed_replays_exactly(seed) -> None:
     told = {_fingerprint(seed) for _ in range(2)}
 
     assert len(told) == 1
