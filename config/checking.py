@@ -23,6 +23,14 @@ from .problems import Problem
 from .revision import Blueprint as CompiledBlueprint
 from .revision import PoolSpec, ProviderLimits, ProviderSpec
 from .spelling import suggestion
+from .templates import expression_paths
+
+MAX_EXPRESSIONS = 500
+"""Of one blueprint."""
+MAX_EXPRESSIONS_IN_ALL = 20_000
+"""Each takes about a millisecond to compile."""
+_SUGGESTED = 200
+"""Problems after which no nearest word is looked for: that is slow among thousands."""
 
 AnyManifest = TypeVar("AnyManifest", bound=Blueprint | Pool | Provider)
 
@@ -83,6 +91,8 @@ class _Checker:
     declared_providers: dict[str, Declared[Provider]] = field(
         default_factory=dict[str, Declared[Provider]]
     )
+    expressions: int = 0
+    """Texts with expressions that were met."""
     seen: dict[tuple[str, str], Document] = field(default_factory=dict[tuple[str, str], Document])
     """Every document by kind and name, those with mistakes included."""
 
@@ -170,6 +180,10 @@ class _Checker:
         if declared.name in self.catalogue and declared.name != spec.driver:
             message = f"'{declared.name}' is the name of a driver, and this is a provider of '{spec.driver}'"
             self._say(document, ("metadata", "name"), message, "give it another name")
+        for path in sorted(expression_paths(spec.with_), key=str):
+            message = "a provider is there before any resource, so it has nothing to read"
+            remedy = "write the value itself, without ${…}"
+            self._say(document, ("spec", "with", *path), message, remedy)
         if facts.provider_settings is not None:
             self.problems += find_mistakes(
                 document, facts.provider_settings, spec.with_, at=("spec", "with")
@@ -192,7 +206,7 @@ class _Checker:
         for name, declared in self.declared_blueprints.items():
             key = digest_of([surroundings, declared.document.value])
             blueprint = self.reuse.blueprints.get(key)
-            if blueprint is None:
+            if blueprint is None and self._within_bounds(declared):
                 blueprint, problems = compile_blueprint(
                     declared.document, declared.manifest, self.catalogue, providers,
                     complete=self.complete,
@@ -201,8 +215,23 @@ class _Checker:
             if blueprint is not None:
                 kept[key] = blueprint
             found[name] = blueprint
-        self.reuse.blueprints = kept
+        if self.complete:  # otherwise a name may dangle that was not complained of
+            self.reuse.blueprints = kept
         return found
+
+    def _within_bounds(self, declared: Declared[Blueprint]) -> bool:
+        """Whether compiling it takes a time that somebody would wait for; complains otherwise."""
+        count = len(expression_paths(declared.document.value))
+        before, self.expressions = self.expressions, self.expressions + count
+        if count > MAX_EXPRESSIONS:
+            message = f"the blueprint holds more than {MAX_EXPRESSIONS} texts with expressions"
+            self._say(declared.document, ("spec",), message, "split it into several", key=True)
+            return False
+        if self.expressions > MAX_EXPRESSIONS_IN_ALL >= before:
+            message = f"the blueprints up to this one hold more than {MAX_EXPRESSIONS_IN_ALL} texts with expressions"
+            remedy = "let several pools share a blueprint with parameters"
+            self._say(declared.document, ("spec",), message, remedy, key=True)
+        return self.expressions <= MAX_EXPRESSIONS_IN_ALL
 
     def pools(self, blueprints: Mapping[str, CompiledBlueprint | None]) -> dict[str, PoolSpec]:
         found: dict[str, PoolSpec] = {}
@@ -211,7 +240,9 @@ class _Checker:
             blueprint = blueprints.get(wanted)
             if wanted not in blueprints and self.complete:
                 message = f"there is no blueprint '{wanted[:80]}'"
-                remedy = suggestion(wanted, blueprints)
+                remedy = "name a Blueprint that exists"
+                if len(self.problems) < _SUGGESTED:
+                    remedy = suggestion(wanted, blueprints)
                 self._say(declared.document, ("spec", "blueprint"), message, remedy)
             if blueprint is None:
                 continue

@@ -191,7 +191,7 @@ class Part(Manifest):
     with_: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue], alias="with")
     """The driver's settings; strings may hold `${…}` expressions."""
     ready: Ready | None = None
-    depends_on: list[str] = Field(default_factory=list[str])
+    depends_on: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list[str])
     """Parts that must be there first, where no expression says so already."""
 
 

@@ -21,6 +21,8 @@ from .templates import expression_paths
 MAX_PROBLEMS = 50
 """Of one model: more would only hide the first."""
 
+_LOOKED_AT = 1_000
+
 _EXPECTED = {
     "string": "a text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "dict": "a mapping", "model": "a mapping", "mapping": "a mapping", "list": "a list",
@@ -67,7 +69,7 @@ def mistakes_of(
 ) -> list[Problem]:
     """The problems of a validation that failed."""
     found: dict[tuple[Path, str], Problem] = {}
-    for details in error.errors(include_url=False):
+    for details in error.errors(include_url=False)[:_LOOKED_AT]:
         path = real_path(details["loc"], value)
         if _says_nothing(details["type"], path, rendered_later):
             continue

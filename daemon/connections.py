@@ -110,6 +110,9 @@ class Connection(RequestHandler):
         return self._next_keepalive_close_time
 
     def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp asks itself whether something is left
+            super().data_received(data)
+            return
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:

@@ -12,7 +12,9 @@ import logging.handlers
 import os
 import queue
 import re
+import select
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -87,13 +89,59 @@ class BoundedQueue(logging.handlers.QueueHandler):
             BoundedQueue.dropped += 1
 
 
+class LineWriter:
+    """Writes the queue's lines in a thread, with `os.write`.
+
+    Neither a handler nor Python's own stream is used there: both hold a lock while they write,
+    for which the end of the program would wait as long as nobody reads.
+    """
+
+    def __init__(
+        self,
+        lines: "queue.Queue[logging.LogRecord | None]",
+        formatter: logging.Formatter,
+        stream: TextIO,
+    ) -> None:
+        self._lines = lines
+        self._formatter = formatter
+        self._stream = stream
+        self._fd = _descriptor(stream)
+        self._thread = threading.Thread(target=self._run, name="log lines", daemon=True)
+        self._thread.start()
+
+    def end(self, within: float = _FLUSH_WITHIN) -> None:
+        """Writes what waits, unless that takes longer: then nobody reads."""
+        try:
+            self._lines.put(None, timeout=within)
+        except queue.Full:
+            return
+        self._thread.join(within)
+
+    def _run(self) -> None:
+        while (record := self._lines.get()) is not None:
+            try:
+                self._write(self._formatter.format(record) + "\n")
+            except Exception:  # noqa: BLE001, S112 - a line that cannot be written is lost, no more
+                continue
+
+    def _write(self, text: str) -> None:
+        if self._fd is None:
+            self._stream.write(text)
+            return
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                select.select([], [self._fd], [])
+
+
 def set_up_logs(level: str, form: str, stream: TextIO | None = None) -> None:
     """`level`: a name of `logging`, in any case; `form`: text | json. May be called again."""
     output: TextIO = sys.stderr if stream is None else stream
     lines: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE)
-    writer = logging.StreamHandler(output)
-    writer.setFormatter(JsonLines() if form == "json" else TextLines(journal=_is_journal(output)))
-    listener = logging.handlers.QueueListener(lines, writer)
+    formatter = JsonLines() if form == "json" else TextLines(journal=_is_journal(output))
+    writer = LineWriter(lines, formatter, output)
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -101,19 +149,14 @@ def set_up_logs(level: str, form: str, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
-    listener.start()
-    atexit.register(_flush, listener, lines)
+    atexit.register(writer.end)
 
 
-def _flush(listener: logging.handlers.QueueListener, lines: "queue.Queue[Any]") -> None:
-    """At the end what waits is written, unless the reader of the log does not read."""
-    thread = listener._thread  # noqa: SLF001 - `stop` would wait for ever
-    if thread is not None:
-        try:
-            lines.put(None, timeout=_FLUSH_WITHIN)
-        except queue.Full:
-            return
-        thread.join(_FLUSH_WITHIN)
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def _told(count: int) -> logging.LogRecord:
@@ -125,10 +168,10 @@ def _told(count: int) -> logging.LogRecord:
 def _is_journal(stream: TextIO) -> bool:
     """Whether systemd connected the stream to its journal (`man systemd.exec`, $JOURNAL_STREAM)."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):
+    fd = _descriptor(stream)
+    if fd is None:
         return False
+    found = os.fstat(fd)
     return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 

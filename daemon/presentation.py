@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ..config.json_types import Json
 from ..config.units import format_duration
@@ -31,7 +32,18 @@ Place = tuple[int, float | None]
 
 def rfc3339(wall: float) -> str:
     """UTC with milliseconds, for example `2026-01-31T12:00:00.250Z`."""
-    return f"{datetime.fromtimestamp(wall, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    seconds, milliseconds = divmod(round(wall * 1000), 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    """Kept, because all claims of a second share it and their expiries too."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+_duration = lru_cache(maxsize=1024)(format_duration)
+"""Claims have few different widths."""
 
 
 def show_claim(
@@ -46,7 +58,7 @@ def show_claim(
     shown: ClaimJson = {
         "id": claim.id,
         "pool": claim.pool,
-        "state": claim.state.value,
+        "state": claim.state,
         "resources": [{"id": resource, "outputs": {}} for resource in claim.resources],
         "caller": {
             "uid": claim.claimant.uid,
@@ -57,7 +69,7 @@ def show_claim(
             "unit": claim.claimant.unit,
         },
         "createdAt": rfc3339(to_wall(claim.created_at)),
-        "ttl": format_duration(claim.ttl),
+        "ttl": _duration(claim.ttl),
         "warm": claim.warm,
         "revision": claim.revision,
         "timing": {

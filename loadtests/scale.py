@@ -20,7 +20,7 @@ class Scale:
     clients: int = 64
     tracked: int = 10_000
     """Resources in the ledger when the daemon is called large."""
-    rounds: int = 40
+    rounds: int = 20
     """Rounds of ten claims, when a pool of ten is claimed from."""
     backfilled: int = 1000
     changes: int = 40

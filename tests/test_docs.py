@@ -10,7 +10,7 @@ import pytest
 
 from loadtests.subject import Subject, a_pool
 from loadtests.wire import Wire, encode
-from stoker.config.settings import SETTINGS
+from stoker.config.settings import SETTINGS, Setting
 from stoker.daemon.cli.group import cli
 from stoker.daemon.problems_http import MEANINGS
 from stoker.pools.drivers import catalogue
@@ -19,14 +19,15 @@ from tests.conftest import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted(DOCS.rglob("*.md")) + sorted((ROOT / "loadtests").rglob("*.md"))
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 def read(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_a_setting_is_documented_with_its_flag_variable_and_default(setting) -> None:
+@pytest.mark.parametrize("setting", SETTINGS, ids=[setting.name for setting in SETTINGS])
+def test_a_setting_is_documented_with_its_flag_variable_and_default(setting: Setting) -> None:
     row = next(
         (line for line in read("settings.md").splitlines() if f"`{setting.name}`" in line), ""
     )
@@ -102,7 +103,7 @@ def links(page: Path) -> Iterator[str]:
             yield target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in links(page):
         path, _, anchor = target.partition("#")
@@ -133,7 +134,7 @@ def shown_commands(page: Path) -> Iterator[str]:
                 yield line[2:].partition("  #")[0]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_shown_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))

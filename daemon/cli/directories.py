@@ -101,7 +101,8 @@ def init(folder: Path) -> None:
     click.echo(
         f"\nCheck it:  stoker validate {folder}\n"
         f"Run it:    stoker run --config {folder}\n"
-        "Use it:    stoker claim web -- sh -c 'curl \"$STOKER_URL\"'"
+        "Use it:    stoker claim web -- sh -c 'curl $STOKER_URL'   (in another terminal)\n"
+        f"Change it: {folder / 'README.md'} says where to begin"
     )
 
 

@@ -45,7 +45,6 @@ def obtain(stoker: Stoker, asked: Asked) -> Claim:
 
     Call it inside `ending_signals`.
     """
-    asked = replace(asked, key=asked.key or new_key())
     watched = sys.stderr.isatty() and asked.wait > 0
     if watched or asked.wait > LONGEST_LINE_WAIT:
         return _in_the_queue(stoker, asked, shown=watched)
@@ -54,7 +53,7 @@ def obtain(stoker: Stoker, asked: Asked) -> Claim:
 
 def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
     given: dict[str, Any] = {
-        "key": asked.key,
+        "key": asked.key or new_key(),
         "params": asked.params,
         "ttl": asked.ttl,
         "wait": wait,
@@ -85,10 +84,9 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
             return claim.wait()
         except Unavailable as error:
             left = started + asked.wait - time.monotonic()
-            if error.code != "wait-timeout" or not claim.info.over or left <= 0:
+            if error.code != "wait-timeout" or not claim.info.over or left <= 0 or asked.key:
                 raise
-            asked = replace(asked, key=new_key())
-        except Ended:
+                except Ended:
             _give_back(claim)
             raise
 

@@ -179,9 +179,13 @@ class Decoder:
         handles = _decode_column([row[7] for row in rows])
         outputs = _decode_column([row[8] for row in rows])
         readies = _decode_column([row[10] for row in rows])
-        for row, handle, output, ready in zip(rows, handles, outputs, readies, strict=True):
-            resource = ResourceId(row[0])
-            identity = part_id(resource, row[1])
+        ids = [part_id(ResourceId(row[0]), row[1]) for row in rows]
+        opened = [
+            self._plain(row[9], "parts", identity, "secrets")
+            for row, identity in zip(rows, ids, strict=True)
+        ]
+        decoded = zip(handles, outputs, readies, _decode_column(opened), strict=True)
+        for row, identity, (handle, output, ready, secrets) in zip(rows, ids, decoded, strict=True):
             part = Part(
                 id=identity,
                 name=intern(row[1]),
@@ -192,10 +196,10 @@ class Decoder:
                 state=_PART_STATES[row[6]],
                 handle=handle,
                 outputs=output,
-                secrets=self._open(row[9], "parts", identity, "secrets"),
+                secrets=secrets,
                 ready=ready,
             )
-            yield resource, part
+            yield ResourceId(row[0]), part
 
     def claims(self, rows: Iterable[Row]) -> list[Claim]:
         return [self.claim(row) for row in rows]
@@ -263,9 +267,13 @@ class Decoder:
         return known
 
     def _open(self, sealed: bytes | None, table: str, row: str, column: str) -> JsonObject:
+        return decode_object(self._plain(sealed, table, row, column))
+
+    def _plain(self, sealed: bytes | None, table: str, row: str, column: str) -> str | None:
+        """The JSON text that was sealed."""
         if sealed is None:
-            return nothing()
-        return cast("JsonObject", json.loads(self._sealer.open(sealed, place(table, row, column))))
+            return None
+        return self._sealer.open(sealed, place(table, row, column)).decode()
 
 
 def decode_object(encoded: str | None) -> JsonObject:

@@ -1,12 +1,13 @@
 """A real daemon with pools of work folders, for the tests of `stoker claim POOL -- COMMAND`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stoker.client import ClaimInfo, Stoker, StokerError
@@ -57,6 +58,7 @@ def eventually(condition: Callable[[], bool], within: float = 20.0) -> None:
 @dataclass
 class RealDaemon:
     folder: Path
+    process: "subprocess.Popen[str]" = field(init=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,27 +102,38 @@ class RealDaemon:
             eventually(lambda: client.show(claim).over)
             return client.show(claim).ended_because
 
+    def launch(self) -> None:
+        """Starts the daemon, and returns once its pools are full."""
+        places = {"config": "config", "state": "state", "socket": "s"}
+        flags = [
+            w for name, place in places.items() for w in (f"--{name}", str(self.folder / place))
+        ]
+        with (self.folder / "log").open("a") as log:
+            self.process = self.start("run", *flags, stdout=log, stderr=log)
+        eventually(lambda: _is_full(self))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.wait(30)
+
 
 @contextmanager
 def a_daemon(folder: Path) -> Iterator[RealDaemon]:
     (folder / "config").mkdir()
     (folder / "config" / "pools.yaml").write_text(CONFIG, encoding="utf-8")
     daemon = RealDaemon(folder)
-    places = {"config": "config", "state": "state", "socket": "s"}
-    flags = [word for name, place in places.items() for word in (f"--{name}", str(folder / place))]
-    with (folder / "log").open("w") as log:
-        process = daemon.start("run", *flags, stdout=log, stderr=log)
     try:
-        eventually(lambda: _is_full(daemon))
+        daemon.launch()
         yield daemon
     finally:
-        process.terminate()
-        process.wait(30)
+        daemon.end()
 
 
 def _is_full(daemon: RealDaemon) -> bool:
     try:
         with daemon.client() as client:
-            return all(pool["ready"] >= pool["min"] for pool in client.pools())
+            pools = client.pools()
+            busy = {claim.pool for claim in client.claims()}
+            return all(pool["ready"] >= pool["min"] or pool["name"] in busy for pool in pools)
     except StokerError:
         return False

@@ -52,10 +52,11 @@ def test_the_names_of_stoker_itself_are_not_taken_by_outputs(name: str) -> None:
     environment, warnings = with_outputs({"STOKER_SOCKET": "/s"}, a_claim(**{name: "mine"}))
     assert "mine" not in {value for key, value in environment.items() if key != "STOKER_OUTPUTS"}
     assert {name: "mine"} == json.loads(environment["STOKER_OUTPUTS"])
-    assert [
+    told = (
         f"The output '{name}' is not in STOKER_{name.upper()}, because that name is stoker's own; "
         "read it from STOKER_OUTPUTS."
-    ] == warnings
+    )
+    assert [told] == warnings
 
 
 def test_two_outputs_with_one_variable_are_told() -> None:

@@ -22,8 +22,8 @@ from stoker.client import (
     StokerError,
     Unavailable,
 )
+from stoker.client.places import find_socket
 from stoker.client.requests import list_request
-from stoker.client.sync_client import find_socket
 
 from .documents import a_claim, a_problem
 from .scripted_server import (

@@ -1,8 +1,10 @@
 """Checks across documents and against the drivers."""
 
+import time
+
 import pytest
 
-from stoker.config.loading import load
+from stoker.config.loading import Reuse, load
 from tests.config.catalogue import (
     BLUEPRINT,
     CATALOGUE,
@@ -280,6 +282,7 @@ def a_provider(spec: str, name: str = "mine") -> str:
         ("{driver: cloud, with: {regin: x, region: y}}", "a.yaml:4:30: spec.with.regin: there is no key 'regin' here. Did you mean 'region'?"),
         ("{driver: box, with: {a: 1}}", "a.yaml:4:21: spec.with: providers of the driver 'box' have no settings. Remove with."),
         ("{driver: box, limits: {concurrency: 4, reserve: 4}}", "spec.limits.reserve: reserve (4) leaves nothing of concurrency (4) for backfill."),
+        ("{driver: cloud, with: {region: '${claim.id}'}}", "a.yaml:4:38: spec.with.region: a provider is there before any resource, so it has nothing to read."),
         ("{driver: box, limits: {burst: 4}}", "spec.limits.burst: burst means nothing without a rate."),
     ],
 )  # fmt: skip
@@ -354,3 +357,40 @@ def test_the_settings_of_a_provider_change_the_digest_and_its_limits_do_not() ->
 
     assert of("here", "1/s") == of("here", "2/s")
     assert of("here", "1/s") != of("there", "1/s")
+
+
+def test_a_blueprint_compiled_while_a_file_was_broken_is_compiled_again() -> None:
+    reuse = Reuse()
+    text = a_blueprint_with("  prepare: [{name: a, driver: cloud, provider: gone}]")
+    load({"a.yaml": text, "b.yaml": "["}, CATALOGUE, "test", reuse=reuse)
+
+    whole = load({"a.yaml": text}, CATALOGUE, "test", reuse=reuse)
+
+    assert ["there is no provider 'gone'"] == [problem.message for problem in whole.problems]
+
+
+def test_expressions_have_a_bound() -> None:
+    many = ", ".join(f"l{n}: '${{resource.id}}'" for n in range(600))
+    spec = f"  prepare: [{{name: a, driver: box, with: {{labels: {{{many}}}}}}}]"
+    started = time.monotonic()
+
+    assert "more than 500 texts with expressions" in the_problem(a_blueprint_with(spec)).message
+    assert time.monotonic() - started < 2
+
+
+def test_thousands_of_mistakes_are_told_quickly() -> None:
+    pools = "---".join(
+        POOL.replace("boxes", f"p{n}").replace("blueprint: box", f"blueprint: bx{n}")
+        for n in range(900)
+    )
+    files = {
+        f"{n}.yaml": BLUEPRINT.replace("name: box", f"name: b{n}") + "  {}" for n in range(900)
+    }
+    keys = ", ".join(f"k{n}: 1" for n in range(20_000))
+    wide = a_blueprint_with(f"  prepare: [{{name: a, driver: box, with: {{{keys}}}}}]")
+    started = time.monotonic()
+
+    problems = loaded(pools, **files, **{"wide.yaml": wide}).problems
+
+    assert len(problems) > 900
+    assert time.monotonic() - started < 30

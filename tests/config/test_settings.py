@@ -68,7 +68,7 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "resync_interval": "1h",
     }
     assert set(said) == {setting.field for setting in SETTINGS}
-    by_flag = load(**said)
+    by_flag = load_settings(said, {})
     by_variable = load(environ={setting.env: said[setting.field] for setting in SETTINGS})
     by_file = load(file, "".join(f"{one.name}: {said[one.field]}\n" for one in SETTINGS))
     assert by_flag == by_variable == by_file

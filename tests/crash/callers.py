@@ -56,7 +56,6 @@ class Caller:
         """Waits until a claim that was answered 202 is bound."""
         found = self.subject.get(f"/v1/claims/{claim}?wait=20s")
         assert found["state"] == "bound", found
-        self.waiting.discard(claim)
         self._remember(found)
 
     def renew(self, told: Told, ttl: str) -> Answer:
@@ -87,4 +86,5 @@ class Caller:
         assert self.told.setdefault(told.claim, told) == told
         for other in self.told.values():
             assert other.claim == told.claim or other.resource != told.resource, "leased twice"
+        self.waiting.discard(told.claim)
         self.latest = told

@@ -113,7 +113,9 @@ def check_promises(caller: Caller) -> None:
 def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
     """With the daemon dead: its ledger, its state folder and its log."""
     subject = caller.subject
-    image, events = asyncio.run(read_ledger(subject.state))
+    # Not `asyncio.run`: it would drop the loop that pytest-asyncio keeps for other tests.
+    with closing(asyncio.new_event_loop()) as loop:
+        image, events = loop.run_until_complete(read_ledger(subject.state))
     assert [] == differences(subject)
     bound = {claim.id: claim for claim in image.claims}
     expected = {claim for claim in caller.told if claim not in caller.let_go}

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -75,6 +76,12 @@ class _Line(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+    def listener(self) -> int:
+        """Who listens: a daemon just killed may live on in a child that has not begun its program."""
+        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid: int = struct.unpack("3i", credentials)[0]
+        return pid
 
 
 class Subject:
@@ -180,12 +187,12 @@ class Subject:
         deadline = time.monotonic() + SOON
         while True:
             line = _Line(self.folder / "s")
-            try:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
                 line.connect()
-                return line
-            except (FileNotFoundError, ConnectionRefusedError) as error:
-                line.close()
-                if self.has_died():
-                    raise Died from error
-                assert time.monotonic() < deadline, f"nobody listens:\n{self.log()}"
+                if line.listener() == self._pid:
+                    return line
+            line.close()
+            if self.has_died():
+                raise Died
+            assert time.monotonic() < deadline, f"nobody listens:\n{self.log()}"
             time.sleep(0.003)

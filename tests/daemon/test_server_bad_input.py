@@ -46,8 +46,10 @@ async def still_serves(served: Served) -> bool:
         b"GET / HTTP/1.1\r\nHost: x\r\nA\x00B: 1\r\n\r\n",
         b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-        b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        (
+            b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
     ],
 )
 async def test_what_is_no_http_is_told_so_and_cut(short_tmp: Path, data: bytes) -> None:

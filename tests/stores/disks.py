@@ -1,12 +1,58 @@
-"""Where the tests' ledgers live: a state folder, or memory."""
+"""Where the tests' ledgers live: a state folder, or memory. What outlives a store, and opens it."""
 
 import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
+from stoker.pools.claim import Claim
+from stoker.pools.resource import Resource
 from stoker.pools.sealing import Sealer
+from stoker.pools.store import Event, NewEvent
 from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore, WriterKind
 from stoker.pools.stores.writer import Delay
-from tests.stores.contract import Disk
+
+
+class Disk(ABC):
+    """Where a ledger lives, and what opens it."""
+
+    def __init__(self) -> None:
+        self.sealer = Sealer(b"s" * 32)
+        self.time = 1_700_000_000.0
+
+    def wall(self) -> float:
+        return self.time
+
+    @abstractmethod
+    def open(self, sealer: Sealer | None = None) -> SqliteStore: ...
+
+    @abstractmethod
+    def tamper(self, sql: str, *values: object) -> None:
+        """Changes the ledger behind the store's back, while none is open."""
+
+    @abstractmethod
+    def everything(self) -> bytes:
+        """All bytes that the ledger has on its disk."""
+
+
+async def put(
+    store: SqliteStore, *things: Resource | Claim | NewEvent, urgent: bool = False
+) -> None:
+    transaction = store.transaction()
+    for thing in things:
+        if isinstance(thing, Resource):
+            transaction.put_resource(thing)
+            for part in thing.parts:
+                transaction.put_part(thing, part)
+        elif isinstance(thing, Claim):
+            transaction.put_claim(thing)
+        else:
+            transaction.add_event(thing)
+    await store.commit(transaction, urgent=urgent)
+
+
+async def all_events(store: SqliteStore) -> Sequence[Event]:
+    return await store.events(after=0, limit=1000)
 
 
 class Folder(Disk):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.contract import Disk, LedgerContract
-from tests.stores.disks import Folder, Memory
+from tests.stores.contract import LedgerContract
+from tests.stores.disks import Disk, Folder, Memory
 
 
 class TestThread(LedgerContract):

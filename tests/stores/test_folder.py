@@ -16,8 +16,7 @@ from stoker.pools.sealing import Sealer
 from stoker.pools.store import StoreCorrupt, StoreError, StoreLocked
 from stoker.pools.stores.migrations import APPLICATION_ID, NEWEST
 from stoker.pools.stores.sqlite import SqliteStore
-from tests.stores.contract import put
-from tests.stores.disks import Folder
+from tests.stores.disks import Folder, put
 from tests.stores.samples import a_claim, a_resource, an_event
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

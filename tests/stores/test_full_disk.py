@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoker.pools.store import Event, StoreError
-from tests.stores.contract import put
-from tests.stores.disks import Folder
+from tests.stores.disks import Folder, put
 from tests.stores.samples import a_resource, an_event
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -19,8 +19,7 @@ from stoker.pools.stores.encoding import (
     encode_resource,
 )  # fmt: skip
 from stoker.pools.stores.migrations import NEWEST, STEPS, apply_steps
-from tests.stores.contract import put
-from tests.stores.disks import Folder
+from tests.stores.disks import Folder, put
 from tests.stores.samples import KEY, a_claim, a_part, a_resource, an_event
 
 ADDED_BY_STEP = {2: {("parts", "ready")}}

@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from stoker.pools.stores.sqlite import SqliteStore
-from tests.stores.contract import put
-from tests.stores.disks import Folder
+from tests.stores.disks import Folder, put
 from tests.stores.samples import a_claim, a_resource, an_event
 
 WRITE_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
-from tests.stores.contract import put
-from tests.stores.disks import Folder
+from tests.stores.disks import Folder, put
 from tests.stores.samples import a_claim, a_resource, an_event
 
 async def write(store, worker):

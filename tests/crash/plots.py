@@ -1,0 +1,194 @@
+"""What goes on in the simulated histories: the scenarios of the real daemon, and some that need a world."""
+
+import asyncio
+
+from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Size
+from stoker.pools.lifecycle import ResourceState
+
+from tests.crash.simulated import KEY, History, Plot
+from tests.rig import a_box_pool, a_part, boxes
+
+TOKEN = a_part("token", "token", {"kind": "random"})
+FINISHED = (a_part("page"), TOKEN)
+"""Finish parts of which one exists in the world."""
+
+
+def a_web_pool(min: int = 1, max: int = 4, *, digest: str = "d1") -> PoolSpec:  # noqa: A002
+    return PoolSpec(
+        "web",
+        {},
+        boxes(digest=digest, finish=FINISHED),
+        Size(min, max),
+        Lifetime(ttl=3600.0, max_ttl=7200.0),
+        Backfill(rate=1000.0, burst=4, concurrency=2),
+        Queue(wait=600.0),
+    )
+
+
+PLAIN = a_box_pool(min=1)
+"""Its only finish part is pure: a claim is one write."""
+OLD = a_box_pool(name="old", min=1)
+NEW = a_box_pool(name="new", min=2)
+
+
+async def claim(history: History) -> None:
+    await history.claim(key=KEY)
+
+
+async def claim_without_key(history: History) -> None:
+    await history.claim()
+
+
+async def two_claims(history: History) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(history.claim(key=KEY))
+        group.create_task(history.claim())
+
+
+async def retried(history: History) -> None:
+    """Asks again with the key; if nobody ever held that claim, it is a new one."""
+    known = set(history.told) | history.waiting
+    found = await history.claim(key=KEY)
+    assert not known or found.id in known or history.in_the_dark or len(known) == 1
+
+
+async def queue(history: History) -> None:
+    found = await history.claim(key=KEY, wait=None)
+    await history.stand_in_line(found.id)
+
+
+async def queue_on(history: History) -> None:
+    answered = history.waiting | set(history.told)
+    found = await history.claim(key=KEY, wait=None)
+    assert answered <= {found.id}
+    await history.stand_in_line(found.id)
+
+
+async def hold(history: History) -> None:
+    await history.claim(key=KEY)
+
+
+async def release_all(history: History) -> None:
+    for told in list(history.told):
+        await history.release(told)
+
+
+async def hold_and_queue(history: History) -> None:
+    await history.claim(key=b"o" * 32)
+    await history.claim(key=KEY, wait=None)
+
+
+async def give_up(history: History) -> None:
+    for waiting in history.waiting | history.let_go:
+        await history.release(waiting)
+
+
+async def release_one_for_the_other(history: History) -> None:
+    """The slot that is freed goes to the one who waits."""
+    (holder,), (waiter,) = list(history.told), list(history.waiting)
+    await history.release(holder)
+    await history.stand_in_line(waiter)
+
+
+async def released_for_the_other(history: History) -> None:
+    for holder in list(history.let_go) or list(history.told):
+        if history.waiting:
+            await history.release(holder)
+    for waiter in list(history.waiting):
+        await history.stand_in_line(waiter)
+
+
+async def expire(history: History) -> None:
+    (told,) = history.told
+    history.let_go.add(told)
+    await history.renew(told, 0.5)
+    while any(one.id == told for one in history.run.fleet.live_claims()):
+        await asyncio.sleep(0.1)
+
+
+async def lengthen(history: History) -> None:
+    (told,) = history.told
+    await history.renew(told, 5400.0)
+
+
+async def fill(history: History) -> None:
+    await history.declare(a_web_pool(3, 5))
+
+
+async def hold_old(history: History) -> None:
+    await history.claim(key=KEY)
+
+
+async def change(history: History) -> None:
+    """Another blueprint for one pool; one is removed and one is added."""
+    await history.declare(a_web_pool(1, 4, digest="d2"), NEW)
+
+
+async def shrink(history: History) -> None:
+    await history.declare(a_web_pool(0, 4))
+
+
+async def remove_all(history: History) -> None:
+    """The pool of a claim is removed; the claim lives on."""
+    await history.declare(NEW)
+
+
+async def drift(history: History) -> None:
+    ready = [r for r in history.run.fleet.resources() if r.state is ResourceState.READY]
+    history.host.world.vanish(ready[0].parts[0].id)
+    while history.run.fleet.resource(ready[0].id) is not None:
+        await asyncio.sleep(0.1)
+
+
+async def _claim_in_trouble(history: History, trouble: str) -> None:
+    """The first creation from now on meets trouble, and only that one."""
+    world = history.host.world
+    setattr(world.faults, trouble, 1.0)
+    before = world.calls.get("create", 0)
+    claiming = asyncio.ensure_future(history.claim(key=KEY))
+    try:
+        while world.calls.get("create", 0) == before:
+            await asyncio.sleep(0.00005)
+    finally:
+        setattr(world.faults, trouble, 0.0)
+        if history.run.dead.is_set():
+            claiming.cancel()
+    await claiming
+
+
+async def fail_to_finish(history: History) -> None:
+    await _claim_in_trouble(history, "fail")
+
+
+async def lose_the_answer(history: History) -> None:
+    await _claim_in_trouble(history, "lose")
+
+
+WEB = (a_web_pool(),)
+PLOTS = (
+    Plot("claim", WEB, claim, after=retried, pairs=True),
+    Plot("claim without a key", (PLAIN,), claim_without_key),
+    Plot("two claims at once", (a_web_pool(2),), two_claims, after=retried),
+    Plot("cold claim", (a_web_pool(0),), claim, after=retried, pairs=True),
+    Plot("queued claim", (a_web_pool(0),), queue, after=queue_on, pairs=True),
+    Plot("giving up", (a_web_pool(0, 1),), give_up, before=hold_and_queue, after=give_up),
+    Plot(
+        "release for one who waits",
+        (a_web_pool(0, 1),),
+        release_one_for_the_other,
+        before=hold_and_queue,
+        after=released_for_the_other,
+        pairs=True,
+    ),
+    Plot("renewal", WEB, lengthen, before=hold),
+    Plot("release", WEB, release_all, before=hold, after=release_all, pairs=True),
+    Plot("expiry", WEB, expire, before=hold, after=expire, pairs=True),
+    Plot("backfill", (a_web_pool(0),), fill, pairs=True),
+    Plot("first start", (a_web_pool(2),), from_the_start=True),
+    Plot("config change", (a_web_pool(), OLD), change, before=hold_old, pairs=True),
+    Plot("smaller", (a_web_pool(3),), shrink),
+    Plot("removed pool", WEB, remove_all, before=hold),
+    Plot("drift", WEB, drift),
+    Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=retried, pairs=True),
+    Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=retried),
+)

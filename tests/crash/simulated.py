@@ -1,0 +1,273 @@
+"""The core on simulated surroundings that is cut off at a named point, and its callers.
+
+A `History` is one host with the lives of the daemon on it and what its callers were told. Everything
+runs under virtual time, so that thousands of histories take seconds.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+
+from stoker.config.revision import PoolSpec, Revision
+from stoker.pools.claim import Claim, ClaimState
+from stoker.pools.lifecycle import ResourceState
+from stoker.pools.requests import ClaimRequest, Code, Refusal
+from stoker.pools.stores.sqlite import SqliteStore
+
+from tests.builders import a_revision
+from tests.crash.cuts import Cuts, CutStore, with_cuts
+from tests.fakes.world import Faults
+from tests.rig import ME, Host, Run
+
+KEY = b"k" * 32
+
+
+class DoomedRun(Run):
+    """One life of the daemon, with points around its writes and calls; it ends at one of them."""
+
+    def __init__(self, host: Host, cut: str | None) -> None:
+        super().__init__(host)
+        self.armed = False
+        self.points: list[str] = []
+        self.dead = asyncio.Event()
+        cuts = Cuts(cut, die=self._die, passed=self.points.append, armed=lambda: self.armed)
+        store = CutStore.open_memory(
+            host.disk, sealer=host.sealer, wall=host.clock.now, delay=self._commit_takes
+        )
+        store.cuts = cuts
+        self.store: SqliteStore = store
+        self.services.store = store
+        self.services.drivers = with_cuts(self.services.drivers, cuts)
+
+    async def live_through(self, work: Coroutine[object, object, object]) -> bool:
+        """Does the work; False when the daemon died over it."""
+        doing = asyncio.ensure_future(work)
+        dying = asyncio.ensure_future(self.dead.wait())
+        await asyncio.wait({doing, dying}, return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
+        if not self.dead.is_set():
+            await doing
+            return True
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+        await self.end()
+        return False
+
+    async def end(self) -> None:
+        """As `kill -9`; leaves no task behind."""
+        await self.crash()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _die(self) -> None:
+        """At this very moment: nothing of this run has an effect any more."""
+        self.driver.disconnect()
+        self.store.kill()
+        self.dead.set()
+        await asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    claim: str
+    resource: str
+    token: object
+
+
+@dataclass
+class History:
+    """One host, the lives of the daemon on it, and its callers."""
+
+    host: Host
+    revision: Revision
+    told: dict[str, Promise] = field(default_factory=dict[str, Promise])
+    waiting: set[str] = field(default_factory=set[str])
+    """Claims that were answered "pending"."""
+    let_go: set[str] = field(default_factory=set[str])
+    """Claims whose end was asked for or is due."""
+    in_the_dark: int = 0
+    """Claims without a key that were never answered."""
+    run: DoomedRun = field(init=False)
+
+    # The daemon
+
+    async def start(self, cut: str | None = None, *, armed: bool = False) -> bool:
+        """A new life; False when it ended while it began."""
+        self.run = DoomedRun(self.host, cut)
+        self.run.armed = armed
+        return await self.run.live_through(self._begin())
+
+    async def _begin(self) -> None:
+        await self.run.open()
+        await self.run.fleet.apply(self.revision)
+        await self.run.fleet.start()
+
+    async def declare(self, *pools: PoolSpec) -> None:
+        """The directory holds it before the daemon knows."""
+        self.revision = a_revision(*pools, id="r2")
+        await self.run.fleet.apply(self.revision)
+
+    async def settle(self, within: float = 300.0) -> None:
+        async with asyncio.timeout(within):
+            while self.unsettled():
+                await asyncio.sleep(0.02)
+
+    def unsettled(self) -> list[str]:
+        run = self.run
+        problems = [f"{resource.id} is {resource.state}" for resource in run.fleet.resources()
+                    if resource.state not in {ResourceState.READY, ResourceState.BOUND}]
+        declared = self.revision.pools
+        for status in run.fleet.pools():
+            wanted = declared[status.name].size.min if status.name in declared else 0
+            if status.ready != wanted or status.outdated:
+                problems.append(f"{status.name} has {status.ready} ready, not {wanted}")
+        problems += [f"{claim.id} is {claim.state}" for claim in run.fleet.live_claims()
+                     if claim.state is not ClaimState.BOUND]
+        return problems + [f"forgotten: {part}" for part in run.forgotten()]
+
+    # The callers
+
+    async def claim(self, *, key: bytes | None = None, wait: float | None = 600.0) -> Claim:
+        run = self.run
+        if key is None:
+            self.in_the_dark += 1
+        claim = await run.fleet.claim(
+            ClaimRequest(pool="web", claimant=ME, wait=wait, key=key, body=b"b")
+        )
+        if not run.dead.is_set():
+            if key is None:
+                self.in_the_dark -= 1
+            self._remember(claim)
+        return claim
+
+    async def stand_in_line(self, claim: str) -> None:
+        run = self.run
+        settled = await run.fleet.settled((await run.fleet.find_claim(claim)).id, 600.0)
+        if not run.dead.is_set():
+            assert settled.state is ClaimState.BOUND
+            self._remember(settled)
+
+    async def release(self, claim: str) -> None:
+        self.let_go.add(claim)
+        self.waiting.discard(claim)
+        found = await self.run.fleet.find_claim(claim)
+        await self.run.fleet.release(found.id, request_id="r")
+
+    async def renew(self, claim: str, ttl: float) -> None:
+        found = await self.run.fleet.find_claim(claim)
+        try:
+            await self.run.fleet.renew(found.id, ttl, request_id="r")
+        except Refusal as refusal:
+            assert refusal.code is Code.CLAIM_OVER
+
+    def _remember(self, claim: Claim) -> None:
+        if claim.state is not ClaimState.BOUND:
+            self.waiting.add(claim.id)
+            return
+        self.waiting.discard(claim.id)
+        now = Promise(claim.id, claim.resources[0], claim.secrets["token"])
+        assert self.told.setdefault(claim.id, now) == now
+        holders = [one.claim for one in self.told.values() if one.resource == now.resource]
+        assert holders == [claim.id], "leased twice"
+
+    # What must be true in the end
+
+    async def check(self) -> None:
+        run, world = self.run, self.host.world
+        assert [] == run.breaches()
+        known = {p.id for r in run.fleet.resources() for p in r.parts if p.driver == "simulated"}
+        assert known == set(world.exists())
+        live = {claim.id: claim for claim in run.fleet.live_claims()}
+        expected = {claim for claim in self.told if claim not in self.let_go}
+        assert expected <= set(live), "answered and forgotten"
+        assert len(live) <= len(expected) + self.in_the_dark, "bound for nobody"
+        assert not self.waiting, "answered and never bound"
+        for claim in expected:
+            promise = self.told[claim]
+            assert live[claim].resources == [promise.resource]
+            assert live[claim].secrets["token"] == promise.token
+        bound = {r.id: r.claim for r in run.fleet.resources() if r.state is ResourceState.BOUND}
+        assert bound == {claim.resources[0]: claim.id for claim in live.values()}
+        await self._check_ledger()
+
+    async def _check_ledger(self) -> None:
+        store = self.run.store
+        events = await store.events(after=0, limit=10_000)
+        assert len(events) == await store.verify_chain()
+        served = [event.resource for event in events if event.kind == "claim.bound"]
+        assert len(served) == len(set(served)), "leased twice"
+        image = store.load()
+        assert {r.id for r in image.resources} == {r.id for r in self.run.fleet.resources()}
+        assert {c.id for c in image.claims} == {c.id for c in self.run.fleet.live_claims()}
+
+
+Step = Callable[[History], Coroutine[object, object, None]]
+
+
+async def nothing(history: History) -> None:
+    """Nothing is done."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One thing that goes on while the daemon is cut off."""
+
+    name: str
+    pools: tuple[PoolSpec, ...]
+    act: Step = nothing
+    before: Step = nothing
+    after: Step = nothing
+    """What the callers do when a daemon is up again."""
+    from_the_start: bool = False
+    pairs: bool = False
+    """Cut again at every point of the start that follows a cut."""
+
+
+async def play(
+    plot: Plot, faults: Faults, cut: str | None, again: str | None = None, *, twice: bool = False
+) -> tuple[list[str], list[str]]:
+    """Plays the plot, cut off at up to two points; returns the points passed in each life."""
+    history = History(Host(seed=1, faults=faults), a_revision(*plot.pools))
+    if await _first_life(plot, history, cut):
+        assert cut is None, f"the point was never reached: {cut}"
+        await history.run.end()
+    first, second = history.run.points, list[str]()
+    if twice:
+        lived = await history.start(again, armed=True)
+        if lived and await history.run.live_through(_finish(plot, history)):
+            assert again is None, f"the point was never reached: {again}"
+            await history.run.end()
+        second = history.run.points
+    assert await history.start()
+    await _finish(plot, history)
+    await history.check()
+    await history.run.end()
+    return first, second
+
+
+async def _first_life(plot: Plot, history: History, cut: str | None) -> bool:
+    """True when the daemon lived through it."""
+    if plot.from_the_start:
+        return await history.start(cut, armed=True) and await history.run.live_through(
+            history.settle()
+        )
+    assert await history.start(cut)
+    await history.settle()
+    await plot.before(history)
+    if not history.waiting:
+        await history.settle()
+    history.run.armed = True
+
+    async def act() -> None:
+        await plot.act(history)
+        await history.settle()
+
+    return await history.run.live_through(act())
+
+
+async def _finish(plot: Plot, history: History) -> None:
+    history.host.world.faults.fail = history.host.world.faults.lose = 0.0
+    await plot.after(history)
+    await history.settle()

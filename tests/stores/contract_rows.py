@@ -1,0 +1,164 @@
+"""Promises of the ledger about resources, parts, crashes and versions."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from stoker.pools.ids import PartId, ResourceId
+from stoker.pools.store import ClockAnchor, KeptRevision, StoreError
+from tests.stores.disks import Disk, all_events, put
+from tests.stores.samples import a_claim, a_part, a_resource, an_event
+
+
+class RowPromises:
+    """Mixed into `LedgerContract`."""
+
+    async def test_a_new_ledger_is_empty(self, disk: Disk) -> None:
+        store = disk.open()
+        image = store.load()
+        assert ([], [], None, ClockAnchor(), 0) == (
+            image.resources,
+            image.claims,
+            image.revision,
+            image.anchor,
+            image.last_event,
+        )
+        assert [] == await all_events(store)
+        await store.close()
+
+    async def test_what_was_committed_is_there_after_a_restart(self, disk: Disk) -> None:
+        store = disk.open()
+        resource, claim = a_resource(parts=3), a_claim()
+        await put(store, resource, claim, an_event())
+        await store.close()
+        again = disk.open()
+        image = again.load()
+        assert ([resource], [claim], 1) == (image.resources, image.claims, image.last_event)
+        await again.close()
+
+    async def test_what_was_committed_is_there_after_a_crash(self, disk: Disk) -> None:
+        store = disk.open()
+        resource, claim = a_resource(parts=2), a_claim()
+        await put(store, resource, claim, urgent=True)
+        store.kill()
+        again = disk.open()
+        assert ([resource], [claim]) == (again.load().resources, again.load().claims)
+        await again.close()
+
+    async def test_after_a_crash_a_commit_neither_returns_nor_happens(self, disk: Disk) -> None:
+        store = disk.open()
+        store.kill()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(put(store, a_resource()), 0.05)
+        again = disk.open()
+        assert [] == again.load().resources
+        await again.close()
+
+    async def test_a_closed_ledger_refuses_with_a_sentence(self, disk: Disk) -> None:
+        store = disk.open()
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await put(store, a_resource())
+        await store.close()
+
+    async def test_closing_writes_what_still_waits(self, disk: Disk) -> None:
+        store = disk.open()
+        waiting = [
+            asyncio.create_task(put(store, a_resource(f"web-{number:08}"))) for number in range(50)
+        ]
+        await asyncio.sleep(0)
+        await store.close()
+        await asyncio.gather(*waiting)
+        again = disk.open()
+        assert 50 == len(again.load().resources)
+        await again.close()
+
+    async def test_a_transaction_is_encoded_when_it_is_put(self, disk: Disk) -> None:
+        store = disk.open()
+        resource = a_resource(reason="as it was")
+        transaction = store.transaction()
+        transaction.put_resource(resource)
+        resource.reason = "as it became"
+        await store.commit(transaction)
+        assert ["as it was"] == [kept.reason for kept in store.load().resources]
+        await store.close()
+
+    async def test_an_empty_transaction_is_no_commit(self, disk: Disk) -> None:
+        store = disk.open()
+        await store.commit(store.transaction())
+        assert 0 == store.statistics()["commits"]
+        await store.close()
+
+    async def test_an_older_version_never_undoes_a_newer_one(self, disk: Disk) -> None:
+        store = disk.open()
+        await put(store, a_resource(version=7, reason="new"), a_claim(version=7))
+        await put(store, a_resource(version=6, reason="old"), replace(a_claim(), version=6, ttl=1))
+        await put(store, a_resource(version=7, reason="same"))
+        image = store.load()
+        assert ["new"] == [resource.reason for resource in image.resources]
+        assert [1800.0] == [claim.ttl for claim in image.claims]
+        await put(store, a_resource(version=8, reason="newer"))
+        assert ["newer"] == [resource.reason for resource in store.load().resources]
+        await store.close()
+
+    async def test_parts_come_back_in_creation_order(self, disk: Disk) -> None:
+        store = disk.open()
+        resource = a_resource()
+        names = ["zebra", "apple", "mango"]
+        resource.parts = [a_part(resource, name, ordinal=at) for at, name in enumerate(names)]
+        await put(store, resource)
+        assert names == [part.name for part in store.load().resources[0].parts]
+        await store.close()
+
+    async def test_a_dropped_part_is_gone_and_the_others_stay(self, disk: Disk) -> None:
+        store = disk.open()
+        await put(store, a_resource(parts=3), a_resource("web-other", parts=3))
+        transaction = store.transaction()
+        transaction.drop_part(PartId("web-k3v9q2xa.part1"))
+        await store.commit(transaction)
+        kept = {
+            resource.id: [part.name for part in resource.parts]
+            for resource in store.load().resources
+        }
+        assert {
+            "web-k3v9q2xa": ["part0", "part2"],
+            "web-other": ["part0", "part1", "part2"],
+        } == kept
+        await store.close()
+
+    async def test_a_dropped_resource_takes_its_parts_along(self, disk: Disk) -> None:
+        store = disk.open()
+        await put(store, a_resource(parts=3), a_resource("web-other", parts=1))
+        transaction = store.transaction()
+        transaction.drop_resource(ResourceId("web-k3v9q2xa"))
+        await store.commit(transaction)
+        await put(store, a_resource())
+        kept = {resource.id: len(resource.parts) for resource in store.load().resources}
+        assert {"web-k3v9q2xa": 0, "web-other": 1} == kept
+        await store.close()
+
+    async def test_the_oldest_come_first(self, disk: Disk) -> None:
+        store = disk.open()
+        for name, created_at in (("web-c", 3.0), ("web-a", 1.0), ("web-b", 2.0)):
+            await put(store, a_resource(name, created_at=created_at))
+            await put(store, a_claim(f"c-{name}", key=None, created_at=created_at))
+        image = store.load()
+        assert ["web-a", "web-b", "web-c"] == [resource.id for resource in image.resources]
+        assert ["c-web-a", "c-web-b", "c-web-c"] == [claim.id for claim in image.claims]
+        await store.close()
+
+    async def test_the_last_revision_and_the_clock_are_kept(self, disk: Disk) -> None:
+        store = disk.open()
+        for number in (1, 2):
+            transaction = store.transaction()
+            files = {"a.yaml": f"kind: Pool\n# caf\u00e9 {number}\n", "b/c.yaml": ""}
+            transaction.put_revision(KeptRevision(f"rev{number}", "/etc/stoker", 5.5, files))
+            transaction.put_anchor(ClockAnchor("boot", 1.25, 100.0 + number))
+            await store.commit(transaction)
+        await store.close()
+        again = disk.open()
+        image = again.load()
+        assert KeptRevision("rev2", "/etc/stoker", 5.5, files) == image.revision
+        assert ClockAnchor("boot", 1.25, 102.0) == image.anchor
+        await again.close()
