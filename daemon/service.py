@@ -166,7 +166,7 @@ async def _run_daemon(
         drivers=drivers,
         catalogue=catalogue(),
         clock=clock,
-        ids=Ids(),
+        ids=Ids(now=clock.now),
         telemetry=metrics,
         providers=Providers(clock),
         readiness=readiness,

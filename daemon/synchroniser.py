@@ -6,7 +6,8 @@ metric say what is wrong. At a start without a usable directory the ledger's las
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,7 @@ SHOWN = 20
 class Source(Protocol):
     """Where revisions come from: a directory now."""
 
-    def changes(self) -> AsyncIterator[LoadResult]: ...
+    def changes(self) -> AsyncGenerator[LoadResult, None]: ...
 
 
 @dataclass(slots=True)
@@ -56,13 +57,16 @@ class Synchroniser:
 
     async def follow(self, kept: KeptRevision | None) -> None:
         """Runs until cancelled."""
-        async for result in self._source.changes():
-            if result.revision is None:
+        async with aclosing(self._source.changes()) as results:
+            async for result in results:
+                if result.revision is not None:
+                    for warning in result.problems[:SHOWN]:
+                        log.warning("%s", warning)
+                    await self._apply(result.revision)
+                    continue
                 self._refuse(result)
                 if self.state.revision is None and kept is not None:
                     await self._fall_back(kept)
-            else:
-                await self._apply(result.revision)
 
     def _refuse(self, result: LoadResult) -> None:
         problems = tuple(str(problem) for problem in result.problems)

@@ -255,7 +255,8 @@ class Claiming:
         transaction = services.store.transaction()
         transaction.put_resource(resource)
         for part in resource.parts:
-            if part.half is Half.FINISH:
+            # What a pure part made is in the claim, and there is nothing of it to remove later.
+            if part.half is Half.FINISH and not services.drivers[part.driver].pure:
                 transaction.put_part(resource, part)
         transaction.put_claim(claim)
         transaction.add_event(

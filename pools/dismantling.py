@@ -17,7 +17,7 @@ from .lanes import Lane
 from .lifecycle import PartState, ResourceState, check_part_move
 from .resource import Half, Part, Resource
 from .services import Services
-from .store import NewEvent, StoreError
+from .store import NewEvent, StoreError, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +39,35 @@ class Dismantler:
         self._over = over
         """Told the claim that has ended with its resource."""
 
-    def start(self, resource: Resource, claim: Claim | None = None) -> None:
-        """Begins, from `failed`, `retiring`, `ending` or `quarantined`. Call once per resource."""
-        self._services.tasks.start(self._dismantle(resource, claim), f"remove {resource.id}")
+    def start(
+        self, resource: Resource, claim: Claim | None = None, *, written: bool = False
+    ) -> None:
+        """Begins, from `failed`, `retiring`, `ending` or `quarantined`. Call once per resource.
 
-    async def _dismantle(self, resource: Resource, claim: Claim | None) -> None:
+        `written`: what `condemn` put into a transaction is durable already.
+        """
+        work = self._dismantle(resource, claim, written=written)
+        self._services.tasks.start(work, f"remove {resource.id}")
+
+    def condemn(self, resource: Resource, transaction: Transaction) -> None:
+        """Writes the intent to remove every part, before any driver is asked to."""
+        transaction.put_resource(resource)
+        for part in resource.parts:
+            if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
+                check_part_move(part.id, part.state, PartState.DESTROYING)
+                part.state = PartState.DESTROYING
+            if not self._services.drivers[part.driver].pure:
+                transaction.put_part(resource, part)
+
+    async def _dismantle(self, resource: Resource, claim: Claim | None, *, written: bool) -> None:
         services = self._services
         started = services.clock.now()
         if resource.state is ResourceState.FAILED:
             services.inventory.move(resource, ResourceState.RETIRING, resource.reason, started)
         if resource.state is ResourceState.RETIRING:
             services.inventory.move(resource, ResourceState.ENDING, resource.reason, started)
-        for part in resource.parts:
-            if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
-                check_part_move(part.id, part.state, PartState.DESTROYING)
-                part.state = PartState.DESTROYING
-        await self._write(resource, event=None)
+        if not written:
+            await self._write(resource, event=None)
         for part in sorted(resource.parts, key=lambda part: -part.ordinal):
             if part.state is PartState.DESTROYING:
                 await self._remove(resource, part)
@@ -146,9 +159,7 @@ class Dismantler:
             if drop:
                 transaction.drop_resource(resource.id)
             else:
-                transaction.put_resource(resource)
-                for part in resource.parts:
-                    transaction.put_part(resource, part)
+                self.condemn(resource, transaction)
             if claim is not None:
                 transaction.put_claim(claim)
             if event is not None:

@@ -4,19 +4,24 @@ A resource's id is its name everywhere: in the ledger, in a provider, in a folde
 chosen before anything is made, so that after a crash the ledger can tell what may exist.
 """
 
+import time
+from collections.abc import Callable
 from typing import NewType, Protocol
 
 from .entropy import Entropy
 
 ResourceId = NewType("ResourceId", str)
-"""`<pool>-<8 characters>`, for example `web-k3v9q2xa`."""
+"""`<pool>-<12 characters>`, for example `web-4kz81rdk3v9q`."""
 PartId = NewType("PartId", str)
-"""`<resource id>.<part name>`, for example `web-k3v9q2xa.server`. Also the ownership mark."""
+"""`<resource id>.<part name>`, for example `web-4kz81rdk3v9q.server`. Also the ownership mark."""
 ClaimId = NewType("ClaimId", str)
-"""`c-<16 characters>`."""
+"""`c-<18 characters>`."""
 
-_ALPHABET = b"abcdefghjkmnpqrstvwxyz0123456789"  # 32 letters without i, l, o, u: safe to read aloud
+_ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # 32 signs without i, l, o, u, in ASCII order
 _LETTERS = bytes(_ALPHABET[byte & 31] for byte in range(256))
+_TICK = 0.01
+_TICK_BITS = 35
+"""35 bits of hundredths of a second: the order wraps after eleven years, which harms nothing."""
 
 
 class RandomBytes(Protocol):
@@ -26,19 +31,35 @@ class RandomBytes(Protocol):
 
 
 class Ids:
-    """Makes new ids from random bytes (5 bits a character: 40 bits a resource, 80 a claim)."""
+    """Makes new ids. They begin with the time, so that what is made together lies together.
 
-    def __init__(self, random_bytes: RandomBytes | None = None) -> None:
+    Neighbouring rows share pages of the ledger, and the resources that wait longest, which are
+    claimed next, are neighbours: a commit writes a fraction of the pages that random ids cost.
+    """
+
+    def __init__(
+        self,
+        random_bytes: RandomBytes | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._random_bytes = random_bytes or Entropy()
+        self._now = now
 
     def resource(self, pool: str) -> ResourceId:
-        return ResourceId(f"{pool}-{self._letters(8)}")
+        """7 signs of time and 5 random ones (25 bits for each hundredth of a second)."""
+        return ResourceId(f"{pool}-{self._moment()}{self._letters(5)}")
 
     def claim(self) -> ClaimId:
-        return ClaimId(f"c-{self._letters(16)}")
+        """7 signs of time and 11 random ones (55 bits)."""
+        return ClaimId(f"c-{self._moment()}{self._letters(11)}")
 
     def request(self) -> str:
         return f"r-{self._letters(12)}"
+
+    def _moment(self) -> str:
+        ticks = int(self._now() / _TICK) & ((1 << _TICK_BITS) - 1)
+        signs = [_ALPHABET[(ticks >> shift) & 31] for shift in range(30, -1, -5)]
+        return bytes(signs).decode("ascii")
 
     def _letters(self, count: int) -> str:
         return self._random_bytes(count).translate(_LETTERS).decode("ascii")

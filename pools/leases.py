@@ -89,14 +89,16 @@ class Leases:
         if resource is not None:
             reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
             services.inventory.move(resource, ResourceState.ENDING, reason, now)
-            transaction.put_resource(resource)
+            self._dismantler.condemn(resource, transaction)
         transaction.put_claim(claim)
         self._add_event(transaction, claim, because, request_id)
+        written = False
         try:
             await services.commit(transaction, urgent=True)
+            written = True
         finally:
             if resource is not None:
-                self._dismantler.start(resource, claim)
+                self._dismantler.start(resource, claim, written=written)
 
     def forget(self, claim: Claim) -> None:
         timer = self._timers.pop(claim.id, None)

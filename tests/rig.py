@@ -116,7 +116,7 @@ class Run:
             drivers=drivers,
             catalogue={"simulated": FACTS, "token": token.FACTS},
             clock=host.clock,
-            ids=Ids(host.random.randbytes),
+            ids=Ids(host.random.randbytes, host.clock.now),
             telemetry=Silent(),
             providers=Providers(host.clock),
             readiness=NoChecks(),

@@ -1,7 +1,9 @@
 """The guard of the event loop sees a blocking call of ours, and lets the tests' own ones be."""
 
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from blockbuster import BlockingError
@@ -15,8 +17,7 @@ async def test_a_coroutine_of_ours_that_blocks_the_loop_fails() -> None:
     room = Path(json_types.__file__).with_name("planted.py")
     names: dict[str, object] = {}
     exec(compile(BLOCKS, str(room), "exec"), names)
-    block = names["block"]
-    assert callable(block)
+    block = cast("Callable[[], Awaitable[None]]", names["block"])
     with pytest.raises(BlockingError, match=r"time\.sleep"):
         await block()
 

@@ -1,6 +1,5 @@
 """The core under virtual time, cut off at every point, and again at every point of going on."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +51,6 @@ def history(
 ) -> tuple[list[str], list[str]]:
     """One history in a loop of its own. What goes wrong says where it was cut."""
     loop = looptime.new_event_loop(start=0.0, noop_cycles=0)
-    asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(
             play(plot, replace(WORLDS[world]), cut, again, twice=twice)
@@ -61,5 +59,4 @@ def history(
         error.add_note(f"{plot.name} in a {world} world, cut off at: {cut}; then at: {again}")
         raise
     finally:
-        asyncio.set_event_loop(None)
         loop.close()

@@ -13,19 +13,13 @@ from stoker.pools.resource import Health
 from tests.builders import a_revision
 from tests.fakes.world import Faults
 from tests.pools.faults import Ledger, hanging
-from tests.rig import Host, a_box_pool, a_part, an_output, boxes, virtual_throttle
+from tests.rig import Host, a_box_pool, a_part, an_output, boxes
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
 PAGE = (a_part("page"), a_part("token", "token", {"kind": "random"}))
 MOMENTS = [(after, steps) for after in range(10) for steps in range(5)]
 """When a claimant hangs up: tenths of a millisecond, and turns of the loop after that."""
-
-
-@pytest.fixture(autouse=True)
-def virtual_time():
-    with virtual_throttle():
-        yield
 
 
 async def hang_up(task: asyncio.Task, after: int, steps: int) -> None:
