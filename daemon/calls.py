@@ -9,13 +9,13 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
 from pydantic_core import to_json
 
 from ..config.spelling import suggestion
 from ..config.units import UnitError, format_duration, parse_duration
 from ..pools.claim import Claimant
 from ..pools.requests import Code, Refusal
+from .answering import JSON, Answer
 from .connections import BODY_WITHIN, MAX_BODY, too_slow
 from .event_stream import EventFeed
 from .gate import Gate
@@ -30,9 +30,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MAX_QUERY = 50
 _SLICE = 200
 """Items of a long list that are built before other work gets its turn."""
-_HEADERS: CIMultiDict[str] = CIMultiDict(
-    {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "stoker"}
-)
 
 T = TypeVar("T")
 
@@ -224,9 +221,7 @@ class Call:
             )
         await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def answer(
-        self, value: object, status: int = 200, *, location: str | None = None
-    ) -> web.Response:
+    def answer(self, value: object, status: int = 200, *, location: str | None = None) -> Answer:
         return self.answer_bytes(to_json(value), status, location=location)
 
     def answer_bytes(
@@ -235,17 +230,12 @@ class Call:
         status: int = 200,
         *,
         location: str | None = None,
-        content_type: str | None = None,
-    ) -> web.Response:
-        headers = CIMultiDict(_HEADERS)
-        headers["X-Request-Id"] = self.id
-        if location is not None:
-            headers["Location"] = location
-        if content_type is not None:
-            headers["Content-Type"] = content_type
-        return web.Response(body=body, status=status, headers=headers)
+        content_type: str = JSON,
+    ) -> Answer:
+        extra = "" if location is None else f"Location: {location}\r\n"
+        return Answer(body, status, request_id=self.id, content_type=content_type, extra=extra)
 
-    async def answer_list(self, shown: Iterator[object], limit: int) -> web.Response:
+    async def answer_list(self, shown: Iterator[object], limit: int) -> Answer:
         """A list of at most `limit` items, built in slices so that claims are served between."""
         slices: list[bytes] = []
         count = 0

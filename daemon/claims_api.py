@@ -10,6 +10,7 @@ from ..policies.access import decide, may_see_secrets
 from ..pools.claim import OVER, Claim, ClaimState
 from ..pools.ids import ClaimId
 from ..pools.requests import ClaimRequest, Code, Refusal
+from .answering import Answer
 from .answers import ClaimJson, ClaimsJson
 from .calls import Call, Parameter, Route, paced
 from .facade import Core
@@ -50,8 +51,9 @@ _SHOW = (_WAIT,)
 
 async def create(call: Call) -> web.StreamResponse:
     core = await call.host.gate.enter()
-    body = read(ClaimBody, await call.body())
-    body.check_supported()
+    data = await call.body()
+    body = read(ClaimBody, data)
+    body.check(len(data))
     key = call.request.headers.get("Idempotency-Key")
     if key is not None and len(call.request.headers.getall("Idempotency-Key")) > 1:
         raise Problem(HttpCode.MALFORMED, "Send one Idempotency-Key header.")
@@ -75,7 +77,7 @@ async def create(call: Call) -> web.StreamResponse:
     return await _hand_over(call, core, claim)
 
 
-def _claimed(call: Call, core: Core, claim: Claim) -> web.Response:
+def _claimed(call: Call, core: Core, claim: Claim) -> Answer:
     """201 bound, 202 waiting, 200 for a retry whose claim has ended since; raises for a "no"."""
     if claim.state in {ClaimState.REFUSED, ClaimState.FAILED}:
         raise _refusal_of(claim)
@@ -92,7 +94,6 @@ async def _hand_over(call: Call, core: Core, claim: Claim) -> web.StreamResponse
     try:
         response = _claimed(call, core, claim)
         await response.prepare(call.request)
-        await response.write_eof()
         transport = call.request.transport
         handed = transport is not None and not transport.is_closing()
         return response

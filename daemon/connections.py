@@ -24,6 +24,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from ..policies.access import Verdict
 from ..pools.claim import Claimant
+from .answering import Answer
 from .peers import Credentials
 from .problems_http import CONTENT_TYPE, HttpCode, Problem, raw_answer
 
@@ -255,19 +256,19 @@ class ConnectionServer(web.Server):
         )
 
 
-def problem_response(problem: Problem, request_id: str) -> web.Response:
+def problem_response(problem: Problem, request_id: str) -> Answer:
     """The whole answer for a problem, with its headers."""
-    headers = {
-        "Content-Type": CONTENT_TYPE,
-        "X-Request-Id": request_id,
-        "Cache-Control": "no-store",
-        "Server": "stoker",
-        **problem.headers,
-    }
+    headers = dict(problem.headers)
     after = problem.retry_after_header()
     if after is not None:
         headers["Retry-After"] = after
-    response = web.Response(body=problem.body(request_id), status=problem.status, headers=headers)
+    response = Answer(
+        problem.body(request_id),
+        problem.status,
+        request_id=request_id,
+        content_type=CONTENT_TYPE,
+        extra="".join([f"{name}: {value}\r\n" for name, value in headers.items()]),
+    )
     if problem.close:
         response.force_close()
     return response

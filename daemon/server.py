@@ -20,6 +20,7 @@ from ..pools.claim import Claimant
 from ..pools.ids import Ids
 from ..pools.requests import Refusal
 from . import claims_api, events_api, host_api, inventory_api
+from .answering import Answer
 from .calls import NOBODY, Call, Host, Route
 from .connections import (
     MAX_HEAD,
@@ -216,6 +217,7 @@ class _Dispatch:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = self._host.new_id()
+        response: web.StreamResponse
         try:
             response = await self._serve(request, request_id)
         except Refusal as refusal:
@@ -268,7 +270,7 @@ class _Dispatch:
         connection.claimant = await self._names.identify(connection.peer, connection.credentials)
         return connection.claimant
 
-    def _refuse(self, problem: Problem, request_id: str) -> web.Response:
+    def _refuse(self, problem: Problem, request_id: str) -> Answer:
         self.count(problem)
         return problem_response(problem, request_id)
 

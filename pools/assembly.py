@@ -4,7 +4,6 @@ Used for both halves of a blueprint: `prepare` ahead of demand and `finish` for 
 goes wrong leaves the parts that may exist in the resource's list, for `dismantling` to remove.
 """
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ..config.catalogue import DriverFacts
 from ..config.expressions import ExpressionError
 from ..config.json_types import Json, JsonObject
 from ..config.revision import Blueprint, PartPlan
+from .asking import ask, defect
 from .driver import (
     Driver,
     DriverError,
@@ -104,13 +104,13 @@ class Assembly:
         if driver.pure:
             settings = _checked(facts, plan, _rendered(plan, plan.settings.render(scope)))
             request = PartRequest(part.id, resource.pool, settings, {}, provider.ref)
-            await driver.allot(request)
-            self._take_in(part, await driver.create(request))
+            await ask(driver, driver.allot(request), services.create_within, tasks=services.tasks)
+            made = await ask(driver, driver.create(request), None, tasks=services.tasks)
+            self._take_in(part, made)
             _move(part, PartState.VERIFIED)
             return part
 
         request = await self._request(plan, part, driver, provider, scope)
-        part.handle = driver.intend(request)
         resource.parts.append(part)
         self.unwritten.append(part)
         await self.write(urgent=self._lane is Lane.CLAIMS)
@@ -128,17 +128,34 @@ class Assembly:
     async def _request(
         self, plan: PartPlan, part: Part, driver: Driver, provider: Provider, scope: Scope
     ) -> PartRequest:
-        """Sets aside what `self` names, then renders the settings with it."""
-        pool = self._resource.pool
-        partly = _rendered(plan, plan.settings.render_without(scope, "self"))
-        allotted = await driver.allot(PartRequest(part.id, pool, partly, {}, provider.ref))
+        """Sets aside what `self` names, renders the settings with it, and fixes the handle.
+
+        When that fails nothing stays set aside: the part is in no list, so nobody else would see
+        to it.
+        """
+        services, pool = self._services, self._resource.pool
         try:
+            partly = _rendered(plan, plan.settings.render_without(scope, "self"))
+            bare = PartRequest(part.id, pool, partly, {}, provider.ref)
+            allotted = await ask(
+                driver, driver.allot(bare), services.create_within, tasks=services.tasks
+            )
             whole = _rendered(plan, plan.settings.render({**scope, "self": allotted}))
-            settings = _checked(self._services.catalogue[plan.driver], plan, whole)
+            settings = _checked(services.catalogue[plan.driver], plan, whole)
+            request = PartRequest(part.id, pool, settings, allotted, provider.ref)
+            part.handle = self._intended(driver, request)
         except BaseException:
             driver.forget(part.id)
             raise
-        return PartRequest(part.id, pool, settings, allotted, provider.ref)
+        return request
+
+    def _intended(self, driver: Driver, request: PartRequest) -> JsonObject:
+        try:
+            return driver.intend(request)
+        except DriverError:
+            raise
+        except Exception as error:
+            raise defect(driver, error, self._services.tasks) from error
 
     async def _create(self, driver: Driver, provider: Provider, request: PartRequest) -> Made:
         services = self._services
@@ -146,17 +163,13 @@ class Assembly:
             started = services.clock.now()
             outcome = "failed"
             try:
-                async with asyncio.timeout(services.create_within):
-                    made = await driver.create(request)
+                made = await ask(
+                    driver, driver.create(request), services.create_within, tasks=services.tasks
+                )
                 outcome = "made"
                 return made
-            except TimeoutError as error:
-                raise Unavailable(
-                    f"the driver {driver.name} did not finish within {services.create_within:g}s"
-                ) from error
-            except Throttled as error:
+            except Throttled:
                 outcome = "throttled"
-                provider.be_patient(error.after)
                 raise
             except Exhausted:
                 outcome = "exhausted"
@@ -171,17 +184,24 @@ class Assembly:
     async def _verify(self, part: Part, driver: Driver, provider: Provider) -> None:
         ref = PartRef(part.id, provider.ref, part.handle)
 
+        services = self._services
+
         async def still_there() -> None:
-            seen = await driver.observe(ref)
+            look = driver.observe(ref)
+            try:
+                seen = await ask(driver, look, services.create_within, tasks=services.tasks)
+            except DriverError:
+                return  # "cannot tell" is no reason to give up; the check itself has a deadline
             if seen.presence is Presence.ABSENT:
                 raise Unavailable(f"{part.name} ended before it was ready: {seen.detail}")
 
         log = part.outputs.get("log")
-        await self._services.readiness.wait_until_ready(
+        checking = services.readiness.wait_until_ready(
             part.ready,
             still_there=still_there,
             log_path=Path(log) if isinstance(log, str) else None,
         )
+        await ask(driver, checking, None, tasks=services.tasks)
 
     def _take_in(self, part: Part, made: Made) -> None:
         if part not in self._resource.parts:

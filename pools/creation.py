@@ -40,15 +40,21 @@ async def make_ready(services: Services, resource: Resource, spec: PoolSpec, lan
     services.inventory.move(resource, ResourceState.PREPARING, "being made", now)
     assembly = Assembly(services, resource, lane)
     await assembly.make(spec.blueprint.prepare, Half.PREPARE, assembly.scope())
-    now = services.clock.now()
+    await _write_ready(services, resource, assembly)
+
+
+async def _write_ready(services: Services, resource: Resource, assembly: Assembly) -> None:
+    """Durable first: until then it is being made, for a claim and for whoever observes alike."""
+    now, reason = services.clock.now(), "made and verified"
     resource.ready_at = now
-    services.inventory.move(resource, ResourceState.READY, "made and verified", now)
+    ready = services.inventory.after(resource, ResourceState.READY, reason, now)
     transaction = services.store.transaction()
-    transaction.put_resource(resource)
+    transaction.put_resource(ready)
     for part in assembly.unwritten:
         transaction.put_part(resource, part)
     transaction.add_event(NewEvent("resource.ready", pool=resource.pool, resource=resource.id))
     await services.commit(transaction)
+    services.inventory.move(resource, ResourceState.READY, reason, now)
 
 
 async def tell_failure(services: Services, resource: Resource, sentence: str) -> None:

@@ -9,8 +9,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from . import backoff
+from .asking import ask
 from .assembly import failure_sentence
-from .driver import DriverError, PartRef, Presence
+from .driver import Driver, DriverError, Observation, PartRef, Presence, Unavailable
 from .ids import PartId, ResourceId, resource_of
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 PROBE_EVERY = 10.0
 RESYNC_EVERY = 300.0
+LONGEST_PAUSE = 30.0
+"""Seconds at most between two tries to observe one that is not claimable until it was observed."""
 RECHECK_AFTER = 1.0
 """A failed probe is repeated after this before it counts: one lost answer is not drift."""
 OBSERVE_WITHIN = 30.0
@@ -48,12 +52,19 @@ class HealthWatch:
         self._probe_every = probe_every
         self._observing: dict[ResourceId, bool] = {}
         """Resource to "look again": a change during an observation makes another one."""
+        self._in_vain: dict[ResourceId, int] = {}
+        """How often one that has to be observed before it is claimable could not be."""
+        self._to_retry: set[ResourceId] = set()
 
     def changed(self, part: PartId) -> None:
-        """A driver's hint. Only what stands is looked at; all else has an owner who looks."""
+        """A driver's hint. What stands is looked at; what is being made or finished, afterwards."""
         resource = self._services.inventory.get(resource_of(part))
-        if resource is not None and resource.state in STANDING:
+        if resource is None:
+            return
+        if resource.state in STANDING:
             self.look_at(resource)
+        else:
+            resource.suspect = True
 
     def look_at(self, resource: Resource) -> None:
         """Observes the resource soon; once, however often it is asked."""
@@ -69,7 +80,7 @@ class HealthWatch:
 
         async def look_at_some() -> None:
             for resource in standing:
-                if resource.id not in self._observing:
+                if resource.id not in self._observing and resource.state in STANDING:
                     self._observing[resource.id] = False
                     await self._look(resource)
 
@@ -98,7 +109,7 @@ class HealthWatch:
         try:
             again = True
             while again and resource.state in STANDING:
-                self._observing[resource.id] = False
+                self._observing[resource.id] = resource.suspect = False
                 await self._observe(resource)
                 again = self._observing[resource.id]
         finally:
@@ -107,12 +118,15 @@ class HealthWatch:
     async def _observe(self, resource: Resource) -> None:
         try:
             problem = await self._problem(resource)
-        except (DriverError, TimeoutError) as error:
+        except DriverError as error:
             log.debug("%s cannot be observed: %s", resource.id, failure_sentence(error))
-            if resource.health is Health.UNKNOWN:
-                await asyncio.sleep(RECHECK_AFTER)
-                self._observing[resource.id] = True
+            self._try_later(resource)
             return
+        except Exception as error:
+            self._services.tasks.report(error, f"observing {resource.id}")
+            self._try_later(resource)
+            return
+        self._in_vain.pop(resource.id, None)
         if resource.state not in STANDING:
             return
         if problem:
@@ -121,22 +135,48 @@ class HealthWatch:
             self._services.inventory.judge(resource, Health.HEALTHY)
             self._healthy(resource)
 
+    def _try_later(self, resource: Resource) -> None:
+        """For one that is not claimable until it was observed. Nobody waits for it here: the
+        others are looked at meanwhile."""
+        if resource.health is not Health.UNKNOWN or resource.id in self._to_retry:
+            return
+        services, identity = self._services, resource.id
+        attempt = self._in_vain.get(identity, 0)
+        self._in_vain[identity] = attempt + 1
+        self._to_retry.add(identity)
+        pause = backoff.delay(attempt, services.chance(), first=RECHECK_AFTER, cap=LONGEST_PAUSE)
+        services.timers.at(services.clock.now() + pause, lambda: self._retry(identity))
+
+    def _retry(self, resource_id: ResourceId) -> None:
+        self._to_retry.discard(resource_id)
+        resource = self._services.inventory.get(resource_id)
+        if resource is None or resource.state not in STANDING:
+            self._in_vain.pop(resource_id, None)
+        else:
+            self.look_at(resource)
+
     async def _problem(self, resource: Resource) -> str:
         """What is different from what was made; empty when nothing is."""
-        services = self._services
         for part in list(resource.parts):
-            driver = services.drivers[part.driver]
+            driver = self._services.drivers.get(part.driver)
+            if driver is None:
+                raise Unavailable(f"this version has no driver {part.driver}")
             if driver.pure or part.state is not PartState.VERIFIED:
                 continue
-            provider = services.providers.get(part.provider, part.driver)
-            async with provider.turn(Lane.BACKGROUND), asyncio.timeout(OBSERVE_WITHIN):
-                seen = await driver.observe(PartRef(part.id, provider.ref, part.handle))
+            seen = await self._seen(driver, part)
             if seen.presence is not Presence.PRESENT:
                 return f"{part.name} is {seen.presence}: {seen.detail}".rstrip(": ")
             problem = await self._probe_twice(part)
             if problem:
                 return f"{part.name} does not answer: {problem}"
         return ""
+
+    async def _seen(self, driver: Driver, part: Part) -> Observation:
+        services = self._services
+        provider = services.providers.get(part.provider, part.driver)
+        ref = PartRef(part.id, provider.ref, part.handle)
+        async with provider.turn(Lane.BACKGROUND):
+            return await ask(driver, driver.observe(ref), OBSERVE_WITHIN, tasks=services.tasks)
 
     async def _probe_twice(self, part: Part) -> str:
         readiness = self._services.readiness

@@ -44,7 +44,8 @@ class Gate:
         return self._inside
 
     def _limit(self, lane: Lane) -> int:
-        return self._width if lane is Lane.CLAIMS else self._width - self._reserve
+        # Some background always passes: without removals no slot would ever be free again.
+        return self._width if lane is Lane.CLAIMS else max(1, self._width - self._reserve)
 
     async def _enter(self, lane: Lane) -> None:
         if not self._lines[lane] and self._inside < self._limit(lane):

@@ -4,16 +4,17 @@ Theory of operation
 -------------------
 
     planned -> preparing -> ready -> claimed -> finishing -> bound -> ending -> gone
-       |          |           |         |           |                    ^
-       |          v           v         v           v                    |
-       |        failed --> retiring <---+-----------+       held --------+
+       |          |           |                     |                    ^
+       |          v           v                     v                    |
+       |        failed --> retiring <---------------+       held --------+
        +------------------->  |  -------------------------------------> (ending)
 
 * `planned`: the row is in the ledger with the parts to come; no provider was called.
 * `preparing`: the parts of `prepare` are being made.
 * `ready`: made, verified, nobody's. Together with health it makes a resource claimable.
 * `claimed`: taken for one claim, in memory; nothing was made for it and nobody was told, so it may
-  still go back to `ready` when the claimant has left. Never seen in the ledger.
+  still go back to `ready` when the claimant has left. Nothing else can happen to it: whoever
+  wants to retire it comes too late. Never seen in the ledger.
 * `finishing`: the parts of `finish` are being made for that claim.
 * `bound`: the claim was answered with it.
 * `failed`: making it went wrong; its parts may exist. Always goes on to `retiring`.
@@ -51,7 +52,7 @@ MOVES: dict[ResourceState, frozenset[ResourceState]] = {
     S.PLANNED: frozenset({S.PREPARING, S.FAILED, S.RETIRING}),
     S.PREPARING: frozenset({S.READY, S.FAILED, S.RETIRING}),
     S.READY: frozenset({S.CLAIMED, S.RETIRING, S.HELD}),
-    S.CLAIMED: frozenset({S.FINISHING, S.READY, S.RETIRING}),
+    S.CLAIMED: frozenset({S.FINISHING, S.READY}),
     S.FINISHING: frozenset({S.BOUND, S.RETIRING}),
     S.BOUND: frozenset({S.ENDING, S.HELD}),
     S.FAILED: frozenset({S.RETIRING, S.HELD}),

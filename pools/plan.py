@@ -36,6 +36,7 @@ class Snapshot:
     under_way: int
     """All that are being made, whatever the blueprint."""
     leaving: int
+    """On their way out and expected to be gone soon: quarantined ones are not."""
     waiting: int
     drifted: tuple[Member, ...] = ()
     oldest_current: tuple[Member, ...] = ()
@@ -79,6 +80,9 @@ class Fill:
 
 Command = Retire | Serve | Create | Fill
 
+REPLACE_FROM = 0.9
+"""From this share of `maxAge` on a ready one is replaced, if that can be done without a gap: what
+was filled at once would otherwise also expire at once, and leave the pool empty."""
 MOST_RETIRED_AT_ONCE = 64
 """A pass retires no more than this; the next one goes on. It bounds the length of a pass."""
 
@@ -102,7 +106,7 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
         Retire(member.id, "drifted", member.problem)
         for member in snapshot.drifted[:MOST_RETIRED_AT_ONCE]
     ]
-    expired = _expired(spec, snapshot, now, wakes)
+    expired, aging = _expired(spec, snapshot, now, wakes)
     up_to_date = {member.id for member in snapshot.oldest_current}
     old_current = sum(1 for one in expired if one.resource in up_to_date)
     current = snapshot.current - old_current
@@ -115,32 +119,40 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     from_current = min(serve, current)
     current -= from_current
     outdated -= serve - from_current
+    aging = max(0, aging - from_current)  # the oldest are handed out first
     waiting = snapshot.waiting - serve
 
-    surplus = _surplus(spec, snapshot, (current, outdated), target, expired)
-    created = _creations(spec, snapshot, (current, waiting), target, now, wakes)
+    surplus = _surplus(spec, snapshot, (current, outdated, aging), target, expired)
+    created = _creations(spec, snapshot, (current - aging, waiting), target, now, wakes)
     return Plan((*drifted, *expired, *served, *surplus, *created), min(wakes, default=None))
 
 
-def _expired(spec: PoolSpec, snapshot: Snapshot, now: float, wakes: list[float]) -> list[Retire]:
+def _expired(
+    spec: PoolSpec, snapshot: Snapshot, now: float, wakes: list[float]
+) -> tuple[list[Retire], int]:
+    """Those whose time is up, and how many up-to-date ones are to be replaced before it is."""
     age = spec.lifetime.max_age
     if age is None:
-        return []
+        return [], 0
     found: list[Retire] = []
+    aging = 0
     for members in (snapshot.oldest_current, snapshot.oldest_outdated):
         for member in members:
+            if member.ready_at + age * REPLACE_FROM > now:
+                wakes.append(member.ready_at + age * REPLACE_FROM)
+                break
             if member.ready_at + age > now:
                 wakes.append(member.ready_at + age)
-                break
-            if len(found) < MOST_RETIRED_AT_ONCE:
+                aging += members is snapshot.oldest_current
+            elif len(found) < MOST_RETIRED_AT_ONCE:
                 found.append(Retire(member.id, "expired", f"it was ready for longer than {age:g}s"))
-    return found
+    return found, aging
 
 
 def _surplus(
     spec: PoolSpec,
     snapshot: Snapshot,
-    ready: tuple[int, int],
+    ready: tuple[int, int, int],
     target: int,
     expired: list[Retire],
 ) -> list[Retire]:
@@ -148,20 +160,22 @@ def _surplus(
 
     Rolling is the same rule: an outdated one is surplus as soon as an up-to-date one stands
     ready in its place. Only when no slot is free to make that one does one outdated go first.
-    `ready` is how many up-to-date and how many outdated ones are left by the steps before.
+    So it is with those that come near their greatest age. `ready` is how many up-to-date and how
+    many outdated ones are left by the steps before, and how many of the former are that old.
     """
-    current, outdated = ready
+    current, outdated, aging = ready
     leaving = {one.resource for one in expired}
     count = current + outdated - target
     cause, reason = "surplus", f"{current + outdated} are ready and {target} are wanted"
     if snapshot.draining:
         cause, reason = "drained", "the pool is no longer declared"
-    elif count <= 0 and outdated and snapshot.occupied >= spec.size.max and not snapshot.leaving:
-        count, cause, reason = (
-            1,
-            "outdated",
-            "the blueprint changed and no slot is free for a new one",
-        )
+    elif count <= 0 and _stuck(spec, snapshot):
+        if outdated:
+            count, cause = 1, "outdated"
+            reason = "the blueprint changed and no slot is free for a new one"
+        elif aging:
+            count, cause = 1, "expired"
+            reason = "its greatest age is near and no slot is free for a new one"
     found: list[Retire] = []
     for member in (*snapshot.oldest_outdated, *snapshot.oldest_current):
         if len(found) >= min(count, MOST_RETIRED_AT_ONCE):
@@ -169,6 +183,12 @@ def _surplus(
         if member.id not in leaving:
             found.append(Retire(member.id, cause, reason))
     return found
+
+
+def _stuck(spec: PoolSpec, snapshot: Snapshot) -> bool:
+    """No slot is free for a new one, none is about to be, and none is being used for it already."""
+    full = snapshot.occupied >= spec.size.max
+    return full and not snapshot.leaving and not snapshot.coming
 
 
 def _creations(

@@ -8,7 +8,7 @@ from asyncio_throttle import Throttler
 
 from ..config.revision import ProviderLimits, ProviderSpec
 from .clock import Clock
-from .driver import ProviderRef
+from .driver import ProviderRef, Throttled, Unavailable
 from .lanes import Gate, Lane
 from .pacing import throttler
 
@@ -22,13 +22,25 @@ class Provider:
         self._gate = Gate(spec.limits.concurrency, spec.limits.reserve)
         self._pace = _pace(spec.limits)
         self._patience = 0.0
+        self.declared = False
         self.throttled = 0
 
     @property
     def ref(self) -> ProviderRef:
+        """Raises `Unavailable` for a provider that no revision of this run declared.
+
+        What was made with it is neither looked at nor removed with settings that may be wrong:
+        in another account everything seems absent.
+        """
+        if not self.declared and self.spec.name != self.spec.driver:
+            raise Unavailable(
+                f"the provider {self.spec.name} is no longer declared; declare it again, so that "
+                "what was made with it can be looked after and removed"
+            )
         return ProviderRef(self.spec.name, self.spec.settings)
 
     def change(self, spec: ProviderSpec) -> None:
+        self.declared = True
         if spec.limits != self.spec.limits:
             self._gate.resize(spec.limits.concurrency, spec.limits.reserve)
             self._pace = _pace(spec.limits)
@@ -41,18 +53,26 @@ class Provider:
 
     @asynccontextmanager
     async def turn(self, lane: Lane) -> AsyncIterator[None]:
-        """Waits for one call's turn in its lane."""
+        """Waits for one call's turn in its lane. If the call is throttled, all that follow wait."""
         async with self._gate.turn(lane):
-            await self._be_patient()
-            if self._pace is not None and lane is Lane.BACKGROUND:
-                # A claim never waits for background's pace; a provider that minds says Throttled.
-                await self._pace.acquire()
-            yield
+            await self._come_up(lane)
+            try:
+                yield
+            except Throttled as error:
+                self.be_patient(error.after)
+                raise
 
-    async def _be_patient(self) -> None:
-        wait = self._patience - self._clock.now()
-        if wait > 0:
-            await asyncio.sleep(wait)
+    async def _come_up(self, lane: Lane) -> None:
+        """Waits until the provider wants calls again, and for the pace."""
+        while True:
+            while (wait := self._patience - self._clock.now()) > 0:  # it may grow meanwhile
+                await asyncio.sleep(wait)
+            if self._pace is None or lane is Lane.CLAIMS:
+                # A claim never waits for background's pace; a provider that minds says Throttled.
+                return
+            await self._pace.acquire()
+            if self._patience <= self._clock.now():
+                return
 
 
 class Providers:
@@ -66,9 +86,8 @@ class Providers:
         for name, spec in specs.items():
             known = self._providers.get(name)
             if known is None:
-                self._providers[name] = Provider(spec, self._clock)
-            else:
-                known.change(spec)
+                known = self._providers[name] = Provider(spec, self._clock)
+            known.change(spec)
 
     def get(self, name: str, driver: str) -> Provider:
         """The provider, or one with default limits when nothing was declared under the name."""

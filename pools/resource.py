@@ -73,6 +73,9 @@ class Resource:
     """Why it is in its present state, as a sentence."""
     parts: list[Part] = field(default_factory=list[Part])
     labels: JsonObject = field(default_factory=nothing)
+    suspect: bool = False
+    """A driver told of a change while the resource was made or finished: it has to be looked at
+    once that is over. Kept in memory alone."""
 
     @property
     def claimable(self) -> bool:

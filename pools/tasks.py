@@ -6,6 +6,9 @@ from collections.abc import Callable, Coroutine
 
 log = logging.getLogger(__name__)
 
+CANCEL_WITHIN = 5.0
+"""Seconds that cancelled tasks may take to end; a task that hangs must not hang the stop."""
+
 
 class Tasks:
     """Starts tasks and keeps them until they end.
@@ -17,6 +20,7 @@ class Tasks:
     def __init__(self, on_defect: Callable[[BaseException], None] | None = None) -> None:
         self._running: dict[asyncio.Task[object], None] = {}  # ordered, so that ends are too
         self._on_defect = on_defect
+        self._closing = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -25,23 +29,36 @@ class Tasks:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running[task] = None
         task.add_done_callback(self._ended)
+        if self._closing:
+            task.cancel()  # before its first step: what a cancelled task leaves to others stays undone
         return task
+
+    def report(self, error: BaseException, where: str) -> None:
+        """Tells of a defect that somebody caught in order to go on; `where` is a few words."""
+        log.error("%s failed, which is a defect", where, exc_info=error)
+        if self._on_defect is not None:
+            self._on_defect(error)
 
     async def close(self, grace: float = 0.0) -> None:
         """Waits up to `grace` seconds for the tasks to end, then cancels what is left."""
         if self._running and grace > 0:
             await asyncio.wait(list(self._running), timeout=grace)
-        left = list(self._running)
-        for task in left:
+        self._closing = True
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        while self._running:
+            _, hanging = await asyncio.wait(list(self._running), timeout=CANCEL_WITHIN)
+            for task in hanging:
+                log.error("the task %s does not end and is left behind", task.get_name())
+            if hanging:
+                return
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._running.pop(task, None)
         if task.cancelled():
+            if not self._closing:
+                self.report(RuntimeError("nobody cancels one"), f"the cut task {task.get_name()}")
             return
         error = task.exception()
         if error is not None:
-            log.error("the task %s failed", task.get_name(), exc_info=error)
-            if self._on_defect is not None:
-                self._on_defect(error)
+            self.report(error, f"the task {task.get_name()}")

@@ -6,41 +6,74 @@ is longer than `LONGEST_NAP`, and after a resume everything that is due is calle
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from .clock import Clock
 
+log = logging.getLogger(__name__)
+
 LONGEST_NAP = 15.0
+FEW = 64
+"""So many cancelled timers are not worth a clean-up."""
 
 
-@dataclass(slots=True, order=True)
 class Timer:
-    when: float
-    seq: int
-    call: Callable[[], None] | None = field(compare=False)
+    __slots__ = ("_owner", "call", "seq", "when")
+
+    def __init__(self, when: float, seq: int, call: Callable[[], None], owner: "Timers") -> None:
+        self.when = when
+        self.seq = seq
+        self.call: Callable[[], None] | None = call
+        """None once it was called or cancelled."""
+        self._owner = owner
+
+    def __lt__(self, other: "Timer") -> bool:
+        return (self.when, self.seq) < (other.when, other.seq)
 
     def cancel(self) -> None:
-        self.call = None
+        if self.call is not None:
+            self.call = None
+            self._owner.cancelled()
 
 
 class Timers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[Timer] = []
+        self._cancelled = 0
         self._seq = 0
         self._nap: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many are kept, cancelled ones included."""
+        return len(self._heap)
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Calls back at steady time `when`, in the event loop; at once if that is past."""
         self._seq += 1
-        timer = Timer(when, self._seq, call)
-        heapq.heappush(self._heap, timer)
-        if self._heap[0] is timer:
-            self._sleep()
+        timer = Timer(when, self._seq, call, self)
+        if not self._closed:
+            heapq.heappush(self._heap, timer)
+            if self._heap[0] is timer:
+                self._sleep()
         return timer
 
+    def cancelled(self) -> None:
+        """A timer's word that it was cancelled. When most are, they are swept out.
+
+        A renewed claim leaves one behind each time; without this they would stay for hours.
+        """
+        self._cancelled += 1
+        if self._cancelled > max(FEW, len(self._heap) // 2):
+            self._heap = [timer for timer in self._heap if timer.call is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
     def close(self) -> None:
+        """Nothing is called from now on."""
+        self._closed = True
         self._heap.clear()
         if self._nap is not None:
             self._nap.cancel()
@@ -52,7 +85,8 @@ class Timers:
             self._nap = None
         while self._heap and self._heap[0].call is None:
             heapq.heappop(self._heap)
-        if self._heap:
+            self._cancelled = max(0, self._cancelled - 1)
+        if self._heap and not self._closed:
             wait = min(LONGEST_NAP, max(0.0, self._heap[0].when - self._clock.now()))
             self._nap = asyncio.get_running_loop().call_later(wait, self._ring)
 
@@ -60,6 +94,13 @@ class Timers:
         now = self._clock.now()
         while self._heap and self._heap[0].when <= now:
             timer = heapq.heappop(self._heap)
-            if timer.call is not None:
-                timer.call()
+            call, timer.call = timer.call, None
+            if call is None:
+                self._cancelled = max(0, self._cancelled - 1)
+                continue
+            try:
+                call()
+            except Exception:
+                # One defect must not keep every other claim from ending on time.
+                log.exception("a timer's call failed; the others go on")
         self._sleep()

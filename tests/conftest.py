@@ -5,6 +5,7 @@ import inspect
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def no_loop_left() -> Iterator[None]:
     It would be garbage later, and its warning would fail whichever test runs then.
     """
     yield
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        policy = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
     kept: asyncio.AbstractEventLoop | None
-    kept = getattr(getattr(asyncio.get_event_loop_policy(), "_local", None), "_loop", None)
+    kept = getattr(getattr(policy, "_local", None), "_loop", None)
     if kept is not None and not kept.is_running():
         kept.close()
         asyncio.set_event_loop(None)

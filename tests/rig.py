@@ -2,33 +2,46 @@
 
 A `Host` is what survives a crash of the daemon (the disk, the world, the clock); `Host.start`
 begins one run of the daemon on it and `Run.crash` ends it as `kill -9` would. Needs a loop with
-virtual time (`@pytest.mark.looptime`, or `virtual_loop` below).
+virtual time (`@pytest.mark.looptime`, or `tests.virtual_loop`).
 """
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
-
-import asyncio_throttle.throttler
+from typing import TypedDict, Unpack
+from unittest.mock import patch
 
 from stoker.config.catalogue import ValueType
+from stoker.config.json_types import JsonObject
 from stoker.config.parameters import Parameters
-from stoker.config.revision import Backfill, Blueprint, OutputPlan, PartPlan, PoolSpec, Revision
+from stoker.config.revision import (
+    Backfill,
+    Blueprint,
+    Lifetime,
+    OutputPlan,
+    PartPlan,
+    PoolSpec,
+    Queue,
+    Revision,
+)
 from stoker.config.shapes import Environment, Shape
 from stoker.config.templates import compile_template
 from stoker.pools.claim import Claim, Claimant
 from stoker.pools.drivers import token
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.fleet import Fleet
-from stoker.pools.ids import Ids
+from stoker.pools.ids import Ids, PartId, ResourceId
 from stoker.pools.inventory import Inventory
 from stoker.pools.providers import Providers
 from stoker.pools.requests import ClaimRequest
+from stoker.pools.resource import Resource
 from stoker.pools.sealing import Sealer
 from stoker.pools.services import Services
+from stoker.pools.status import PoolStatus
 from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore
 from stoker.pools.tasks import Tasks
 from stoker.pools.telemetry import Silent
@@ -56,23 +69,25 @@ class VirtualClock:
 class NoChecks:
     """Readiness of parts that have no check."""
 
-    async def wait_until_ready(self, check, *, still_there=None, log_path=None) -> None:
+    async def wait_until_ready(
+        self,
+        check: JsonObject,
+        *,
+        still_there: Callable[[], Awaitable[None]] | None = None,
+        log_path: Path | None = None,
+    ) -> None:
         raise AssertionError(f"no part of the simulation has a readiness check: {check}")
 
-    async def probe(self, check) -> str | None:
+    async def probe(self, check: JsonObject) -> str | None:
         raise AssertionError(f"no part of the simulation has a readiness check: {check}")
 
 
 @contextmanager
-def virtual_throttle() -> Iterator[None]:
+def virtual_throttle() -> Generator[None]:
     """Lets asyncio-throttle read the loop's virtual time instead of the host's."""
-    module = asyncio_throttle.throttler
-    real = module.time
-    module.time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
-    try:
+    virtual = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    with patch("asyncio_throttle.throttler.time", virtual):
         yield
-    finally:
-        module.time = real
 
 
 @dataclass
@@ -97,6 +112,26 @@ class Host:
         return run
 
 
+class MortalFleet(Fleet):
+    def die(self) -> None:
+        """Stops what the pools do by themselves, and tells nobody."""
+        for pool in self._pools.values():
+            pool.close()
+
+
+class Asked(TypedDict, total=False):
+    """What a test may say of a claim, beside its pool and how long it waits."""
+
+    params: JsonObject
+    ttl: float | None
+    reason: str
+    labels: JsonObject
+    key: bytes | None
+    body: bytes
+    request_id: str
+    policy_seconds: float
+
+
 class Run:
     """One life of the daemon."""
 
@@ -109,7 +144,7 @@ class Run:
         self.defects: list[BaseException] = []
         drivers = {
             "simulated": self.driver,
-            "token": token.create_driver(DriverContext(None, host.clock)),
+            "token": token.create_driver(DriverContext(Path("nowhere"), host.clock)),
         }
         self.services = Services(
             store=self.store,
@@ -125,7 +160,7 @@ class Run:
             timers=Timers(host.clock),
             chance=host.random.random,
         )
-        self.fleet = Fleet(self.services)
+        self.fleet = MortalFleet(self.services)
 
     async def open(self) -> None:
         await self.fleet.open(self.store.load())
@@ -138,8 +173,7 @@ class Run:
         """As `kill -9`: nothing of this run has an effect from now on."""
         self.driver.disconnect()
         self.store.kill()
-        for pool in list(self.fleet._pools.values()):
-            pool.close()
+        self.fleet.die()
         self.services.timers.close()
         await self.services.tasks.close()
 
@@ -148,9 +182,24 @@ class Run:
 
     # Shorthands
 
-    async def claim(self, pool: str = "web", **more) -> Claim:
-        more.setdefault("wait", 30.0)
-        return await self.fleet.claim(ClaimRequest(pool=pool, claimant=ME, **more))
+    async def claim(
+        self, pool: str = "web", *, wait: float | None = 30.0, **more: Unpack[Asked]
+    ) -> Claim:
+        return await self.fleet.claim(ClaimRequest(pool, ME, wait=wait, **more))
+
+    def held(self, claim: Claim) -> Resource:
+        """The resource that the claim holds."""
+        return self.resource(claim.resources[0])
+
+    def resource(self, resource_id: ResourceId) -> Resource:
+        resource = self.fleet.resource(resource_id)
+        assert resource is not None, f"there is no resource {resource_id}"
+        return resource
+
+    def status(self, pool: str = "web") -> PoolStatus:
+        status = self.fleet.pool(pool)
+        assert status is not None, f"there is no pool {pool}"
+        return status
 
     def ready(self, pool: str = "web") -> int:
         status = self.fleet.pool(pool)
@@ -167,14 +216,14 @@ class Run:
     def breaches(self) -> list[str]:
         return self.fleet.invariants() + [repr(defect) for defect in self.defects]
 
-    def forgotten(self) -> set[str]:
+    def forgotten(self) -> set[PartId]:
         """What exists in the world and in no ledger."""
         known = {part.id for resource in self.fleet.resources() for part in resource.parts}
         return set(self.host.world.exists()) - known
 
 
 def a_part(
-    name: str = "box", driver: str = "simulated", settings: Mapping | None = None
+    name: str = "box", driver: str = "simulated", settings: JsonObject | None = None
 ) -> PartPlan:
     template = compile_template(dict(settings or {}), ANYTHING)
     return PartPlan(name, driver, driver, template, None, frozenset())
@@ -193,7 +242,14 @@ def boxes(*, digest: str = "d1", finish: tuple[PartPlan, ...] | None = None) -> 
     return Blueprint("box", digest, Parameters.compile({}), (a_part(),), finish, tuple(outputs))
 
 
-def a_box_pool(**more) -> PoolSpec:
-    more.setdefault("blueprint", boxes())
-    more.setdefault("backfill", Backfill(rate=100.0, burst=10, concurrency=4))
-    return a_pool(**more)
+class PoolFacts(TypedDict, total=False):
+    name: str
+    min: int
+    max: int
+    lifetime: Lifetime
+    backfill: Backfill
+    queue: Queue
+
+
+def a_box_pool(*, blueprint: Blueprint | None = None, **more: Unpack[PoolFacts]) -> PoolSpec:
+    return a_pool(blueprint=blueprint or boxes(), **more)

@@ -86,7 +86,7 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
             left = started + asked.wait - time.monotonic()
             if error.code != "wait-timeout" or not claim.info.over or left <= 0 or asked.key:
                 raise
-                except Ended:
+        except Ended:
             _give_back(claim)
             raise
 

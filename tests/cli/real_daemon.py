@@ -110,7 +110,10 @@ class RealDaemon:
         ]
         with (self.folder / "log").open("a") as log:
             self.process = self.start("run", *flags, stdout=log, stderr=log)
-        eventually(lambda: _is_full(self))
+        try:
+            eventually(lambda: _is_full(self))
+        except AssertionError:
+            raise AssertionError((self.folder / "log").read_text()[-4000:]) from None
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(number)

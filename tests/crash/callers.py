@@ -29,6 +29,8 @@ class Caller:
     """Claims that were answered 202: they must become bound."""
     let_go: set[str] = field(default_factory=set[str])
     """Claims whose end was asked for or is due: they may, and in the end must, be over."""
+    by_key: dict[str, str] = field(default_factory=dict[str, str])
+    """The claim that was answered for a key: every retry must get the same."""
     in_the_dark: int = 0
     """Claims without a key that were not answered: each may have left one bound until it expires."""
     latest: Told | None = None
@@ -39,6 +41,8 @@ class Caller:
         answer = self.subject.ask("POST", "/v1/claims", {"pool": pool, **more}, key=key)
         if not key:
             self.in_the_dark -= 1
+        elif answer.status in {201, 202}:
+            assert self.by_key.setdefault(key, answer.json["id"]) == answer.json["id"]
         if answer.status == 201:
             self._remember(answer.json)
         elif answer.status == 202:

@@ -12,7 +12,6 @@ from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.sealing import open_sealer
 from stoker.pools.store import Event, Image
 from stoker.pools.stores.sqlite import SqliteStore
-
 from tests.crash.callers import Caller
 from tests.crash.subject import Subject
 

@@ -28,7 +28,6 @@ from stoker.pools.clock import Clock
 from stoker.pools.driver import Drivers
 from stoker.pools.drivers import build_drivers, catalogue
 from stoker.pools.sealing import open_sealer
-
 from tests.crash.cuts import Cuts, CutStore, with_cuts
 
 
@@ -50,12 +49,15 @@ def cut_surroundings(order: Order) -> service.Surroundings:
 
     async def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)  # noqa: ASYNC251 - nothing more may happen here
+        time.sleep(60)  # nothing more may happen here
+
+    def passed(point: str) -> None:
+        os.write(points, f"{point}\n".encode())
 
     cuts = Cuts(
         order["cut"],
         die=die,
-        passed=lambda point: os.write(points, f"{point}\n".encode()) and None,
+        passed=passed,
         armed=armed.exists,
     )
 

@@ -4,7 +4,6 @@ import asyncio
 
 from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Size
 from stoker.pools.lifecycle import ResourceState
-
 from tests.crash.simulated import KEY, History, Plot
 from tests.rig import a_box_pool, a_part, boxes
 
@@ -45,22 +44,9 @@ async def two_claims(history: History) -> None:
         group.create_task(history.claim())
 
 
-async def retried(history: History) -> None:
-    """Asks again with the key; if nobody ever held that claim, it is a new one."""
-    known = set(history.told) | history.waiting
-    found = await history.claim(key=KEY)
-    assert not known or found.id in known or history.in_the_dark or len(known) == 1
-
-
 async def queue(history: History) -> None:
+    """Is told "pending", hangs up, and asks for it. After a death it asks with its key first."""
     found = await history.claim(key=KEY, wait=None)
-    await history.stand_in_line(found.id)
-
-
-async def queue_on(history: History) -> None:
-    answered = history.waiting | set(history.told)
-    found = await history.claim(key=KEY, wait=None)
-    assert answered <= {found.id}
     await history.stand_in_line(found.id)
 
 
@@ -115,10 +101,6 @@ async def fill(history: History) -> None:
     await history.declare(a_web_pool(3, 5))
 
 
-async def hold_old(history: History) -> None:
-    await history.claim(key=KEY)
-
-
 async def change(history: History) -> None:
     """Another blueprint for one pool; one is removed and one is added."""
     await history.declare(a_web_pool(1, 4, digest="d2"), NEW)
@@ -166,11 +148,11 @@ async def lose_the_answer(history: History) -> None:
 
 WEB = (a_web_pool(),)
 PLOTS = (
-    Plot("claim", WEB, claim, after=retried, pairs=True),
+    Plot("claim", WEB, claim, after=claim, pairs=1),
     Plot("claim without a key", (PLAIN,), claim_without_key),
-    Plot("two claims at once", (a_web_pool(2),), two_claims, after=retried),
-    Plot("cold claim", (a_web_pool(0),), claim, after=retried, pairs=True),
-    Plot("queued claim", (a_web_pool(0),), queue, after=queue_on, pairs=True),
+    Plot("two claims at once", (a_web_pool(2),), two_claims, after=claim),
+    Plot("cold claim", (a_web_pool(0),), claim, after=claim, pairs=2),
+    Plot("queued claim", (a_web_pool(0),), queue, after=queue, pairs=3),
     Plot("giving up", (a_web_pool(0, 1),), give_up, before=hold_and_queue, after=give_up),
     Plot(
         "release for one who waits",
@@ -178,17 +160,17 @@ PLOTS = (
         release_one_for_the_other,
         before=hold_and_queue,
         after=released_for_the_other,
-        pairs=True,
+        pairs=2,
     ),
     Plot("renewal", WEB, lengthen, before=hold),
-    Plot("release", WEB, release_all, before=hold, after=release_all, pairs=True),
-    Plot("expiry", WEB, expire, before=hold, after=expire, pairs=True),
-    Plot("backfill", (a_web_pool(0),), fill, pairs=True),
+    Plot("release", WEB, release_all, before=hold, after=release_all, pairs=1),
+    Plot("expiry", WEB, expire, before=hold, after=expire, pairs=1),
+    Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),
-    Plot("config change", (a_web_pool(), OLD), change, before=hold_old, pairs=True),
+    Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),
     Plot("smaller", (a_web_pool(3),), shrink),
     Plot("removed pool", WEB, remove_all, before=hold),
     Plot("drift", WEB, drift),
-    Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=retried, pairs=True),
-    Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=retried),
+    Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=claim, pairs=3),
+    Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=claim),
 )

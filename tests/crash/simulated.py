@@ -6,14 +6,15 @@ runs under virtual time, so that thousands of histories take seconds.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stoker.config.revision import PoolSpec, Revision
 from stoker.pools.claim import Claim, ClaimState
+from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
-from stoker.pools.requests import ClaimRequest, Code, Refusal
+from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.stores.sqlite import SqliteStore
-
 from tests.builders import a_revision
 from tests.crash.cuts import Cuts, CutStore, with_cuts
 from tests.fakes.world import Faults
@@ -71,8 +72,8 @@ class DoomedRun(Run):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    claim: str
-    resource: str
+    claim: ClaimId
+    resource: ResourceId
     token: object
 
 
@@ -82,11 +83,13 @@ class History:
 
     host: Host
     revision: Revision
-    told: dict[str, Promise] = field(default_factory=dict[str, Promise])
-    waiting: set[str] = field(default_factory=set[str])
+    told: dict[ClaimId, Promise] = field(default_factory=dict[ClaimId, Promise])
+    waiting: set[ClaimId] = field(default_factory=set[ClaimId])
     """Claims that were answered "pending"."""
-    let_go: set[str] = field(default_factory=set[str])
+    let_go: set[ClaimId] = field(default_factory=set[ClaimId])
     """Claims whose end was asked for or is due."""
+    by_key: dict[bytes, ClaimId] = field(default_factory=dict[bytes, ClaimId])
+    """The claim that was answered for a key: every retry must get the same."""
     in_the_dark: int = 0
     """Claims without a key that were never answered."""
     run: DoomedRun = field(init=False)
@@ -116,15 +119,21 @@ class History:
 
     def unsettled(self) -> list[str]:
         run = self.run
-        problems = [f"{resource.id} is {resource.state}" for resource in run.fleet.resources()
-                    if resource.state not in {ResourceState.READY, ResourceState.BOUND}]
+        problems = [
+            f"{resource.id} is {resource.state}"
+            for resource in run.fleet.resources()
+            if resource.state not in {ResourceState.READY, ResourceState.BOUND}
+        ]
         declared = self.revision.pools
         for status in run.fleet.pools():
             wanted = declared[status.name].size.min if status.name in declared else 0
             if status.ready != wanted or status.outdated:
                 problems.append(f"{status.name} has {status.ready} ready, not {wanted}")
-        problems += [f"{claim.id} is {claim.state}" for claim in run.fleet.live_claims()
-                     if claim.state is not ClaimState.BOUND]
+        problems += [
+            f"{claim.id} is {claim.state}"
+            for claim in run.fleet.live_claims()
+            if claim.state is not ClaimState.BOUND
+        ]
         return problems + [f"forgotten: {part}" for part in run.forgotten()]
 
     # The callers
@@ -139,28 +148,27 @@ class History:
         if not run.dead.is_set():
             if key is None:
                 self.in_the_dark -= 1
+            else:
+                assert self.by_key.setdefault(key, claim.id) == claim.id
             self._remember(claim)
         return claim
 
-    async def stand_in_line(self, claim: str) -> None:
+    async def stand_in_line(self, claim: ClaimId) -> None:
         run = self.run
-        settled = await run.fleet.settled((await run.fleet.find_claim(claim)).id, 600.0)
+        settled = await run.fleet.settled(claim, 600.0)
         if not run.dead.is_set():
             assert settled.state is ClaimState.BOUND
             self._remember(settled)
 
-    async def release(self, claim: str) -> None:
+    async def release(self, claim: ClaimId) -> None:
         self.let_go.add(claim)
         self.waiting.discard(claim)
-        found = await self.run.fleet.find_claim(claim)
-        await self.run.fleet.release(found.id, request_id="r")
+        await self.run.fleet.release(claim, request_id="r")
 
-    async def renew(self, claim: str, ttl: float) -> None:
-        found = await self.run.fleet.find_claim(claim)
-        try:
-            await self.run.fleet.renew(found.id, ttl, request_id="r")
-        except Refusal as refusal:
-            assert refusal.code is Code.CLAIM_OVER
+    async def renew(self, claim: ClaimId, ttl: float) -> None:
+        """The claim may be over by then."""
+        with suppress(Refusal):
+            await self.run.fleet.renew(claim, ttl, request_id="r")
 
     def _remember(self, claim: Claim) -> None:
         if claim.state is not ClaimState.BOUND:
@@ -221,8 +229,8 @@ class Plot:
     after: Step = nothing
     """What the callers do when a daemon is up again."""
     from_the_start: bool = False
-    pairs: bool = False
-    """Cut again at every point of the start that follows a cut."""
+    pairs: int = 0
+    """After every so many cuts the daemon is cut again, at every point of going on; 0: never."""
 
 
 async def play(

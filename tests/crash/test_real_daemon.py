@@ -7,7 +7,7 @@ started on what is left, and everything that was promised is looked for.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def sizes(pools: Declared) -> dict[str, int]:
 
 
 @contextmanager
-def a_subject(forks: ForkServer) -> Iterator[Subject]:
+def a_subject(forks: ForkServer) -> Generator[Subject]:
     folder = Path(tempfile.mkdtemp(prefix="stk-"))
     subject = Subject(forks, folder)
     try:
@@ -114,4 +114,3 @@ def a_subject(forks: ForkServer) -> Iterator[Subject]:
     finally:
         subject.clean_up()
         shutil.rmtree(folder)
-

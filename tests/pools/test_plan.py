@@ -109,7 +109,7 @@ def test_an_old_one_is_retired_and_the_next_age_sets_the_alarm() -> None:
 
     assert counts(too_old.commands) == {"Retire": 1, "Fill": 1}
     assert young.commands == ()
-    assert young.wake_at == 150.0
+    assert young.wake_at == 140.0
 
 
 def test_a_pool_that_is_no_longer_declared_is_emptied_and_makes_nothing() -> None:

@@ -5,11 +5,12 @@ import hashlib
 import logging
 from dataclasses import dataclass
 
-import looptime
+
 
 from tests.rig import virtual_throttle
 from tests.simulation.invariants import Broken, Watcher
 from tests.simulation.story import Story
+from tests.virtual_loop import VirtualLoop
 
 STEP = 0.25
 """Virtual seconds between two looks, beside one after every commit with an event."""
@@ -32,7 +33,7 @@ class Outcome:
 def play(seed: int, hours: float = 1.0) -> Outcome:
     """One seed. A broken invariant is the outcome's `problem`; anything else is raised."""
     logging.disable(logging.CRITICAL)
-    loop = looptime.new_event_loop(start=0.0, noop_cycles=0)
+    loop = VirtualLoop()
     try:
         with virtual_throttle():
             return loop.run_until_complete(_play(seed, hours))
