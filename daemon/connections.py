@@ -120,7 +120,9 @@ class Connection(RequestHandler):
             self.head_too_long = self.head_bytes + len(data) > MAX_HEAD
             self.head_bytes = 0
             self.head_since = None
-        elif self._waiter is not None:
+        elif self._waiter is not None or not before:
+            # No request is at work, so this is part of a head. (Before the first request the
+            # task that waits for one may not have begun.)
             self.head_bytes += len(data)
             if self.head_since is None:
                 self.head_since = self._loop.time()

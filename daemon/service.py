@@ -44,6 +44,9 @@ from .synchroniser import Synchroniser
 
 log = logging.getLogger(__name__)
 
+COLLECT_AFTER = (20_000, 50, 100)
+"""Allocations and passes between garbage collections: rarer than Python's, whose full pass over
+what ten thousand resources are made of would be the slowest thing that a claim can meet."""
 LAST_RESORT = 10.0
 """Seconds beyond the stop's grace after which the process ends whatever still hangs."""
 SWITCH_INTERVAL = 0.0005
@@ -192,6 +195,7 @@ async def _run_daemon(
             # What lives now lives long: sparing it each collection is what keeps pauses short.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*COLLECT_AFTER)
             log.info("ready: %d pools, %d resources", len(fleet.pools()), len(services.inventory))
     except* Stop:
         log.info("stopping")

@@ -30,6 +30,7 @@ from .ids import part_id
 from .lanes import Lane
 from .lifecycle import PartState, check_part_move
 from .providers import Provider
+from .redacting import redact
 from .resource import Half, Part, Resource, part_values
 from .services import Services
 
@@ -229,10 +230,18 @@ def render_outputs(blueprint: Blueprint, scope: Scope) -> tuple[dict[str, Json],
     return shown, secret
 
 
-def failure_sentence(error: BaseException) -> str:
-    """One bounded line about why making failed, for reasons, events and refusals."""
-    text = str(error) or type(error).__name__
+def failure_sentence(error: BaseException, *secrets: JsonObject) -> str:
+    """One bounded line about why making failed, for reasons, events and refusals.
+
+    None of `secrets` is quoted in it.
+    """
+    text = redact(str(error), *secrets) or type(error).__name__
     return text if len(text) <= 500 else text[:499] + "…"
+
+
+def secrets_of(resource: Resource) -> list[JsonObject]:
+    """What must not be quoted about a resource."""
+    return [part.secrets for part in resource.parts if part.secrets]
 
 
 def _rendered(plan: PartPlan, value: Json) -> Mapping[str, Json]:
@@ -259,4 +268,11 @@ def _move(part: Part, to: PartState) -> None:
     part.state = to
 
 
-__all__ = ["Assembly", "DriverError", "Scope", "failure_sentence", "render_outputs"]
+__all__ = [
+    "Assembly",
+    "DriverError",
+    "Scope",
+    "failure_sentence",
+    "render_outputs",
+    "secrets_of",
+]

@@ -16,8 +16,11 @@ log = logging.getLogger(__name__)
 def planned(services: Services, spec: PoolSpec, revision: str) -> Resource:
     """A new resource in the inventory: from now on it counts, whatever becomes of it."""
     now = services.clock.now()
+    identity = services.ids.resource(spec.name)
+    while services.inventory.get(identity) is not None:
+        identity = services.ids.resource(spec.name)
     resource = Resource(
-        id=services.ids.resource(spec.name),
+        id=identity,
         pool=spec.name,
         blueprint=spec.blueprint.name,
         digest=spec.blueprint.digest,

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 
 from . import backoff
+from .asking import ask
 from .assembly import failure_sentence
 from .claim import OVER, Claim, ClaimState, advance
-from .driver import DriverError, NotFound, PartRef, Throttled
+from .driver import DriverError, NotFound, PartRef, Unavailable
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState, check_part_move
 from .resource import Half, Part, Resource
@@ -40,13 +41,20 @@ class Dismantler:
         """Told the claim that has ended with its resource."""
 
     def start(
-        self, resource: Resource, claim: Claim | None = None, *, written: bool = False
+        self,
+        resource: Resource,
+        claim: Claim | None = None,
+        *,
+        written: bool = False,
+        event: NewEvent | None = None,
     ) -> None:
-        """Begins, from `failed`, `retiring`, `ending` or `quarantined`. Call once per resource.
+        """Begins, from `failed`, `retiring` or `ending`. Call once per resource.
 
-        `written`: what `condemn` put into a transaction is durable already.
+        `claim` is the one that ends with it. `written`: what `condemn` put into a transaction is
+        durable already, and so is the claim's ending. Otherwise both are written before anything
+        is removed, together with `event`.
         """
-        work = self._dismantle(resource, claim, written=written)
+        work = self._dismantle(resource, claim, written=written, event=event)
         self._services.tasks.start(work, f"remove {resource.id}")
 
     def condemn(self, resource: Resource, transaction: Transaction) -> None:
@@ -56,56 +64,70 @@ class Dismantler:
             if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
                 check_part_move(part.id, part.state, PartState.DESTROYING)
                 part.state = PartState.DESTROYING
-            if not self._services.drivers[part.driver].pure:
+            if not self._is_pure(part):
                 transaction.put_part(resource, part)
 
-    async def _dismantle(self, resource: Resource, claim: Claim | None, *, written: bool) -> None:
+    async def _dismantle(
+        self, resource: Resource, claim: Claim | None, *, written: bool, event: NewEvent | None
+    ) -> None:
         services = self._services
-        started = services.clock.now()
+        started, reason = services.clock.now(), resource.reason
         if resource.state is ResourceState.FAILED:
             services.inventory.move(resource, ResourceState.RETIRING, resource.reason, started)
         if resource.state is ResourceState.RETIRING:
             services.inventory.move(resource, ResourceState.ENDING, resource.reason, started)
         if not written:
-            await self._write(resource, event=None)
+            await self._write(resource, event=event, claim=claim)
         for part in sorted(resource.parts, key=lambda part: -part.ordinal):
             if part.state is PartState.DESTROYING:
                 await self._remove(resource, part)
-        await self._let_go(resource, claim)
+        await self._let_go(resource, claim, reason)
         services.telemetry.stage(resource.pool, "remove", services.clock.now() - started)
+
+    def _is_pure(self, part: Part) -> bool:
+        driver = self._services.drivers.get(part.driver)
+        return driver is not None and driver.pure
 
     async def _remove(self, resource: Resource, part: Part) -> None:
         """Destroys one part until the driver proves that it is absent."""
-        services = self._services
-        driver = services.drivers[part.driver]
-        if not driver.pure:
-            lane = Lane.CLAIMS if part.half is Half.FINISH else Lane.BACKGROUND
-            provider = services.providers.get(part.provider, part.driver)
-            failures, looks = 0, 0
-            started = services.clock.now()
-            while True:
-                try:
-                    async with (
-                        provider.turn(lane),
-                        asyncio.timeout(services.create_within),
-                    ):
-                        await driver.destroy(PartRef(part.id, provider.ref, part.handle))
-                except NotFound:
-                    break
-                except (DriverError, TimeoutError) as error:
-                    if isinstance(error, Throttled):
-                        provider.be_patient(error.after)
-                    failures += 1
-                    services.telemetry.part_removed(part.driver, "failed", 0.0)
-                    await self._complain(resource, part, error, failures)
-                    await asyncio.sleep(backoff.delay(failures, services.chance()))
-                else:
-                    looks += 1
-                    await asyncio.sleep(min(LONGEST_LOOK, FIRST_LOOK * 2 ** min(looks, 16)))
-            driver.forget(part.id)
-            services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
+        if not self._is_pure(part):
+            await self._destroy(resource, part)
         check_part_move(part.id, part.state, PartState.ABSENT)
         part.state = PartState.ABSENT
+
+    async def _destroy(self, resource: Resource, part: Part) -> None:
+        services = self._services
+        failures, looks = 0, 0
+        started = services.clock.now()
+        while True:
+            try:
+                await self._ask_to_destroy(part)
+            except NotFound:
+                break
+            except DriverError as error:
+                failures += 1
+                services.telemetry.part_removed(part.driver, "failed", 0.0)
+                await self._complain(resource, part, error, failures)
+                await asyncio.sleep(backoff.delay(failures, services.chance()))
+            else:
+                looks += 1
+                await asyncio.sleep(min(LONGEST_LOOK, FIRST_LOOK * 2 ** min(looks, 16)))
+        services.drivers[part.driver].forget(part.id)
+        services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
+
+    async def _ask_to_destroy(self, part: Part) -> None:
+        services = self._services
+        driver = services.drivers.get(part.driver)
+        if driver is None:
+            raise Unavailable(
+                f"this version has no driver {part.driver}; start one that has it, or remove "
+                f"{part.id} by hand"
+            )
+        lane = Lane.CLAIMS if part.half is Half.FINISH else Lane.BACKGROUND
+        provider = services.providers.get(part.provider, part.driver)
+        ref = PartRef(part.id, provider.ref, part.handle)
+        async with provider.turn(lane):
+            await ask(driver, driver.destroy(ref), services.create_within, tasks=services.tasks)
 
     async def _complain(
         self, resource: Resource, part: Part, error: BaseException, failures: int
@@ -126,8 +148,11 @@ class Dismantler:
         else:
             resource.reason = reason
 
-    async def _let_go(self, resource: Resource, claim: Claim | None) -> None:
-        """All parts are absent: frees the slot and ends the claim, in one transaction."""
+    async def _let_go(self, resource: Resource, claim: Claim | None, reason: str) -> None:
+        """All parts are absent: frees the slot and ends the claim, in one transaction.
+
+        `reason` is why the resource had to go, whatever went wrong with that since.
+        """
         services = self._services
         now = services.clock.now()
         if claim is not None and claim.state not in OVER:
@@ -135,11 +160,11 @@ class Dismantler:
             claim.ended_at = now
         await self._write(
             resource,
-            event=_event("resource.gone", resource, resource.reason),
+            event=_event("resource.gone", resource, reason, claim),
             claim=claim,
             drop=True,
         )
-        services.inventory.move(resource, ResourceState.GONE, resource.reason, now)
+        services.inventory.move(resource, ResourceState.GONE, reason, now)
         if claim is not None:
             self._over(claim)
         self._freed(resource.pool)
@@ -171,12 +196,15 @@ class Dismantler:
                 await asyncio.sleep(backoff.delay(attempt, self._services.chance(), cap=5.0))
 
 
-def _event(kind: str, resource: Resource, reason: str) -> NewEvent:
+def _event(
+    kind: str, resource: Resource, reason: str, claim: Claim | None = None
+) -> NewEvent:
     return NewEvent(
         kind,
         pool=resource.pool,
         resource=resource.id,
         claim=resource.claim or "",
+        request=claim.request_id if claim is not None else "",
         reason=reason,
         data={"parts": [part.name for part in resource.parts]},
     )

@@ -158,12 +158,11 @@ class Fleet:
         known = self._pools.get(pool)
         if known is None:
             return
-        if known.draining and known.empty:
-            known.close()
-            del self._pools[pool]
-            self._services.inventory.forget_pool(pool)
-            return
         known.touch()
+
+    def _drained(self, pool: str) -> None:
+        self._pools.pop(pool).close()
+        self._services.inventory.forget_pool(pool)
 
     def _healthy(self, resource: Resource) -> None:
         pool = self._pools.get(resource.pool)

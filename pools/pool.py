@@ -7,22 +7,33 @@ through a timer. Everything it does can be decided again from the inventory at a
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from asyncio_throttle import Throttler
 
-from ..config.revision import PoolSpec
+from ..config.revision import Blueprint, PoolSpec
 from . import creation
-from .assembly import failure_sentence
+from .assembly import failure_sentence, secrets_of
 from .breaker import Breaker
 from .claim import Claim
 from .dismantling import Dismantler
-from .driver import DriverError, Exhausted, Throttled
+from .driver import DriverError, Exhausted, Throttled, Unavailable
 from .lanes import Lane
-from .lifecycle import LEAVING, IllegalMove, ResourceState
+from .lifecycle import LEAVING, ResourceState
 from .pacing import throttler
-from .plan import MOST_RETIRED_AT_ONCE, Create, Fill, Member, Plan, Retire, Serve, Snapshot, plan
+from .plan import (
+    MOST_RETIRED_AT_ONCE,
+    REPLACE_FROM,
+    Create,
+    Fill,
+    Member,
+    Plan,
+    Retire,
+    Serve,
+    Snapshot,
+    plan,
+)
 from .requests import Code, Refusal
 from .resource import Health, Resource
 from .services import Services
@@ -36,6 +47,8 @@ log = logging.getLogger(__name__)
 PASS_DELAY = 0.001
 """A pass begins this long after the first touch, so that a burst of claims makes one pass."""
 RETRY_DELAY = 1.0
+STAYING = frozenset({ResourceState.QUARANTINED})
+"""On the way out, but nobody knows when: rolling must not wait for these."""
 
 
 class Pool:
@@ -47,7 +60,12 @@ class Pool:
         spec: PoolSpec,
         revision: str,
         dismantler: Dismantler,
+        *,
+        look: Callable[[Resource], None],
+        drained: Callable[[str], None],
+        older: tuple[Blueprint, ...] = (),
     ) -> None:
+        """`older`: blueprints that resources of an earlier run may have been made from."""
         self.spec = spec
         self.revision = revision
         self.draining = False
@@ -60,6 +78,12 @@ class Pool:
         self._members = services.inventory.members(spec.name)
         self._members.refile_all(spec.blueprint.digest)
         self._dismantler = dismantler
+        self._look = look
+        """Told of a resource that has to be observed before it counts as healthy."""
+        self._drained = drained
+        """Told the pool's name when nothing is left of it."""
+        self._blueprints = {one.digest: one for one in (*older, spec.blueprint)}
+        """By digest: a resource is finished by the blueprint that it was made from."""
         self._pace: Throttler = throttler(spec.backfill.rate, spec.backfill.burst)
         self._filling: asyncio.Task[object] | None = None
         self._filling_now = 0
@@ -76,18 +100,36 @@ class Pool:
         if spec.blueprint.digest != self.spec.blueprint.digest:
             self.breaker = Breaker()
             self._members.refile_all(spec.blueprint.digest)
+            used = {resource.digest for resource in self._members.resources.values()}
+            known = self._blueprints.items()
+            self._blueprints = {digest: one for digest, one in known if digest in used}
+            self._blueprints[spec.blueprint.digest] = spec.blueprint
         self.spec = spec
         self.revision = revision
         self.draining = False
         self.touch()
 
+    def retire_unknown(self) -> None:
+        """After a restart: what nobody can finish any more is replaced, and not handed out."""
+        for resource in list(self._members.unverified.values()):
+            if resource.digest not in self._blueprints:
+                why = "the blueprint it was made from is no longer known"
+                self._retire(resource, Retire(resource.id, "outdated", why))
+
     def drain(self) -> None:
         """No longer declared: ready ones go, bound ones live out their claims, waiters are told."""
         self.draining = True
         for waiter in list(self.line):
-            why = f"the pool {self.spec.name} is no longer declared"
-            self.line.dismiss(waiter.claim.id, Refusal(Code.DRAINING, why))
+            self.line.dismiss(waiter.claim.id, self.no_longer_declared())
         self.touch()
+
+    def no_longer_declared(self) -> Refusal:
+        why = f"the pool {self.spec.name} is no longer declared and serves no new claims"
+        return Refusal(Code.DRAINING, why)
+
+    def blueprint_of(self, resource: Resource) -> Blueprint:
+        """What it was made from, which also says how to finish it."""
+        return self._blueprints.get(resource.digest, self.spec.blueprint)
 
     def touch(self) -> None:
         """Something changed: a pass will follow."""
@@ -190,7 +232,7 @@ class Pool:
         members, spec = self._members, self.spec
         fresh = sum(1 for r in members.coming.values() if r.digest == spec.blueprint.digest)
         age = spec.lifetime.max_age
-        horizon = 0.0 if age is None else self._services.clock.now() - age
+        horizon = 0.0 if age is None else self._services.clock.now() - age * REPLACE_FROM
         beyond = members.ready - (0 if self.draining else spec.size.min)
         need = min(MOST_RETIRED_AT_ONCE, max(1, beyond))
         return Snapshot(
@@ -199,7 +241,7 @@ class Pool:
             outdated=len(members.outdated),
             coming=fresh + len(members.unverified),
             under_way=len(members.coming),
-            leaving=sum(members.counts[state] for state in LEAVING),
+            leaving=sum(members.counts[state] for state in LEAVING - STAYING),
             waiting=len(self.line),
             drifted=tuple(map(_member, islice(members.drifted.values(), MOST_RETIRED_AT_ONCE))),
             oldest_current=_oldest(members.current.values(), need, horizon),
@@ -219,13 +261,15 @@ class Pool:
             self.last_plan = plan(self.spec, self.snapshot(), started)
             for command in self.last_plan.commands:
                 self._carry_out(command)
-        except Exception:
+        except Exception as error:
             # A defect in one pool must not stop the others; this pool tries again.
-            log.exception("the pass over the pool %s failed", self.spec.name)
+            self._services.tasks.report(error, f"the pass over the pool {self.spec.name}")
             self._wake_at(started + RETRY_DELAY)
-            raise
+            return
         if self.last_plan.wake_at is not None:
             self._wake_at(self.last_plan.wake_at)
+        if self.draining and self.empty:
+            self._drained(self.spec.name)
         self._services.telemetry.pass_done(self.spec.name, self._services.clock.now() - started)
 
     def _carry_out(self, command: Retire | Serve | Create | Fill) -> None:
@@ -245,16 +289,18 @@ class Pool:
                     self._filling = self._services.tasks.start(self._fill(), name)
 
     def _wake_at(self, when: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        alarm = self._alarm
+        if alarm is not None and alarm.call is not None and alarm.when == when:
+            return
+        if alarm is not None:
+            alarm.cancel()
         self._alarm = self._services.timers.at(when, self.touch)
 
     def _retire(self, resource: Resource, command: Retire) -> None:
-        now = self._services.clock.now()
-        try:
-            self._services.inventory.move(resource, ResourceState.RETIRING, command.reason, now)
-        except IllegalMove:
+        if resource.state is not ResourceState.READY:
             return  # a claim was first
+        now = self._services.clock.now()
+        self._services.inventory.move(resource, ResourceState.RETIRING, command.reason, now)
         log.info("%s is retired (%s): %s", resource.id, command.cause, command.reason)
         self._dismantler.start(resource)
 
@@ -278,8 +324,8 @@ class Pool:
                     return
                 await self._pace.acquire()
                 if self._wants_more():
-                    self._filling_now += 1
                     self._begin(Lane.BACKGROUND)
+                    self._filling_now += 1
         finally:
             self._filling = None
 
@@ -298,6 +344,9 @@ class Pool:
             await creation.make_ready(self._services, resource, spec, lane)
         except (DriverError, StoreError) as error:
             self._failed(resource, error)
+        except Exception as error:
+            self._services.tasks.report(error, f"creating {resource.id}")
+            self._failed(resource, Unavailable(f"a defect of the daemon: {error!r}"))
         else:
             self._succeeded(resource, self._services.clock.now() - started)
         finally:
@@ -313,12 +362,15 @@ class Pool:
         services.telemetry.stage(self.spec.name, "prepare", seconds)
         before = self.seconds_to_create
         self.seconds_to_create = seconds if before is None else 0.8 * before + 0.2 * seconds
-        services.inventory.judge(resource, Health.HEALTHY)
-        self.serve_waiters()
+        if resource.suspect:
+            self._look(resource)  # something changed while it was made: it counts once observed
+        else:
+            services.inventory.judge(resource, Health.HEALTHY)
+            self.serve_waiters()
 
     def _failed(self, resource: Resource, error: DriverError | StoreError) -> None:
         services = self._services
-        now, sentence = services.clock.now(), failure_sentence(error)
+        now, sentence = services.clock.now(), failure_sentence(error, *secrets_of(resource))
         if isinstance(error, Throttled | Exhausted):
             self.breaker = self.breaker.asked_to_wait(sentence, now, error.after)
         elif isinstance(error, StoreError):
@@ -334,12 +386,7 @@ class Pool:
                     self.breaker.failures,
                     sentence,
                 )
-        to = (
-            ResourceState.RETIRING
-            if resource.state is ResourceState.READY
-            else ResourceState.FAILED
-        )
-        services.inventory.move(resource, to, sentence, now)
+        services.inventory.move(resource, ResourceState.FAILED, sentence, now)
         told = creation.tell_failure(services, resource, sentence)
         services.tasks.start(told, f"tell of {resource.id}")
         self._dismantler.start(resource)
@@ -350,11 +397,10 @@ def _member(resource: Resource) -> Member:
 
 
 def _oldest(resources: Iterable[Resource], need: int, horizon: float) -> tuple[Member, ...]:
-    """The first `need`, and those beyond them that were ready before `horizon`, within bounds."""
+    """The first `need`, those beyond them that were ready before `horizon`, and one more."""
     found: list[Member] = []
     for resource in islice(resources, MOST_RETIRED_AT_ONCE):
-        member = _member(resource)
-        if len(found) >= need and member.ready_at > horizon:
+        found.append(_member(resource))
+        if len(found) > need and found[-1].ready_at > horizon:
             break
-        found.append(member)
     return tuple(found)

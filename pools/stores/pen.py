@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain as chain_of
 from pathlib import Path
 
 from ..store import Event, StoreCorrupt, StoreError
@@ -21,7 +22,7 @@ from .connections import at_fault, sentence
 from .encoding import Row
 from .lanes import Job
 from .reading import chain_end, events_after
-from .transaction import ADD_EVENT
+from .transaction import ADD_EVENT, MOST_ROWS, is_insert, statement_for
 
 
 @dataclass(slots=True)
@@ -115,17 +116,18 @@ class Pen:
 
     def _commit_batch(self, batch: Sequence[Job]) -> list[Event]:
         try:
-            return self._transact(batch, self._apply)
+            return self._transact(batch, self._apply_together)
         except Exception as error:
             self._roll_back()
             if not at_fault(error):
                 raise
         return self._transact(batch, self._apply_apart)
 
-    def _transact(self, batch: Sequence[Job], apply: Callable[[Job], None]) -> list[Event]:
+    def _transact(
+        self, batch: Sequence[Job], apply: Callable[[Sequence[Job]], None]
+    ) -> list[Event]:
         self._connection.execute("BEGIN IMMEDIATE")
-        for job in batch:
-            apply(job)
+        apply(batch)
         events = self._add_events(batch)
         self._connection.execute("COMMIT")
         if events:
@@ -138,16 +140,47 @@ class Pen:
             changed += execute(sql, values).rowcount
         job.changed = changed
 
-    def _apply_apart(self, job: Job) -> None:
-        self._connection.execute("SAVEPOINT job")
-        try:
-            self._apply(job)
-        except Exception as error:
-            if not at_fault(error):
-                raise
-            job.error = sentence(error, self._where)
-            self._connection.execute("ROLLBACK TO job")
-        self._connection.execute("RELEASE job")
+    def _apply_together(self, batch: Sequence[Job]) -> None:
+        """Rows of one table go in one statement, however many jobs they are from.
+
+        Each statement gives up the interpreter's lock and has to win it back from a busy event
+        loop; one for each row would make that wait the longest part of a commit. The order among
+        the jobs does not matter: no two jobs under way are about the same row (see `Store.commit`).
+        """
+        if len(batch) == 1:
+            self._apply(batch[0])
+            return
+        groups: dict[str, list[Row]] = {}
+        for job in batch:
+            if all(is_insert(sql) for sql, _ in job.statements):
+                for sql, values in job.statements:
+                    groups.setdefault(sql, []).append(values)
+            else:
+                self._apply(job)
+        for sql, rows in groups.items():
+            self._insert(sql, rows)
+
+    def _insert(self, sql: str, rows: Sequence[Row]) -> None:
+        """In powers of two, so that the connection's cache of statements has them all."""
+        at, count = 0, MOST_ROWS
+        while at < len(rows):
+            while count > len(rows) - at:
+                count //= 2
+            values = list(chain_of.from_iterable(rows[at : at + count]))
+            self._connection.execute(statement_for(sql, count), values)
+            at += count
+
+    def _apply_apart(self, batch: Sequence[Job]) -> None:
+        for job in batch:
+            self._connection.execute("SAVEPOINT job")
+            try:
+                self._apply(job)
+            except Exception as error:
+                if not at_fault(error):
+                    raise
+                job.error = sentence(error, self._where)
+                self._connection.execute("ROLLBACK TO job")
+            self._connection.execute("RELEASE job")
 
     def _add_events(self, batch: Sequence[Job]) -> list[Event]:
         """Numbers and hashes them here, where nothing can come between: the chain has no gaps."""
@@ -163,7 +196,7 @@ class Pen:
                 events.append(event)
                 rows.append(chain.encode_event(event, drafted))
         if rows:
-            self._connection.executemany(ADD_EVENT, rows)
+            self._insert(ADD_EVENT, rows)
         return events
 
     def _roll_back(self) -> None:

@@ -1,5 +1,6 @@
 """A transaction, encoded while it is collected, and the statements it is made of."""
 
+from functools import cache
 from typing import TypeAlias
 
 from ...config.json_types import JsonObject
@@ -40,6 +41,26 @@ _DROP_RESOURCE = "DELETE FROM resources WHERE id = ?"
 _DROP_CLAIM = "DELETE FROM claims WHERE id = ?"
 _DROP_REVISIONS = "DELETE FROM revisions"
 ADD_EVENT = _insert("events", EVENT_COLUMNS)
+
+
+MOST_ROWS = 64
+"""Rows of the longest statement that `statement_for` makes."""
+
+
+@cache
+def statement_for(insert: str, rows: int) -> str:
+    """The same INSERT for several rows at once."""
+    head, values, tail = insert.partition(" VALUES ")
+    marks, closing, rest = tail.partition(")")
+    return head + values + ", ".join([marks + closing] * rows) + rest
+
+
+def is_insert(sql: str) -> bool:
+    """Whether `statement_for` may be asked for it."""
+    return sql in _INSERTS
+
+
+_INSERTS = frozenset({_PUT_RESOURCE, _PUT_CLAIM, _PUT_PART, ADD_EVENT})
 
 
 class SqliteTransaction:

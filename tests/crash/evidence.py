@@ -122,7 +122,7 @@ def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
     assert len(bound) <= len(expected) + caller.in_the_dark, f"bound for nobody: {bound.keys()}"
     for resource in image.resources:
         if resource.state is ResourceState.BOUND:
-            assert resource.claim in bound
+            assert resource.claim is not None
             assert bound[resource.claim].resources == [resource.id]
         else:
             assert resource.state is ResourceState.READY

@@ -4,7 +4,8 @@ import asyncio
 
 from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Size
 from stoker.pools.lifecycle import ResourceState
-from tests.crash.simulated import KEY, History, Plot
+from tests.crash.playing import Plot
+from tests.crash.simulated import KEY, History
 from tests.rig import a_box_pool, a_part, boxes
 
 TOKEN = a_part("token", "token", {"kind": "random"})
@@ -88,8 +89,16 @@ async def expire(history: History) -> None:
     (told,) = history.told
     history.let_go.add(told)
     await history.renew(told, 0.5)
-    while any(one.id == told for one in history.run.fleet.live_claims()):
-        await asyncio.sleep(0.1)
+    await expired(history)
+
+
+async def expired(history: History) -> None:
+    """By its first ttl, if the renewal was cut off."""
+    for told in history.told:
+        deadline = history.host.clock.now() + 4000.0
+        while any(one.id == told for one in history.run.fleet.live_claims()):
+            assert history.host.clock.now() < deadline, f"{told} is bound though it was let go"
+            await asyncio.sleep(0.1)
 
 
 async def lengthen(history: History) -> None:
@@ -164,7 +173,7 @@ PLOTS = (
     ),
     Plot("renewal", WEB, lengthen, before=hold),
     Plot("release", WEB, release_all, before=hold, after=release_all, pairs=1),
-    Plot("expiry", WEB, expire, before=hold, after=expire, pairs=1),
+    Plot("expiry", WEB, expire, before=hold, after=expired, pairs=2),
     Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),
     Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),

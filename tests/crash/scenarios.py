@@ -62,7 +62,7 @@ spec:
   blueprint: {blueprint}
   size: {{min: {min}, max: {max}}}
   lifetime: {{ttl: 1h, maxTtl: 2h}}
-  backfill: {{rate: {rate}, burst: 1, concurrency: {concurrency}}}
+  backfill: {{rate: {rate}, burst: {burst}, concurrency: {concurrency}}}
 """
 
 
@@ -74,6 +74,7 @@ class Size:
     min: int
     max: int = 4
     rate: str = "1000/s"
+    burst: int = 1
     concurrency: int = 1
 
 
@@ -112,6 +113,7 @@ def declare(caller: Caller, pools: Declared, *, seconds: int = 600) -> None:
             min=size.min,
             max=size.max,
             rate=size.rate,
+            burst=size.burst,
             concurrency=size.concurrency,
         )
     caller.subject.declare(text)
@@ -124,13 +126,18 @@ FOLDERS: Declared = {"web": Size("folder", 1)}
 NO_FOLDERS: Declared = {"web": Size("folder", 0)}
 ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
 MOODY: Declared = {"web": Size("moody", 2)}
-SLOW: Declared = {"web": Size("sandbox", 2, rate="2/s")}
+SLOW: Declared = {"web": Size("sandbox", 2, rate="1/s", burst=3)}
+"""The fourth creation comes seconds after the first: not before the daemon is cut."""
 OLD: Declared = {"web": Size("sandbox", 1), "old": Size("folder", 1)}
 NEW: Declared = {"web": Size("sandbox", 1), "new": Size("folder", 1)}
 
 
 def _claim(caller: Caller) -> None:
     caller.take("web", key="k", wait="20s")
+
+
+def _claim_another(caller: Caller) -> None:
+    caller.take("web", key="other", wait="20s")
 
 
 def _claim_without_key(caller: Caller) -> None:
@@ -158,7 +165,7 @@ def _release(caller: Caller) -> None:
 
 
 def _hold_one_and_queue(caller: Caller) -> None:
-    caller.take("web", key="other", wait="20s")
+    _claim_another(caller)
     assert caller.claim("web", key="k", wait=None).status == 202
 
 
@@ -233,7 +240,8 @@ SCENARIOS = (
         "restart",
         SLOW,
         _claim,
+        before=_claim_another,
         after=_claim,
-        cut_before="web#1.note create: not begun",
+        cut_before="web#2.note create: not begun",
     ),
 )

@@ -5,7 +5,7 @@ runs under virtual time, so that thousands of histories take seconds.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -17,7 +17,6 @@ from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.stores.sqlite import SqliteStore
 from tests.builders import a_revision
 from tests.crash.cuts import Cuts, CutStore, with_cuts
-from tests.fakes.world import Faults
 from tests.rig import ME, Host, Run
 
 KEY = b"k" * 32
@@ -83,6 +82,8 @@ class History:
 
     host: Host
     revision: Revision
+    sweeps: bool = True
+    """Whether orphans are looked for. The ledger alone has to be enough."""
     told: dict[ClaimId, Promise] = field(default_factory=dict[ClaimId, Promise])
     waiting: set[ClaimId] = field(default_factory=set[ClaimId])
     """Claims that were answered "pending"."""
@@ -105,7 +106,12 @@ class History:
     async def _begin(self) -> None:
         await self.run.open()
         await self.run.fleet.apply(self.revision)
+        if not self.sweeps:
+            self.run.fleet.orphans.sweep = self._sweep_nothing  # type: ignore[method-assign]
         await self.run.fleet.start()
+
+    async def _sweep_nothing(self) -> None:
+        """In place of the sweep."""
 
     async def declare(self, *pools: PoolSpec) -> None:
         """The directory holds it before the daemon knows."""
@@ -113,9 +119,10 @@ class History:
         await self.run.fleet.apply(self.revision)
 
     async def settle(self, within: float = 300.0) -> None:
-        async with asyncio.timeout(within):
-            while self.unsettled():
-                await asyncio.sleep(0.02)
+        deadline = self.run.host.clock.now() + within
+        while problems := self.unsettled():
+            assert self.run.host.clock.now() < deadline, f"it does not settle: {problems}"
+            await asyncio.sleep(0.02)
 
     def unsettled(self) -> list[str]:
         run = self.run
@@ -149,7 +156,8 @@ class History:
             if key is None:
                 self.in_the_dark -= 1
             else:
-                assert self.by_key.setdefault(key, claim.id) == claim.id
+                first = self.by_key.setdefault(key, claim.id)
+                assert first == claim.id, "a retry got another claim"
             self._remember(claim)
         return claim
 
@@ -209,73 +217,3 @@ class History:
         image = store.load()
         assert {r.id for r in image.resources} == {r.id for r in self.run.fleet.resources()}
         assert {c.id for c in image.claims} == {c.id for c in self.run.fleet.live_claims()}
-
-
-Step = Callable[[History], Coroutine[object, object, None]]
-
-
-async def nothing(history: History) -> None:
-    """Nothing is done."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One thing that goes on while the daemon is cut off."""
-
-    name: str
-    pools: tuple[PoolSpec, ...]
-    act: Step = nothing
-    before: Step = nothing
-    after: Step = nothing
-    """What the callers do when a daemon is up again."""
-    from_the_start: bool = False
-    pairs: int = 0
-    """After every so many cuts the daemon is cut again, at every point of going on; 0: never."""
-
-
-async def play(
-    plot: Plot, faults: Faults, cut: str | None, again: str | None = None, *, twice: bool = False
-) -> tuple[list[str], list[str]]:
-    """Plays the plot, cut off at up to two points; returns the points passed in each life."""
-    history = History(Host(seed=1, faults=faults), a_revision(*plot.pools))
-    if await _first_life(plot, history, cut):
-        assert cut is None, f"the point was never reached: {cut}"
-        await history.run.end()
-    first, second = history.run.points, list[str]()
-    if twice:
-        lived = await history.start(again, armed=True)
-        if lived and await history.run.live_through(_finish(plot, history)):
-            assert again is None, f"the point was never reached: {again}"
-            await history.run.end()
-        second = history.run.points
-    assert await history.start()
-    await _finish(plot, history)
-    await history.check()
-    await history.run.end()
-    return first, second
-
-
-async def _first_life(plot: Plot, history: History, cut: str | None) -> bool:
-    """True when the daemon lived through it."""
-    if plot.from_the_start:
-        return await history.start(cut, armed=True) and await history.run.live_through(
-            history.settle()
-        )
-    assert await history.start(cut)
-    await history.settle()
-    await plot.before(history)
-    if not history.waiting:
-        await history.settle()
-    history.run.armed = True
-
-    async def act() -> None:
-        await plot.act(history)
-        await history.settle()
-
-    return await history.run.live_through(act())
-
-
-async def _finish(plot: Plot, history: History) -> None:
-    history.host.world.faults.fail = history.host.world.faults.lose = 0.0
-    await plot.after(history)
-    await history.settle()

@@ -1,6 +1,8 @@
 """What must hold at every moment of a simulated story, and at its end."""
 
-from stoker.pools.claim import ClaimState
+from collections import Counter
+
+from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.ids import resource_of
 from stoker.pools.lifecycle import LEAVING
 from tests.fakes.world import Effect
@@ -26,26 +28,35 @@ class Watcher:
         self._answered = 0
         self._holder: dict[str, str] = {}
         self._by_key: dict[bytes, tuple[str, object]] = {}
-        self._promises: dict[str, Promise] = {}
+        self._broken: Broken | None = None
+
+    def glance(self) -> None:
+        """`look` for where an exception would be lost: the next `look` raises it."""
+        try:
+            self.look()
+        except Broken as broken:
+            self._broken = broken
 
     def look(self) -> None:
+        """Raises `Broken`."""
+        if self._broken is not None:
+            raise self._broken
         story = self.story
         if story.run is None:
             return
+        self._forget_the_old()
         self._check_answers()
-        self._check_effects(story.host.world.log[self._seen :])
-        self._seen = len(story.host.world.log)
-        if story._up.is_set():
+        self._check_effects(story.host.world.log)
+        if story.up:
             self._fail_if(story.run.breaches())
-            self._check_promises()
+            self._check_claims()
             self._check_sizes()
-            self._check_the_abandoned()
 
     def settle(self) -> None:
         """Everything is calm: the declared state is reached and nothing is forgotten."""
         story = self.story
         self.look()
-        fleet = story.run.fleet
+        fleet = story.daemon.fleet
         known = {part.id for resource in fleet.resources() for part in resource.parts}
         simulated = {part for part in known if not part.endswith(".token")}
         exists = set(story.host.world.exists())
@@ -72,11 +83,13 @@ class Watcher:
             if first != (told.claim, told.token):
                 raise Broken(f"a retry of {first[0]} was answered with {told.claim}")
 
-    def _check_effects(self, effects: list[Effect]) -> None:
+    def _check_effects(self, log: list[Effect]) -> None:
         """Nothing is removed under a claim that was answered and has not ended."""
-        if not effects:
+        if len(log) == self._seen:
             return
-        by_resource = {promise.resource: promise for promise in self._open()}
+        effects = log[self._seen :]
+        self._seen = len(log)
+        by_resource = {promise.resource: promise for promise in self.story.promises.values()}
         for effect in effects:
             if effect.kind != "destroyed":
                 continue
@@ -91,61 +104,56 @@ class Watcher:
                     f"which holds it until {promise.expires_at}"
                 )
 
-    def _check_promises(self) -> None:
+    def _check_claims(self) -> None:
         story, now = self.story, self.story.now()
-        live = {claim.id: claim for claim in story.run.fleet.live_claims()}
-        for promise in self._open():
-            claim = live.get(promise.claim)
-            if promise.released_at is not None:
-                continue
-            if now < promise.expires_at - SLACK:
-                if claim is None or claim.state is not ClaimState.BOUND:
-                    raise Broken(f"the answered claim {promise.claim} is gone before its time")
-                if claim.resources != [promise.resource]:
-                    raise Broken(f"{promise.claim} holds {claim.resources}, not {promise.resource}")
-                if claim.secrets["token"] != promise.token:
-                    raise Broken(f"the secret of {promise.claim} has changed")
+        live = {claim.id: claim for claim in story.daemon.fleet.live_claims()}
+        for promise in story.promises.values():
+            if promise.released_at is None and now < promise.expires_at - SLACK:
+                self._check_promise(promise, live.get(promise.claim))
         for claim in live.values():
-            if claim.state is ClaimState.BOUND and claim.expires_at < now - 20.0:
-                raise Broken(f"{claim.id} is bound {now - claim.expires_at:.1f}s after its expiry")
+            if claim.state is ClaimState.BOUND:
+                self._check_the_end(claim, now)
+                self._check_the_abandoned(claim, now)
+
+    def _check_promise(self, promise: Promise, claim: Claim | None) -> None:
+        """What was told, and neither released nor due yet, is still so."""
+        if claim is None or claim.state is not ClaimState.BOUND:
+            raise Broken(f"the answered claim {promise.claim} is gone before its time")
+        if claim.resources != [promise.resource]:
+            raise Broken(f"{promise.claim} holds {claim.resources}, not {promise.resource}")
+        if claim.secrets["token"] != promise.token:
+            raise Broken(f"the secret of {promise.claim} has changed")
+
+    def _check_the_end(self, claim: Claim, now: float) -> None:
+        if claim.expires_at is None:
+            raise Broken(f"{claim.id} is bound for ever")
+        if claim.expires_at < now - 20.0:
+            raise Broken(f"{claim.id} is bound {now - claim.expires_at:.1f}s after its expiry")
+
+    def _check_the_abandoned(self, claim: Claim, now: float) -> None:
+        """Somebody who hung up without a key is not left with a claim (a crash may cause one)."""
+        story = self.story
+        caller = story.callers.get(claim.request_id)
+        if caller is None or caller.left_at is None or caller.key is not None:
+            return
+        if claim.id in story.promises or len(caller.lives) > 1 or claim.answered:
+            return
+        if max(caller.lives) == story.life and now - caller.left_at > 15.0:
+            raise Broken(f"{claim.id} was bound for a caller who had left")
 
     def _check_sizes(self) -> None:
-        for status in self.story.run.fleet.pools():
-            most = self.story.most.get(status.name, 0)
-            occupied = sum(status.counts.values())
-            if occupied > most:
-                raise Broken(f"{status.name} has {occupied} resources, more than ever allowed")
-        things: dict[str, set[str]] = {}
-        for thing in self.story.host.world.things.values():
-            things.setdefault(thing.pool, set()).add(resource_of(thing.part))
-        for pool, resources in things.items():
-            known = {r.id for r in self.story.run.fleet.resources() if r.pool == pool}
-            orphans = len(resources - known)
-            if len(resources) - orphans > self.story.most.get(pool, 0):
-                raise Broken(f"{pool} has {len(resources)} things in the world")
+        """What the ledger knows bounds what exists: the rest of that is orphans of crashes."""
+        occupied = Counter(resource.pool for resource in self.story.daemon.fleet.resources())
+        for pool, count in occupied.items():
+            if count > self.story.most.get(pool, 0):
+                raise Broken(f"{pool} has {count} resources, more than ever allowed")
 
-    def _check_the_abandoned(self) -> None:
-        """Somebody who hung up without a key is not left with a claim (a crash may cause one)."""
-        story, now = self.story, self.story.now()
-        for claim in story.run.fleet.live_claims():
-            caller = story.callers.get(claim.request_id)
-            if caller is None or caller.left_at is None or caller.key is not None:
-                continue
-            if claim.id in story.promises or len(caller.lives) > 1 or claim.answered:
-                continue
-            if max(caller.lives) == story.life and claim.state is ClaimState.BOUND:
-                if now - caller.left_at > 15.0:
-                    raise Broken(f"{claim.id} was bound for a caller who had left")
-
-    def _open(self) -> list[Promise]:
-        """The promises that still say something about the present."""
+    def _forget_the_old(self) -> None:
+        """Keeps the promises that still say something about the present."""
         horizon = self.story.now() - FORGET_AFTER
-        self._promises.update(self.story.promises)
-        over = [claim for claim, told in self._promises.items() if told.expires_at < horizon]
-        for claim in over:
-            del self._promises[claim]
-            del self.story.promises[claim]
-        return list(self._promises.values())
+        promises = self.story.promises
+        for claim in [id_ for id_, told in promises.items() if told.expires_at < horizon]:
+            del promises[claim]
 
     def _fail_if(self, problems: list[str]) -> None:
         if problems:

@@ -5,8 +5,6 @@ import hashlib
 import logging
 from dataclasses import dataclass
 
-
-
 from tests.rig import virtual_throttle
 from tests.simulation.invariants import Broken, Watcher
 from tests.simulation.story import Story
@@ -50,6 +48,7 @@ def play_job(job: tuple[int, float]) -> Outcome:
 async def _play(seed: int, hours: float) -> Outcome:
     story = Story(seed, hours * 3600.0)
     watcher = Watcher(story)
+    story.at_commit = watcher.glance
     problem = ""
 
     async def watch() -> None:
@@ -82,8 +81,8 @@ async def _play(seed: int, hours: float) -> Outcome:
     )
 
 
-def _flat(group: BaseExceptionGroup) -> list[BaseException]:
-    found: list[BaseException] = []
+def _flat(group: BaseExceptionGroup[Broken]) -> list[Broken]:
+    found: list[Broken] = []
     for error in group.exceptions:
         found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found

@@ -4,11 +4,13 @@ Everything is drawn from one seeded source, and time is virtual, so a seed is it
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Revision
 from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.requests import ClaimRequest, Refusal
 from tests.builders import a_pool, a_revision
 from tests.fakes.world import Faults
@@ -25,9 +27,9 @@ class Promise:
     """What one caller was told: the truth that the daemon has to keep."""
 
     request: str
-    claim: str
+    claim: ClaimId
     pool: str
-    resource: str
+    resource: ResourceId
     token: object
     expires_at: float
     key: bytes | None
@@ -44,7 +46,7 @@ class Caller:
     key: bytes | None
     left_at: float | None = None
     """When the caller hung up for good, without an answer."""
-    lives: set[int] = field(default_factory=set)
+    lives: set[int] = field(default_factory=set[int])
     """The runs of the daemon that it talked to."""
 
 
@@ -55,7 +57,7 @@ class Story:
         self.length = length
         self.run: Run | None = None
         self.life = 0
-        self.promises: dict[str, Promise] = {}
+        self.promises: dict[ClaimId, Promise] = {}
         self.answers: list[Promise] = []
         self.callers: dict[str, Caller] = {}
         self.most: dict[str, int] = {}
@@ -64,11 +66,24 @@ class Story:
         self.crashes = 0
         self.served = 0
         self.refused = 0
+        self.at_commit: Callable[[], None] = lambda: None
+        """Called after each commit of the running daemon that has an event in it."""
         self._up = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        """Whether the daemon runs, and has come through its start."""
+        return self._up.is_set()
+
+    @property
+    def daemon(self) -> Run:
+        """The run of the daemon that is, or was the last one."""
+        assert self.run is not None, "the story has not begun"
+        return self.run
 
     # The course of the story
 
-    async def tell(self, watch) -> None:
+    async def tell(self, watch: Callable[[], Coroutine[None, None, None]]) -> None:
         """Runs the troubles for `length` seconds, then calms down and lets everything converge."""
         await self._start()
         async with asyncio.TaskGroup() as group:
@@ -85,12 +100,13 @@ class Story:
                 trouble.cancel()
             await asyncio.sleep(0)
             self.host.world.faults = replace(CALM)
-            if not self._up.is_set():
+            if not self.up:
                 await self._start()
 
     async def _start(self) -> None:
         self.life += 1
         run = Run(self.host)
+        run.store.on_events(lambda _: self.at_commit() if self.up and self.run is run else None)
         await run.open()
         while True:
             try:
@@ -106,7 +122,7 @@ class Story:
         """Kills the daemon at random moments, now and then while it is starting."""
         while True:
             await asyncio.sleep(self.random.expovariate(1 / 240))
-            run = self.run
+            run = self.daemon
             self._up.clear()
             self.crashes += 1
             if self.random.random() < 0.2:
@@ -150,13 +166,13 @@ class Story:
             await asyncio.sleep(self.random.expovariate(1 / 300))
             number += 1
             self.revision = self._draw_revision(f"r{number}")
-            if self._up.is_set():
+            if self.up:
                 await self._apply()
 
     async def _apply(self) -> None:
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                await self.run.fleet.apply(self.revision)
+                await self.daemon.fleet.apply(self.revision)
         except TimeoutError:
             return  # the daemon was killed meanwhile; the next one starts with this revision
 
@@ -233,7 +249,7 @@ class Story:
         draw = self.random
         for _ in range(6 if asked.key else 1):
             await self._up.wait()
-            run, life = self.run, self.life
+            run, life = self.daemon, self.life
             caller.lives.add(life)
             caller.left_at = None
             asking = asyncio.ensure_future(self._ask(run, asked))
@@ -245,7 +261,7 @@ class Story:
             if not done:
                 await asyncio.gather(asking, return_exceptions=True)
                 caller.left_at = self.now()
-            elif life == self.life and self._up.is_set():
+            elif life == self.life and self.up:
                 answer = asking.result()
                 if answer is None:
                     self.refused += 1
@@ -269,6 +285,7 @@ class Story:
     def _promise(self, claim: Claim, asked: ClaimRequest) -> None:
         if claim.state is not ClaimState.BOUND:
             return
+        assert claim.expires_at is not None, f"{claim.id} is bound for ever"
         told = Promise(
             asked.request_id,
             claim.id,
@@ -299,10 +316,11 @@ class Story:
         life = self.life
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                fleet = self.run.fleet
+                fleet = self.daemon.fleet
                 renewed = await fleet.renew(promise.claim, None, request_id=promise.request)
         except (Refusal, TimeoutError):
             return
+        assert renewed.expires_at is not None, f"{renewed.id} was renewed for ever"
         if life == self.life:
             promise.expires_at = renewed.expires_at
 
@@ -311,7 +329,7 @@ class Story:
         promise.released_at = self.now()
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                await self.run.fleet.release(promise.claim, request_id=promise.request)
+                await self.daemon.fleet.release(promise.claim, request_id=promise.request)
         except (Refusal, TimeoutError):
             return
 

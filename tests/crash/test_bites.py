@@ -1,0 +1,105 @@
+"""The enumeration finds defects: each of these is planted into the core, and is found."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from stoker.pools import recovery
+from stoker.pools.assembly import Assembly
+from stoker.pools.claim import Claim
+from stoker.pools.dismantling import Dismantler
+from stoker.pools.lifecycle import ResourceState
+from stoker.pools.services import Services
+from stoker.pools.store import Image, Transaction
+from stoker.pools.stores.sqlite import SqliteStore
+from tests.crash.playing import Course, cut_everywhere
+from tests.crash.plots import PLOTS
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def answers_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
+    writing: list[asyncio.Task[None]] = []
+
+    async def commit(self: Services, transaction: Transaction, *, urgent: bool = False) -> None:
+        writing.append(asyncio.ensure_future(self.store.commit(transaction, urgent=urgent)))
+
+    patch.setattr(Services, "commit", commit)
+
+
+def creates_without_an_intent(patch: pytest.MonkeyPatch) -> None:
+    async def write(self: Assembly, *, urgent: bool = False) -> None:
+        self.unwritten.clear()
+
+    patch.setattr(Assembly, "write", write)
+
+
+def forgets_who_holds_what(patch: pytest.MonkeyPatch) -> None:
+    real = recovery.recover
+
+    def recover(services: Services, image: Image) -> recovery.Recovered:
+        for resource in image.resources:
+            if resource.state is ResourceState.BOUND:
+                resource.state, resource.claim = ResourceState.READY, None
+        return real(services, image)
+
+    patch.setattr(recovery, "recover", recover)
+
+
+def forgets_when_claims_end(patch: pytest.MonkeyPatch) -> None:
+    real = recovery.recover
+
+    def recover(services: Services, image: Image) -> recovery.Recovered:
+        found = real(services, image)
+        found.bound.clear()
+        return found
+
+    patch.setattr(recovery, "recover", recover)
+
+
+def forgets_what_it_was_removing(patch: pytest.MonkeyPatch) -> None:
+    def nothing(recovered: recovery.Recovered, dismantler: Dismantler) -> None:
+        """In place of going on."""
+
+    patch.setattr(recovery, "restart_leftovers", nothing)
+
+
+def forgets_keys(patch: pytest.MonkeyPatch) -> None:
+    def find_key(self: SqliteStore, key: bytes) -> Claim | None:
+        return None
+
+    patch.setattr(SqliteStore, "find_key", find_key)
+
+
+def forgets_who_waits(patch: pytest.MonkeyPatch) -> None:
+    real = recovery.recover
+
+    def recover(services: Services, image: Image) -> recovery.Recovered:
+        found = real(services, image)
+        found.waiting.clear()
+        return found
+
+    patch.setattr(recovery, "recover", recover)
+
+
+@pytest.mark.parametrize(
+    ("plant", "plot", "sweeps", "found"),
+    [
+        (answers_before_it_is_durable, "claim without a key", True, "answered and forgotten"),
+        (creates_without_an_intent, "backfill", False, "forgotten: web-"),
+        (forgets_who_holds_what, "renewal", True, "does not settle|exist|bound"),
+        (forgets_when_claims_end, "expiry", True, "is bound though it was let go"),
+        (forgets_what_it_was_removing, "release", True, "is ending"),
+        (forgets_keys, "claim", True, "retry"),
+        (forgets_who_waits, "queued claim", True, "is pending"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_a_planted_defect_is_found(
+    plant: Plant, plot: str, sweeps: bool, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = next(each for each in PLOTS if each.name == plot)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=found):
+        cut_everywhere(chosen, Course(sweeps=sweeps))
