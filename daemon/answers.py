@@ -1,7 +1,6 @@
 """The shapes of what the API answers. `presentation` fills them, `openapi` publishes them.
 
-Times are RFC 3339 in UTC, durations are text as in the config, and seconds inside `timing` are
-numbers.
+Times are RFC 3339 in UTC, durations are text as in the config.
 """
 
 from typing import Annotated, Any, NotRequired
@@ -35,13 +34,13 @@ class HandedJson(TypedDict):
 
 
 class TimingJson(TypedDict):
-    """Seconds spent in each stage of serving the claim."""
+    """Durations of each stage of serving the claim, such as `0.412ms`."""
 
-    queued: float
-    policy: float
-    bind: float
-    finish: float
-    total: float
+    queued: str
+    policy: str
+    bind: str
+    finish: str
+    total: str
 
 
 class DecisionJson(TypedDict):

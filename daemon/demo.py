@@ -226,7 +226,7 @@ class Demo:
         self._tell.chapter("Claim a web server: it is finished with your words")
         self._tell.command(f'stoker claim web --param greeting="{GREETING}"')
         claim, took = self._ask("web", greeting=GREETING)
-        finish = claim.info.document["timing"]["finish"] * 1000
+        finish = float(claim.info.document["timing"]["finish"].removesuffix("ms"))
         self._tell.lines(
             f"{claim.resource} is yours, after {took:.1f} ms, {finish:.1f} of them to write your page"
         )

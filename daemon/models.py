@@ -181,8 +181,11 @@ class ClaimBody(Body):
             raise _unsupported("bind", "ends claims by time alone; leave out 'bind'")
 
     def digest(self) -> bytes:
-        """SHA-256 of the request, the same for every way of writing it."""
-        return hashlib.sha256(canonical(cast("Json", self.model_dump()))).digest()
+        """SHA-256 of the request, the same for every way of writing it.
+
+        How long its caller stays on the line is no part of it: who comes back may wait less.
+        """
+        return hashlib.sha256(canonical(cast("Json", self.model_dump(exclude={"wait"})))).digest()
 
 
 class RenewBody(Body):

@@ -46,6 +46,11 @@ _duration = lru_cache(maxsize=1024)(format_duration)
 """Claims have few different widths."""
 
 
+def _span(seconds: float) -> str:
+    """A measured width, in milliseconds to the microsecond: `0.412ms`."""
+    return f"{seconds * 1000:.3f}ms"
+
+
 def show_claim(
     claim: Claim,
     to_wall: ToWall,
@@ -73,11 +78,11 @@ def show_claim(
         "warm": claim.warm,
         "revision": claim.revision,
         "timing": {
-            "queued": claim.timing.queued,
-            "policy": claim.timing.policy,
-            "bind": claim.timing.bind,
-            "finish": claim.timing.finish,
-            "total": claim.timing.total,
+            "queued": _span(claim.timing.queued),
+            "policy": _span(claim.timing.policy),
+            "bind": _span(claim.timing.bind),
+            "finish": _span(claim.timing.finish),
+            "total": _span(claim.timing.total),
         },
         "decision": {"policy": verdict.policy, "rule": verdict.rule},
         "reason": claim.reason,

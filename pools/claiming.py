@@ -16,18 +16,24 @@ Whoever asked may leave at any moment. Before step 2 the resource goes back; aft
 is used up. A claim with an idempotency key that is bound although its caller has left stays bound:
 the caller comes back with the key and gets it. Without a key nobody can ever know of it, so it is
 released at once.
+
+Every errand is settled, whatever happens: somebody waits for its outcome.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config.json_types import Json
+from ..config.revision import Blueprint
 from ..config.units import format_duration
-from .assembly import Assembly, failure_sentence, render_outputs
-from .claim import Claim, ClaimState, EndedBecause, advance, retry
+from .assembly import Assembly, failure_sentence, render_outputs, secrets_of
+from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry
 from .clock import Clock
 from .driver import DriverError, Rejected, Unavailable
+from .endings import Endings
+from .errands import Errand, GivenUp, Left
 from .lanes import Lane
 from .lifecycle import ResourceState
 from .moments import rfc3339
@@ -41,65 +47,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many resources one claim may use up before it fails."""
-
-
-class Left(Refusal):
-    """Everybody who asked has left. Whoever comes back with the key starts anew."""
-
-    def __init__(self) -> None:
-        super().__init__(Code.WAIT_TIMEOUT, "the claimant left before the claim was bound")
-
-
-class GivenUp(Left):
-    """The claim was released while it waited."""
-
-    def __init__(self) -> None:
-        Refusal.__init__(self, Code.CLAIM_OVER, "the claim was released before it was bound")
-
-
-class Errand:
-    """One claim on its way to being bound, and the callers who stay on the line for it."""
-
-    __slots__ = ("_listeners", "_outcome", "claim")
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self._listeners: dict[asyncio.Future[Claim], None] = {}  # in the order they came
-        self._outcome: Claim | Refusal | None = None
-
-    @property
-    def deserted(self) -> bool:
-        """Nobody stays on the line, and nobody was told of the claim either."""
-        return not self._listeners and not self.claim.answered
-
-    async def listen(self, left: Callable[[], None]) -> Claim:
-        """The claim once it is bound, or its refusal. `left` is called if the caller leaves first."""
-        future: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
-        self._listeners[future] = None
-        if self._outcome is not None:
-            _tell(future, self._outcome)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._listeners.pop(future, None)
-            left()
-            raise
-        finally:
-            self._listeners.pop(future, None)
-
-    def settle(self, outcome: Claim | Refusal) -> None:
-        self._outcome = outcome
-        for future in self._listeners:
-            _tell(future, outcome)
-
-
-def _tell(future: asyncio.Future[Claim], outcome: Claim | Refusal) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, Refusal):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+GAVE_UP_WAITING = frozenset({Code.WAIT_TIMEOUT, Code.NO_CAPACITY, Code.BLUEPRINT_FAILING})
 
 
 class Claiming:
@@ -109,55 +57,108 @@ class Claiming:
         self,
         services: Services,
         *,
+        endings: Endings,
         bound: Callable[[Claim], None],
-        unwanted: Callable[[Claim], None],
+        end: Callable[[Claim, EndedBecause, str], None],
         over: Callable[[Claim], None],
     ) -> None:
         self._services = services
+        self._endings = endings
         self._bound = bound
         """Told of a claim that is bound and durable: its expiry has to be watched."""
-        self._unwanted = unwanted
-        """Told of a claim that was bound for somebody who has left for good."""
+        self._end = end
+        """Ends a bound claim that nobody wants any more, for the request with that id."""
         self._over = over
         """Told of a claim that came to nothing."""
+        self.stopping = False
 
-    async def run(self, errand: Errand, pool: Pool, resource: Resource | None) -> None:
-        """Brings the errand to its outcome, with `resource` to begin with if one was taken."""
-        claim = errand.claim
-        failure: DriverError | None = None
+    async def run(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
+        """Brings the errand to its outcome, with `resource` to begin with if one was taken.
+
+        `pend`: first of all it is written down that the claim waits.
+        """
         try:
-            for attempt in range(ATTEMPTS):
-                if resource is None:
-                    resource = await self._wait(errand, pool, again=attempt > 0)
-                failure = await self._bind(errand, pool, resource)
-                if failure is None:
-                    return errand.settle(claim)
-                resource = None
-                if isinstance(failure, Rejected) or errand.deserted:
-                    break
-            raise Refusal(Code.FINISH_FAILED, _finish_failed(pool, failure), retry_after=5.0)
+            if pend:
+                await self._write_pending(errand)
+            await self._serve(errand, resource)
+            errand.settle(errand.claim)
         except Refusal as refusal:
-            await self._fail(errand, refusal)
-            errand.settle(refusal)
+            await self._come_to_nothing(errand, refusal)
+        except asyncio.CancelledError:
+            errand.settle(stopping())
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._services.tasks.report(error, f"serving {errand.claim.id}")
+            await self._come_to_nothing(errand, _defect(error))
 
-    def deserted(self, errand: Errand, pool: Pool) -> None:
-        """A caller has left. If it was the last one, a claim that still waits is given up."""
-        if errand.deserted:
-            pool.line.dismiss(errand.claim.id, Left())
+    def deserted(self, errand: Errand) -> None:
+        """A caller has left. If it was the last one, the claim is given up as far as that goes."""
+        if not errand.deserted:
+            return
+        if not errand.bound:
+            errand.pool.line.dismiss(errand.claim.id, Left())
+        elif errand.claim.key is None:
+            self._end(errand.claim, EndedBecause.CLAIMANT_GONE, errand.claim.request_id)
 
-    def give_up(self, errand: Errand, pool: Pool) -> None:
+    def give_up(self, errand: Errand, request_id: str) -> None:
         """The claim is released. One that is being finished is bound first, and released then."""
-        pool.line.dismiss(errand.claim.id, GivenUp())
+        errand.given_up = request_id
+        errand.pool.line.dismiss(errand.claim.id, GivenUp())
+
+    async def _serve(self, errand: Errand, resource: Resource | None) -> None:
+        """Binds the claim. Raises `Refusal`."""
+        pool = errand.pool
+        failure: DriverError | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                if resource is None:
+                    resource = await self._wait(errand, again=attempt > 0)
+            except Refusal as refusal:
+                if failure is None or refusal.code not in GAVE_UP_WAITING:
+                    raise
+                break  # why it had to wait again says more than that it waited in vain
+            up_to_date = resource.digest == pool.spec.blueprint.digest
+            failure = await self._bind(errand, resource)
+            if failure is None:
+                return
+            resource = None
+            if (isinstance(failure, Rejected) and up_to_date) or errand.deserted:
+                break
+        raise Refusal(
+            Code.FINISH_FAILED,
+            f"a resource of the pool {errand.claim.pool} could not be finished for this claim: "
+            f"{errand.failure}",
+            retry_after=5.0,
+        )
 
     # Waiting
 
-    async def _wait(self, errand: Errand, pool: Pool, *, again: bool) -> Resource:
-        claim, clock = errand.claim, self._services.clock
+    async def _write_pending(self, errand: Errand) -> None:
+        """Writes the waiting claim down, so that callers may be told its id and hang up."""
+        claim = errand.claim
+        claim.version += 1
+        transaction = self._services.store.transaction()
+        transaction.put_claim(replace(claim, answered=True))
+        transaction.add_event(
+            NewEvent(
+                "claim.pending",
+                pool=claim.pool,
+                claim=claim.id,
+                request=claim.request_id,
+                reason=claim.reason,
+                data={"uid": claim.claimant.uid, "pid": claim.claimant.pid},
+            )
+        )
+        try:
+            await self._services.commit(transaction, urgent=True)
+        except StoreError as error:
+            raise _unwritable(error) from error
+        errand.written()
+
+    async def _wait(self, errand: Errand, *, again: bool) -> Resource:
+        claim, pool, clock = errand.claim, errand.pool, self._services.clock
         began = clock.now()
-        if errand.deserted:
-            raise Left
-        if claim.deadline <= began:
-            raise _timed_out(pool, 0.0)
+        self._refuse_to_wait(errand, began)
         claim.warm = False
         waiter = pool.line.join(claim, first=again)
         pool.touch()
@@ -176,41 +177,55 @@ class Claiming:
             claim.timing.queued += clock.now() - began
             pool.touch()
 
+    def _refuse_to_wait(self, errand: Errand, now: float) -> None:
+        if errand.given_up is not None:
+            raise GivenUp
+        if errand.deserted:
+            raise Left
+        if self.stopping and not errand.claim.answered:
+            raise stopping()
+        if errand.pool.draining:
+            raise errand.pool.no_longer_declared()
+        if errand.claim.deadline <= now:
+            raise _timed_out(errand.pool, 0.0)
+
     # Finishing and binding
 
-    async def _bind(self, errand: Errand, pool: Pool, resource: Resource) -> DriverError | None:
+    async def _bind(self, errand: Errand, resource: Resource) -> DriverError | None:
         """Finishes and binds; returns what went wrong with this resource, if anything did."""
-        services, claim = self._services, errand.claim
-        if errand.deserted:
+        services, claim, pool = self._services, errand.claim, errand.pool
+        if errand.deserted or errand.given_up is not None:
             pool.give_back(resource)
-            raise Left
+            raise Left if errand.given_up is None else GivenUp
         began = services.clock.now()
-        pure = all(services.drivers[plan.driver].pure for plan in pool.spec.blueprint.finish)
         try:
-            await self._finish(claim, pool, resource, pure=pure)
+            await self._finish(claim, resource, pool.blueprint_of(resource))
             finished = services.clock.now()
             claim.timing.finish = finished - began
-            await self._commit_bound(errand, pool, resource)
+            await self._commit_bound(claim, resource)
         except DriverError as error:
-            self._undo(claim, pool, resource, f"finishing failed: {failure_sentence(error)}")
+            why = failure_sentence(error, *secrets_of(resource), claim.params)
+            errand.failure = why
+            self._undo(errand, resource, f"finishing failed: {why}")
             return error
         except StoreError as error:
-            self._undo(claim, pool, resource, "the ledger refused the claim")
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE,
-                f"the claim cannot be written down: {error}",
-                retry_after=2.0,
-            ) from error
+            self._undo(errand, resource, "the ledger refused the claim")
+            raise _unwritable(error) from error
+        except Exception:
+            self._undo(errand, resource, "a defect of the daemon")
+            raise
         now = services.clock.now()
         claim.timing.bind = now - finished
         claim.timing.total = claim.timing.policy + now - claim.created_at
         self._report(claim)
         self._bound(claim)
-        if errand.deserted and claim.key is None:
-            self._unwanted(claim)
+        if errand.given_up is not None:
+            self._end(claim, EndedBecause.RELEASED, errand.given_up)
+        elif errand.deserted and claim.key is None:
+            self._end(claim, EndedBecause.CLAIMANT_GONE, claim.request_id)
         return None
 
-    async def _finish(self, claim: Claim, pool: Pool, resource: Resource, *, pure: bool) -> None:
+    async def _finish(self, claim: Claim, resource: Resource, blueprint: Blueprint) -> None:
         """Makes the finish parts and renders the outputs. Raises `DriverError`, `StoreError`."""
         services = self._services
         now = services.clock.now()
@@ -220,15 +235,13 @@ class Claiming:
         claim.resources = [resource.id]
         claim.revision = resource.revision
         claim.expires_at = now + claim.ttl
-        blueprint = pool.spec.blueprint
         assembly = Assembly(services, resource, Lane.CLAIMS)
         facts = claim_facts(claim, services.clock) if blueprint.reads_claim else None
         scope = assembly.scope(facts, claim.params)
-        if not pure:
-            await self._intend(claim, resource)
-        if pure:
+        if all(services.drivers[plan.driver].pure for plan in blueprint.finish):
             await assembly.make(blueprint.finish, Half.FINISH, scope)  # waits for nothing
         else:
+            await self._intend(claim, resource)
             try:
                 async with asyncio.timeout(blueprint.finish_within):
                     await assembly.make(blueprint.finish, Half.FINISH, scope)
@@ -244,14 +257,13 @@ class Claiming:
         transaction.put_claim(claim)
         await self._services.commit(transaction, urgent=True)
 
-    async def _commit_bound(self, errand: Errand, pool: Pool, resource: Resource) -> None:
-        services, claim = self._services, errand.claim
+    async def _commit_bound(self, claim: Claim, resource: Resource) -> None:
+        services = self._services
         now = services.clock.now()
         services.inventory.move(resource, ResourceState.BOUND, f"bound to {claim.id}", now)
         advance(claim, ClaimState.BOUND)
         claim.bound_at = now
         claim.expires_at = now + claim.ttl
-        claim.params = nothing()
         transaction = services.store.transaction()
         transaction.put_resource(resource)
         for part in resource.parts:
@@ -262,7 +274,7 @@ class Claiming:
         transaction.add_event(
             NewEvent(
                 "claim.bound",
-                pool=pool.spec.name,
+                pool=claim.pool,
                 resource=resource.id,
                 claim=claim.id,
                 request=claim.request_id,
@@ -276,50 +288,31 @@ class Claiming:
             )
         )
         await services.commit(transaction, urgent=True)
+        claim.params = nothing()  # kept until now: if this fails, another resource needs them
 
-    def _undo(self, claim: Claim, pool: Pool, resource: Resource, reason: str) -> None:
+    def _undo(self, errand: Errand, resource: Resource, reason: str) -> None:
         """The resource is used up; the claim may try another, with what it asked for."""
-        log.warning("%s for %s: %s", resource.id, claim.id, reason)
-        pool.condemn(resource, None, reason)
-        retry(claim)
+        log.warning("%s for %s: %s", resource.id, errand.claim.id, reason)
+        if resource.state is ResourceState.CLAIMED:
+            errand.pool.give_back(resource)
+        else:
+            errand.pool.condemn(resource, reason)
+        retry(errand.claim)
 
     # Coming to nothing
 
-    async def _fail(self, errand: Errand, refusal: Refusal) -> None:
+    async def _come_to_nothing(self, errand: Errand, refusal: Refusal) -> None:
         """Forgets a claim that nobody was told of; writes down the end of one that was answered."""
         services, claim = self._services, errand.claim
-        written = claim.version > 0
-        if isinstance(refusal, GivenUp):
-            advance(claim, ClaimState.ENDED)
-            claim.ended_because = EndedBecause.RELEASED
-        else:
-            advance(claim, ClaimState.FAILED)
-            services.telemetry.claim_refused(claim.pool, refusal.code)
-        claim.code, claim.detail = refusal.code, refusal.message
-        claim.ended_at = services.clock.now()
-        if written:
-            transaction = services.store.transaction()
-            if claim.answered:
-                transaction.put_claim(claim)
-                transaction.add_event(
-                    NewEvent(
-                        f"claim.{claim.ended_because or claim.state}",
-                        pool=claim.pool,
-                        claim=claim.id,
-                        request=claim.request_id,
-                        reason=refusal.message,
-                        data={"code": refusal.code},
-                    )
-                )
-            else:
-                transaction.drop_claim(claim.id)
-            try:
-                await services.commit(transaction, urgent=True)
-            except StoreError:
-                # It stays in the ledger as unanswered or pending; a restart drops it or times it
-                # out, and no resource points to it.
-                log.warning("the end of the claim %s could not be written", claim.id)
-        self._over(claim)
+        try:
+            _end_unbound(claim, refusal, services.clock.now())
+            if not isinstance(refusal, GivenUp):
+                services.telemetry.claim_refused(claim.pool, refusal.code)
+            if claim.version > 0:  # it may be in the ledger
+                await self._endings.write(claim, keep=claim.answered, because=refusal.message)
+        finally:
+            self._over(claim)
+            errand.settle(refusal)
 
     def _report(self, claim: Claim) -> None:
         telemetry, timing = self._services.telemetry, claim.timing
@@ -345,9 +338,32 @@ def claim_facts(claim: Claim, clock: Clock) -> dict[str, Json]:
     }
 
 
-def _finish_failed(pool: Pool, failure: DriverError | None) -> str:
-    why = failure_sentence(failure) if failure is not None else "unknown"
-    return f"a resource of the pool {pool.spec.name} could not be finished for this claim: {why}"
+def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:
+    if isinstance(refusal, GivenUp):
+        advance(claim, ClaimState.ENDED)
+        claim.ended_because = EndedBecause.RELEASED
+    elif claim.state not in OVER:
+        advance(claim, ClaimState.FAILED)
+    claim.code, claim.detail = refusal.code, refusal.message
+    claim.ended_at = now
+
+
+def stopping() -> Refusal:
+    return Refusal(Code.STOPPING, "the daemon is stopping; try again in a moment", retry_after=2.0)
+
+
+def _unwritable(error: StoreError) -> Refusal:
+    why = f"the claim cannot be written down: {error}"
+    return Refusal(Code.LEDGER_UNAVAILABLE, why, retry_after=2.0)
+
+
+def _defect(error: Exception) -> Refusal:
+    return Refusal(
+        Code.FINISH_FAILED,
+        f"the claim could not be served because of a defect of the daemon ({type(error).__name__}); "
+        "its log says more",
+        retry_after=5.0,
+    )
 
 
 def _timed_out(pool: Pool, waited: float) -> Refusal:

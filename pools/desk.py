@@ -13,8 +13,10 @@ from ..config.json_types import JsonObject
 from ..config.parameters import ParameterProblems
 from ..config.revision import PoolSpec
 from .claim import Claim, EndedBecause
-from .claiming import Claiming, Errand, Left
+from .claiming import Claiming, stopping
 from .dismantling import Dismantler
+from .endings import Endings
+from .errands import Errand, Left
 from .ids import ClaimId
 from .leases import Leases, ttl_too_long
 from .pool import Pool
@@ -25,6 +27,8 @@ from .store import StoreError
 
 log = logging.getLogger(__name__)
 
+LOST = "it has no resource in the ledger any more"
+
 
 class ClaimDesk:
     def __init__(
@@ -32,20 +36,24 @@ class ClaimDesk:
         services: Services,
         pools: Mapping[str, Pool],
         dismantler: Dismantler,
+        *,
         undeclared: Callable[[str], Pool],
+        look: Callable[[Resource], None],
     ) -> None:
         self._services = services
         self._pools = pools
         self._undeclared = undeclared
         """Makes the draining pool of a claim whose pool is no longer declared."""
+        self._look = look
+        """Told of a resource that has to be observed."""
         self._claims: dict[ClaimId, Claim] = {}
         """All that are not over, by id."""
         self._errands: dict[ClaimId, Errand] = {}
         self._by_key: dict[bytes, Errand] = {}
-        self._stopping = False
-        self.leases = Leases(services, dismantler)
+        self.endings = Endings(services)
+        self.leases = Leases(services, dismantler, self.endings, self.over)
         self._claiming = Claiming(
-            services, bound=self.leases.watch, unwanted=self._unwanted, over=self.over
+            services, endings=self.endings, bound=self._bound, end=self._end, over=self.over
         )
 
     # Starting and stopping
@@ -56,19 +64,17 @@ class ClaimDesk:
 
     def wait_again(self, claim: Claim) -> None:
         """A claim that was told "pending" by an earlier run of the daemon queues again."""
-        errand = Errand(claim)
-        self._register(errand)
         pool = self._pools.get(claim.pool) or self._undeclared(claim.pool)
-        self._start(errand, pool, None)
+        self._start(self._register(claim, pool), None)
 
     async def close(self, grace: float) -> None:
         """Refuses new claims and those that wait; lets those being served finish within `grace`."""
-        self._stopping = True
-        for errand in list(self._errands.values()):
+        self._claiming.stopping = True
+        for errand in self._errands.values():
             if not errand.claim.answered:
-                self._pools[errand.claim.pool].line.dismiss(errand.claim.id, _stopping())
+                errand.pool.line.dismiss(errand.claim.id, stopping())
         deadline = self._services.clock.now() + grace
-        while any(self._is_serving(errand) for errand in self._errands.values()):
+        while any(_is_served(errand) for errand in self._errands.values()):
             if self._services.clock.now() >= deadline:
                 break
             await asyncio.sleep(0.01)
@@ -97,8 +103,10 @@ class ClaimDesk:
             if errand is None or (request.wait is None and known.answered):
                 return known
             try:
-                return await self._listen(errand)
+                return await self._listen(errand, request)
             except Left:
+                if errand.given_up is not None:
+                    raise
                 continue  # it was given up just before this retry came
 
     async def settled(self, claim_id: ClaimId, wait: float) -> Claim:
@@ -108,7 +116,7 @@ class ClaimDesk:
             return await self.find_claim(claim_id)
         try:
             async with asyncio.timeout(wait):
-                return await self._listen(errand)
+                return await errand.watch()
         except (TimeoutError, Refusal):
             return errand.claim
 
@@ -121,9 +129,9 @@ class ClaimDesk:
         claim = await self.find_claim(claim_id)
         errand = self._errands.get(claim_id)
         if errand is not None:
-            self._claiming.give_up(errand, self._pools[claim.pool])
+            self._claiming.give_up(errand, request_id)
             try:
-                claim = await self._listen(errand)
+                claim = await errand.watch()
             except Refusal:
                 return errand.claim
         try:
@@ -138,7 +146,7 @@ class ClaimDesk:
 
     async def find_claim(self, claim_id: ClaimId) -> Claim:
         """A live or an ended claim; raises `Refusal`."""
-        claim = self._claims.get(claim_id)
+        claim = self._claims.get(claim_id) or self.endings.unwritten(claim_id)
         if claim is None:
             claim = await self._services.store.claim(claim_id)
         if claim is None:
@@ -173,16 +181,13 @@ class ClaimDesk:
         resource = pool.take()
         if resource is None:
             self._refuse_to_queue(pool)
-        errand = Errand(claim)
-        self._register(errand)
-        if resource is None and request.wait is None:
-            return await self._pend(errand, pool)
-        self._start(errand, pool, resource)
-        return await self._listen(errand)
+        errand = self._register(claim, pool)
+        self._start(errand, resource, pend=resource is None and request.wait is None)
+        return await self._listen(errand, request)
 
     def _open_pool(self, request: ClaimRequest) -> Pool:
-        if self._stopping:
-            raise _stopping()
+        if self._claiming.stopping:
+            raise stopping()
         pool = self._pools.get(request.pool)
         if pool is None:
             known = ", ".join(sorted(self._pools)) or "none"
@@ -190,10 +195,7 @@ class ClaimDesk:
                 Code.NO_SUCH_POOL, f"there is no pool {request.pool}; the pools are: {known}"
             )
         if pool.draining:
-            raise Refusal(
-                Code.DRAINING,
-                f"the pool {request.pool} is no longer declared and takes no new claims",
-            )
+            raise pool.no_longer_declared()
         if self._services.ledger_error:
             raise Refusal(
                 Code.LEDGER_UNAVAILABLE,
@@ -242,42 +244,20 @@ class ClaimDesk:
                 retry_after=max(1.0, pool.seconds_to_create or 1.0),
             )
 
-    async def _pend(self, errand: Errand, pool: Pool) -> Claim:
-        """Writes the waiting claim down, so that the caller may be told its id and hang up."""
-        claim = errand.claim
-        claim.answered = True
-        claim.version += 1
-        transaction = self._services.store.transaction()
-        transaction.put_claim(claim)
-        try:
-            await self._services.commit(transaction, urgent=True)
-        except StoreError as error:
-            self.over(claim)
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE, f"the claim cannot be written down: {error}"
-            ) from error
-        except asyncio.CancelledError:
-            self.over(claim)
-            self._services.tasks.start(self.forget([claim]), f"forget {claim.id}")
-            raise
-        self._start(errand, pool, None)
-        await asyncio.sleep(0)  # it takes its place in the line, which the answer tells
-        return claim
-
-    def _register(self, errand: Errand) -> None:
-        claim = errand.claim
+    def _register(self, claim: Claim, pool: Pool) -> Errand:
+        errand = self._errands[claim.id] = Errand(claim, pool)
         self._claims[claim.id] = claim
-        self._errands[claim.id] = errand
         if claim.key is not None:
             self._by_key[claim.key] = errand
+        return errand
 
-    def _start(self, errand: Errand, pool: Pool, resource: Resource | None) -> None:
-        run = self._run(errand, pool, resource)
+    def _start(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
+        run = self._run(errand, resource, pend=pend)
         self._services.tasks.start(run, f"claim {errand.claim.id}")
 
-    async def _run(self, errand: Errand, pool: Pool, resource: Resource | None) -> None:
+    async def _run(self, errand: Errand, resource: Resource | None, *, pend: bool) -> None:
         try:
-            await self._claiming.run(errand, pool, resource)
+            await self._claiming.run(errand, resource, pend=pend)
         finally:
             self._unregister(errand.claim)
 
@@ -286,25 +266,36 @@ class ClaimDesk:
         if claim.key is not None:
             self._by_key.pop(claim.key, None)
 
-    async def _listen(self, errand: Errand) -> Claim:
-        pool = self._pools[errand.claim.pool]
-        return await errand.listen(lambda: self._claiming.deserted(errand, pool))
+    async def _listen(self, errand: Errand, request: ClaimRequest) -> Claim:
+        hangs_up = request.wait is None
+        return await errand.listen(lambda: self._claiming.deserted(errand), hangs_up=hangs_up)
 
     def _known(self, key: bytes) -> Claim | None:
-        claim = self._services.store.find_key(key)
-        return None if claim is None else self._claims.get(claim.id, claim)
-
-    async def forget(self, claims: list[Claim]) -> None:
-        """Drops claims that nobody was told of, with their keys."""
-        if not claims:
-            return
-        transaction = self._services.store.transaction()
-        for claim in claims:
-            transaction.drop_claim(claim.id)
+        """The claim that the key belongs to. Raises `Refusal` when that cannot be told."""
         try:
-            await self._services.commit(transaction)
+            claim = self._services.store.find_key(key)
         except StoreError as error:
-            log.warning("%d unanswered claims stay in the ledger: %s", len(claims), error)
+            why = f"the ledger cannot be read: {error}"
+            raise Refusal(Code.LEDGER_UNAVAILABLE, why, retry_after=2.0) from error
+        if claim is None:
+            return None
+        over = self.endings.unwritten(claim.id)
+        if over is not None and not over.answered:
+            raise Refusal(
+                Code.LEDGER_UNAVAILABLE,
+                "an earlier claim with this Idempotency-Key came to nothing, and the ledger could "
+                "not be told yet; repeat the request",
+                retry_after=2.0,
+            )
+        return over or self._claims.get(claim.id, claim)
+
+    async def close_books(self, lost: list[Claim], forgotten: list[Claim]) -> None:
+        """After a start: ends claims without a resource, and drops those nobody was told of."""
+        endings = [
+            *(self.endings.write(claim, keep=True, because=LOST) for claim in lost),
+            *(self.endings.write(claim, keep=False) for claim in forgotten),
+        ]
+        await asyncio.gather(*endings)
 
     # What the parts tell
 
@@ -313,18 +304,25 @@ class ClaimDesk:
         self._unregister(claim)
         self.leases.forget(claim)
 
-    def _unwanted(self, claim: Claim) -> None:
-        self._services.tasks.start(self._release_unwanted(claim), f"release {claim.id}")
+    def _bound(self, claim: Claim) -> None:
+        self.leases.watch(claim)
+        resource = self._services.inventory.get(claim.resources[0])
+        if resource is not None and resource.suspect:
+            self._look(resource)
 
-    async def _release_unwanted(self, claim: Claim) -> None:
+    def _end(self, claim: Claim, because: EndedBecause, request_id: str) -> None:
+        work = self._end_unwanted(claim, because, request_id)
+        self._services.tasks.start(work, f"end {claim.id}")
+
+    async def _end_unwanted(self, claim: Claim, because: EndedBecause, request_id: str) -> None:
         try:
-            await self.leases.end(claim, EndedBecause.CLAIMANT_GONE)
+            await self.leases.end(claim, because, request_id)
         except StoreError as error:
             log.warning("the end of %s could not be written yet: %s", claim.id, error)
 
-    def _is_serving(self, errand: Errand) -> bool:
-        pool = self._pools.get(errand.claim.pool)
-        return pool is not None and pool.line.get(errand.claim.id) is None
+
+def _is_served(errand: Errand) -> bool:
+    return errand.pool.line.get(errand.claim.id) is None
 
 
 def _accepted(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
@@ -335,11 +333,8 @@ def _accepted(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
         raise Refusal(
             Code(first.code),
             " ".join(
-                f"{problem.message} {problem.remedy}".strip() for problem in problems.problems
+                "; ".join(filter(None, (problem.message, problem.remedy)))
+                for problem in problems.problems
             ),
             details={"parameters": [problem.name for problem in problems.problems]},
         ) from problems
-
-
-def _stopping() -> Refusal:
-    return Refusal(Code.STOPPING, "the daemon is stopping; try again in a moment", retry_after=2.0)

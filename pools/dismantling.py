@@ -196,9 +196,7 @@ class Dismantler:
                 await asyncio.sleep(backoff.delay(attempt, self._services.chance(), cap=5.0))
 
 
-def _event(
-    kind: str, resource: Resource, reason: str, claim: Claim | None = None
-) -> NewEvent:
+def _event(kind: str, resource: Resource, reason: str, claim: Claim | None = None) -> NewEvent:
     return NewEvent(
         kind,
         pool=resource.pool,

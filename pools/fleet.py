@@ -4,6 +4,7 @@ The fleet opens from the ledger's image, takes over revisions, serves claims and
 It owns every background task of the room. Everything runs in one event loop, in one thread.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -12,11 +13,12 @@ from . import recovery
 from .claim import Claim, ClaimState
 from .desk import ClaimDesk
 from .dismantling import Dismantler
+from .driver import Driver
 from .health import RESYNC_EVERY, HealthWatch
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
 from .orphans import OrphanSweep
-from .pool import Pool
+from .pool import Neighbours, Pool
 from .resource import Resource
 from .services import Services
 from .status import PoolStatus
@@ -24,15 +26,28 @@ from .store import Image, KeptRevision, NewEvent
 
 log = logging.getLogger(__name__)
 
+CLOSE_WITHIN = 5.0
+"""Seconds that each driver may take to close; they close at the same time."""
+
 
 class Fleet:
     def __init__(self, services: Services, *, resync_every: float = RESYNC_EVERY) -> None:
         self._services = services
         self._pools: dict[str, Pool] = {}
-        self._waiting_again: list[Claim] = []
+        self._recovered = recovery.Recovered()
+        self._recalled: Revision | None = None
         self.revision: Revision | None = None
         self.dismantler = Dismantler(services, freed=self._touch, over=self._over)
-        self._desk = ClaimDesk(services, self._pools, self.dismantler, self._undeclared)
+        self.health = HealthWatch(
+            services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
+        )
+        self._desk = ClaimDesk(
+            services,
+            self._pools,
+            self.dismantler,
+            undeclared=self._undeclared,
+            look=self.health.look_at,
+        )
         self.claim = self._desk.claim
         self.settled = self._desk.settled
         self.renew = self._desk.renew
@@ -41,42 +56,46 @@ class Fleet:
         self.live_claims = self._desk.live_claims
         self.ended_claims = self._desk.ended_claims
         self.place_in_line = self._desk.place_in_line
-        self.health = HealthWatch(
-            services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
-        )
         self.orphans = OrphanSweep(services, resync_every)
         self.housekeeping = Housekeeping(services, self.invariants)
 
     # Life of the fleet
 
     async def open(self, image: Image) -> None:
-        """Opens the drivers and goes on from what the ledger says.
+        """Opens the drivers and takes in what the ledger says.
 
-        Nothing is created or handed out before `apply`; removals that were under way go on.
+        Nothing is created, handed out, ended or removed before `start`: until a revision was
+        applied nobody knows the providers' settings, and in the wrong account all seems absent.
         """
         services = self._services
         for driver in services.drivers.values():
             await driver.open(self.health.changed)
-        recovered = recovery.recover(services, image)
-        self._desk.remember(recovered.claims)
-        recovery.complain_of_lost(recovery.lost_claims(recovered, services), self._over)
-        await self._desk.forget(recovered.forgotten)
-        recovery.restart_leftovers(recovered, self.dismantler)
-        for claim in self._desk.live_claims():
-            if claim.state is ClaimState.BOUND:
-                self._desk.leases.watch(claim)
-        self._waiting_again = recovered.waiting
+        self._recovered = recovery.recover(services, image)
+        self._desk.remember(self._recovered.claims)
 
     async def start(self) -> None:
-        """Begins what runs for ever. Called once, after the first revision was applied."""
+        """Goes on where the last run was cut off, and begins what runs for ever.
+
+        Called once, after the first revision was applied.
+        """
+        recovered, self._recovered = self._recovered, recovery.Recovered()
         start = self._services.tasks.start
+        await self._desk.close_books(recovered.lost, recovered.forgotten)
+        recovery.restart_leftovers(recovered, self.dismantler)
+        await self._desk.leases.resume(recovered.bound)
+        for claim in recovered.waiting:
+            self._desk.wait_again(claim)
         start(self.health.first_look(), "first look")
         start(self.health.patrol(), "patrol")
         start(self.orphans.watch(), "orphan sweep")
         start(self.housekeeping.run(), "housekeeping")
-        for claim in self._waiting_again:
-            self._desk.wait_again(claim)
-        self._waiting_again = []
+
+    def recall(self, revision: Revision) -> None:
+        """Called before the first `apply`, with what served when the last run ended.
+
+        If that is not what is applied then, it says how to finish what was made from it.
+        """
+        self._recalled = revision
 
     async def apply(self, revision: Revision) -> None:
         """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses."""
@@ -111,8 +130,18 @@ class Fleet:
             pool.close()
         self._services.timers.close()
         await self._services.tasks.close()
-        for driver in self._services.drivers.values():
-            await driver.close()
+        drivers = self._services.drivers.values()
+        await asyncio.gather(*(self._close_driver(driver) for driver in drivers))
+
+    async def _close_driver(self, driver: Driver) -> None:
+        """One that hangs or fails must not keep the others, or the ledger, from closing well."""
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await driver.close()
+        except TimeoutError:
+            log.error("the driver %s does not close and is left behind", driver.name)  # noqa: TRY400 - no traceback helps
+        except Exception as error:  # noqa: BLE001
+            self._services.tasks.report(error, f"closing the driver {driver.name}")
 
     # Questions
 
@@ -173,7 +202,16 @@ class Fleet:
     # Pools
 
     def _new_pool(self, spec: PoolSpec, revision: str) -> Pool:
-        return Pool(self._services, spec, revision, self.dismantler)
+        older = self._recalled.pools.get(spec.name) if self._recalled is not None else None
+        pool = Pool(
+            self._services,
+            spec,
+            revision,
+            Neighbours(self.dismantler, look=self.health.look_at, drained=self._drained),
+            older=() if older is None else (older.blueprint,),
+        )
+        pool.retire_unknown()
+        return pool
 
     def _adopt_undeclared(self) -> None:
         """Resources of pools that the revision no longer knows: they drain."""

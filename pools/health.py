@@ -122,7 +122,7 @@ class HealthWatch:
             log.debug("%s cannot be observed: %s", resource.id, failure_sentence(error))
             self._try_later(resource)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._services.tasks.report(error, f"observing {resource.id}")
             self._try_later(resource)
             return
@@ -136,8 +136,7 @@ class HealthWatch:
             self._healthy(resource)
 
     def _try_later(self, resource: Resource) -> None:
-        """For one that is not claimable until it was observed. Nobody waits for it here: the
-        others are looked at meanwhile."""
+        """For one that is not claimable until it was observed. Nobody waits for that here."""
         if resource.health is not Health.UNKNOWN or resource.id in self._to_retry:
             return
         services, identity = self._services, resource.id

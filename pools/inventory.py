@@ -57,6 +57,9 @@ def _age(resource: Resource) -> tuple[float, ResourceId]:
     return ready_at, resource.id
 
 
+_NONE: dict[ResourceState, int] = dict.fromkeys(ResourceState, 0)
+
+
 class Members:
     """The resources of one pool, filed by what can be done with them."""
 
@@ -75,7 +78,7 @@ class Members:
         self.digest = digest
         """The digest that new resources get; ready ones with another are outdated."""
         self.resources: dict[ResourceId, Resource] = {}
-        self.counts: dict[ResourceState, int] = dict.fromkeys(ResourceState, 0)
+        self.counts = _NONE.copy()
         self.current = ByAge()
         """Claimable and up to date, oldest first."""
         self.outdated = ByAge()
@@ -200,7 +203,7 @@ class Inventory:
         """What is wrong with the files themselves; empty unless there is a defect."""
         found: list[str] = []
         for name, members in self._pools.items():
-            counted = dict.fromkeys(ResourceState, 0)
+            counted = _NONE.copy()
             claimable: set[ResourceId] = set()
             for resource in members.resources.values():
                 counted[resource.state] += 1
@@ -213,6 +216,6 @@ class Inventory:
                 found.append(
                     f"pool {name}: ready {sorted(filed)} but claimable {sorted(claimable)}"
                 )
-            if sum(counted[state] for state in OCCUPYING) != members.occupied:
+            if sum(map(counted.__getitem__, OCCUPYING)) != members.occupied:
                 found.append(f"pool {name}: a resource that is gone still takes a slot")
         return found

@@ -1,10 +1,15 @@
 """The end of a claim: renewal, release, expiry. Everything that ends one passes through `end`."""
 
+import asyncio
 import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..config.units import format_duration
 from .claim import Claim, ClaimState, EndedBecause, advance
 from .dismantling import Dismantler
+from .endings import Endings
 from .ids import ClaimId
 from .lifecycle import ResourceState
 from .requests import Code, Refusal
@@ -19,10 +24,34 @@ log = logging.getLogger(__name__)
 class Leases:
     """The bound claims and the moments at which they end."""
 
-    def __init__(self, services: Services, dismantler: Dismantler) -> None:
+    def __init__(
+        self,
+        services: Services,
+        dismantler: Dismantler,
+        endings: Endings,
+        over: Callable[[Claim], None],
+    ) -> None:
         self._services = services
         self._dismantler = dismantler
+        self._endings = endings
+        self._over = over
+        """Told of a claim that has ended without a resource to take away."""
         self._timers: dict[ClaimId, Timer] = {}
+        self._renewing: Counter[ClaimId] = Counter()
+        """Renewals being written: an expiry waits for what becomes of them."""
+        self._ending: dict[ClaimId, asyncio.Future[StoreError | None]] = {}
+        """Ends being written: whoever asks for one again waits for the same."""
+
+    async def resume(self, claims: Iterable[Claim]) -> None:
+        """After a start: claims whose time came meanwhile end before anybody sees them again."""
+        now = self._services.clock.now()
+        late: list[Claim] = []
+        for claim in claims:
+            if claim.expires_at is None or claim.expires_at <= now:
+                late.append(claim)
+            else:
+                self.watch(claim)
+        await asyncio.gather(*(self._expire(claim) for claim in late))
 
     def watch(self, claim: Claim) -> None:
         """From now on the claim ends by itself at `expires_at`."""
@@ -43,62 +72,104 @@ class Leases:
         width = claim.ttl if ttl is None else ttl
         if width > claim.max_ttl:
             raise ttl_too_long(width, claim.max_ttl, claim.pool)
-        before = claim.expires_at, claim.ttl
-        claim.ttl = width
-        claim.expires_at = min(now + width, claim.bound_at + claim.max_ttl)
         claim.version += 1
+        renewed = replace(
+            claim, ttl=width, expires_at=min(now + width, claim.bound_at + claim.max_ttl)
+        )
         transaction = services.store.transaction()
-        transaction.put_claim(claim)
+        transaction.put_claim(renewed)
         transaction.add_event(
             NewEvent(
                 "claim.renewed",
                 pool=claim.pool,
+                resource=claim.resources[0] if claim.resources else "",
                 claim=claim.id,
                 request=request_id,
                 data={"ttl": width},
             )
         )
-        try:
-            await services.commit(transaction, urgent=True)
-        except StoreError as error:
-            if claim.state is ClaimState.BOUND:
-                claim.expires_at, claim.ttl = before
-            raise _ledger_refused("renewal", error) from error
-        _require_bound(claim)  # it may have ended while the commit ran
+        await self._commit_renewal(claim, transaction)
+        claim.ttl, claim.expires_at = renewed.ttl, renewed.expires_at
         self.watch(claim)
         return claim
+
+    async def _commit_renewal(self, claim: Claim, transaction: Transaction) -> None:
+        """The claim keeps its expiry until this is durable, and does not expire meanwhile."""
+        self._renewing[claim.id] += 1
+        try:
+            await self._services.commit(transaction, urgent=True)
+        except StoreError as error:
+            raise _ledger_refused("renewal", error) from error
+        finally:
+            self._renewing[claim.id] -= 1
+            if not self._renewing[claim.id]:
+                del self._renewing[claim.id]
+            if claim.state is ClaimState.BOUND:
+                self.watch(claim)
+        _require_bound(claim)  # it may have been released while the commit ran
 
     async def end(self, claim: Claim, because: EndedBecause, request_id: str = "") -> None:
         """Ends a bound claim: durable first, then its resource is taken away. Repeating is harmless.
 
-        Raises `StoreError` when the ledger refuses; the removal goes on by itself then, because
-        the dismantler writes the end again until it is taken.
+        Raises `StoreError` when the ledger refuses; the end goes on by itself then, because it is
+        written again until it is taken.
         """
+        known = self._ending.get(claim.id)
+        if known is not None:
+            error = await asyncio.shield(known)
+            if error is not None:
+                raise error
         if claim.state is not ClaimState.BOUND:
             return
-        services = self._services
-        now = services.clock.now()
-        timer = self._timers.pop(claim.id, None)
-        if timer is not None:
-            timer.cancel()
+        self.forget(claim)
         advance(claim, ClaimState.ENDING)
         claim.ended_because = because
-        services.telemetry.claim_ended(claim.pool, because)
+        self._services.telemetry.claim_ended(claim.pool, because)
+        event = NewEvent(
+            f"claim.{because}",
+            pool=claim.pool,
+            resource=claim.resources[0] if claim.resources else "",
+            claim=claim.id,
+            request=request_id or claim.request_id,
+        )
         resource = self._resource(claim)
+        if resource is None:
+            await self._end_at_once(claim)
+        else:
+            await self._take_away(claim, resource, event)
+
+    async def _take_away(self, claim: Claim, resource: Resource, event: NewEvent) -> None:
+        services = self._services
+        because = claim.ended_because
+        reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
+        services.inventory.move(resource, ResourceState.ENDING, reason, services.clock.now())
         transaction = services.store.transaction()
-        if resource is not None:
-            reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
-            services.inventory.move(resource, ResourceState.ENDING, reason, now)
-            self._dismantler.condemn(resource, transaction)
+        self._dismantler.condemn(resource, transaction)
         transaction.put_claim(claim)
-        self._add_event(transaction, claim, because, request_id)
-        written = False
+        transaction.add_event(event)
+        written: asyncio.Future[StoreError | None] = asyncio.get_running_loop().create_future()
+        self._ending[claim.id] = written
+        refused: StoreError | None = None
+        durable = False
         try:
             await services.commit(transaction, urgent=True)
-            written = True
+            durable = True
+        except StoreError as error:
+            refused = error
+            raise
         finally:
-            if resource is not None:
-                self._dismantler.start(resource, claim, written=written)
+            del self._ending[claim.id]
+            written.set_result(refused)
+            self._dismantler.start(
+                resource, claim, written=durable, event=None if durable else event
+            )
+
+    async def _end_at_once(self, claim: Claim) -> None:
+        """There is nothing to take away, so nothing that would end the claim later."""
+        advance(claim, ClaimState.ENDED)
+        claim.ended_at = self._services.clock.now()
+        await self._endings.write(claim, keep=True, because="its resource is gone")
+        self._over(claim)
 
     def forget(self, claim: Claim) -> None:
         timer = self._timers.pop(claim.id, None)
@@ -110,6 +181,8 @@ class Leases:
         now = self._services.clock.now()
         if claim.state is not ClaimState.BOUND or claim.expires_at is None:
             return
+        if claim.id in self._renewing:
+            return  # which sets the timer again, whatever its outcome
         if claim.expires_at > now:
             self.watch(claim)
         else:
@@ -127,19 +200,6 @@ class Leases:
             if resource is not None and resource.state is ResourceState.BOUND:
                 return resource
         return None
-
-    def _add_event(
-        self, transaction: Transaction, claim: Claim, because: EndedBecause, request_id: str
-    ) -> None:
-        transaction.add_event(
-            NewEvent(
-                f"claim.{because}",
-                pool=claim.pool,
-                resource=claim.resources[0] if claim.resources else "",
-                claim=claim.id,
-                request=request_id,
-            )
-        )
 
 
 def ttl_too_long(ttl: float, limit: float, pool: str) -> Refusal:

@@ -7,8 +7,8 @@ through a timer. Everything it does can be decided again from the inventory at a
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from asyncio_throttle import Throttler
 
@@ -16,27 +16,16 @@ from ..config.revision import Blueprint, PoolSpec
 from . import creation
 from .assembly import failure_sentence, secrets_of
 from .breaker import Breaker
-from .claim import Claim
 from .dismantling import Dismantler
 from .driver import DriverError, Exhausted, Throttled, Unavailable
 from .lanes import Lane
-from .lifecycle import LEAVING, ResourceState
+from .lifecycle import ResourceState
 from .pacing import throttler
-from .plan import (
-    MOST_RETIRED_AT_ONCE,
-    REPLACE_FROM,
-    Create,
-    Fill,
-    Member,
-    Plan,
-    Retire,
-    Serve,
-    Snapshot,
-    plan,
-)
+from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
 from .requests import Code, Refusal
 from .resource import Health, Resource
 from .services import Services
+from .snapshots import take_snapshot
 from .status import BreakerStatus, PoolStatus
 from .store import StoreError
 from .timers import Timer
@@ -47,8 +36,17 @@ log = logging.getLogger(__name__)
 PASS_DELAY = 0.001
 """A pass begins this long after the first touch, so that a burst of claims makes one pass."""
 RETRY_DELAY = 1.0
-STAYING = frozenset({ResourceState.QUARANTINED})
-"""On the way out, but nobody knows when: rolling must not wait for these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a pool needs of the rest of the fleet."""
+
+    dismantler: Dismantler
+    look: Callable[[Resource], None]
+    """Told of a resource that has to be observed before it counts as healthy."""
+    drained: Callable[[str], None]
+    """Told the pool's name when nothing is left of a pool that is no longer declared."""
 
 
 class Pool:
@@ -59,10 +57,8 @@ class Pool:
         services: Services,
         spec: PoolSpec,
         revision: str,
-        dismantler: Dismantler,
+        neighbours: Neighbours,
         *,
-        look: Callable[[Resource], None],
-        drained: Callable[[str], None],
         older: tuple[Blueprint, ...] = (),
     ) -> None:
         """`older`: blueprints that resources of an earlier run may have been made from."""
@@ -77,11 +73,9 @@ class Pool:
         self._services = services
         self._members = services.inventory.members(spec.name)
         self._members.refile_all(spec.blueprint.digest)
-        self._dismantler = dismantler
-        self._look = look
-        """Told of a resource that has to be observed before it counts as healthy."""
-        self._drained = drained
-        """Told the pool's name when nothing is left of it."""
+        self._dismantler = neighbours.dismantler
+        self._look = neighbours.look
+        self._drained = neighbours.drained
         self._blueprints = {one.digest: one for one in (*older, spec.blueprint)}
         """By digest: a resource is finished by the blueprint that it was made from."""
         self._pace: Throttler = throttler(spec.backfill.rate, spec.backfill.burst)
@@ -159,10 +153,12 @@ class Pool:
         now = self._services.clock.now()
         reason = "the claimant left before it was bound"
         self._services.inventory.move(resource, ResourceState.READY, reason, now)
+        if resource.suspect:
+            self._look(resource)
         self.serve_waiters()
         self.touch()
 
-    def condemn(self, resource: Resource, claim: Claim | None, reason: str) -> None:
+    def condemn(self, resource: Resource, reason: str) -> None:
         """Finishing went wrong: the resource is used up, whatever state that left it in."""
         now = self._services.clock.now()
         to = (
@@ -171,7 +167,7 @@ class Pool:
             else ResourceState.RETIRING
         )
         self._services.inventory.move(resource, to, reason, now)
-        self._dismantler.start(resource, claim)
+        self._dismantler.start(resource)
         self.touch()
 
     def close(self) -> None:
@@ -228,24 +224,11 @@ class Pool:
         )
 
     def snapshot(self) -> Snapshot:
-        """What planning needs. Its cost does not grow with the number of resources."""
-        members, spec = self._members, self.spec
-        fresh = sum(1 for r in members.coming.values() if r.digest == spec.blueprint.digest)
-        age = spec.lifetime.max_age
-        horizon = 0.0 if age is None else self._services.clock.now() - age * REPLACE_FROM
-        beyond = members.ready - (0 if self.draining else spec.size.min)
-        need = min(MOST_RETIRED_AT_ONCE, max(1, beyond))
-        return Snapshot(
-            occupied=members.occupied,
-            current=len(members.current),
-            outdated=len(members.outdated),
-            coming=fresh + len(members.unverified),
-            under_way=len(members.coming),
-            leaving=sum(members.counts[state] for state in LEAVING - STAYING),
+        return take_snapshot(
+            self.spec,
+            self._members,
+            self._services.clock.now(),
             waiting=len(self.line),
-            drifted=tuple(map(_member, islice(members.drifted.values(), MOST_RETIRED_AT_ONCE))),
-            oldest_current=_oldest(members.current.values(), need, horizon),
-            oldest_outdated=_oldest(members.outdated.values(), need, horizon),
             breaker=self.breaker,
             draining=self.draining,
         )
@@ -261,7 +244,7 @@ class Pool:
             self.last_plan = plan(self.spec, self.snapshot(), started)
             for command in self.last_plan.commands:
                 self._carry_out(command)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A defect in one pool must not stop the others; this pool tries again.
             self._services.tasks.report(error, f"the pass over the pool {self.spec.name}")
             self._wake_at(started + RETRY_DELAY)
@@ -344,7 +327,7 @@ class Pool:
             await creation.make_ready(self._services, resource, spec, lane)
         except (DriverError, StoreError) as error:
             self._failed(resource, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._services.tasks.report(error, f"creating {resource.id}")
             self._failed(resource, Unavailable(f"a defect of the daemon: {error!r}"))
         else:
@@ -390,17 +373,3 @@ class Pool:
         told = creation.tell_failure(services, resource, sentence)
         services.tasks.start(told, f"tell of {resource.id}")
         self._dismantler.start(resource)
-
-
-def _member(resource: Resource) -> Member:
-    return Member(resource.id, resource.ready_at or resource.created_at, resource.reason)
-
-
-def _oldest(resources: Iterable[Resource], need: int, horizon: float) -> tuple[Member, ...]:
-    """The first `need`, those beyond them that were ready before `horizon`, and one more."""
-    found: list[Member] = []
-    for resource in islice(resources, MOST_RETIRED_AT_ONCE):
-        found.append(_member(resource))
-        if len(found) > need and found[-1].ready_at > horizon:
-            break
-    return tuple(found)

@@ -65,14 +65,19 @@ class Provider:
     async def _come_up(self, lane: Lane) -> None:
         """Waits until the provider wants calls again, and for the pace."""
         while True:
-            while (wait := self._patience - self._clock.now()) > 0:  # it may grow meanwhile
-                await asyncio.sleep(wait)
+            await self._be_patient()
             if self._pace is None or lane is Lane.CLAIMS:
                 # A claim never waits for background's pace; a provider that minds says Throttled.
                 return
             await self._pace.acquire()
             if self._patience <= self._clock.now():
                 return
+
+    async def _be_patient(self) -> None:
+        wait = self._patience - self._clock.now()
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._patience - self._clock.now()  # it may have grown meanwhile
 
 
 class Providers:

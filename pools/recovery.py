@@ -8,16 +8,18 @@ What was answered survives; what nobody was told of is undone:
     finishing                       pending or finishing         resource removed; an answered claim
                                                                  waits again, another is forgotten
     bound                           bound                        watched until it ends
-    retiring, ending, quarantined   ending, or none              removal goes on
+    bound                           ending, or none              removed
+    retiring, ending, quarantined   any, or none                 removal goes on, and the claim
+                                                                 ends with it
+    none                            bound or ending              the claim is ended
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .claim import Claim, ClaimState, retry
+from .claim import Claim, ClaimState, EndedBecause, advance, retry
 from .dismantling import Dismantler
-from .driver import PartRef
+from .driver import PartRef, ProviderRef
 from .ids import ClaimId
 from .lifecycle import ResourceState
 from .resource import Health, Resource
@@ -40,6 +42,8 @@ class Recovered:
     bound: list[Claim] = field(default_factory=list[Claim])
     forgotten: list[Claim] = field(default_factory=list[Claim])
     """Nobody was told of them: to be dropped."""
+    lost: list[Claim] = field(default_factory=list[Claim])
+    """They should have a resource and have none; already over, to be written down."""
     leftovers: list[tuple[Resource, Claim | None]] = field(
         default_factory=list[tuple[Resource, Claim | None]]
     )
@@ -59,8 +63,9 @@ def recover(services: Services, image: Image) -> Recovered:
         for part in resource.parts:
             driver = services.drivers.get(part.driver)
             if driver is not None and not driver.pure:
-                provider = services.providers.get(part.provider, part.driver)
-                driver.watch(PartRef(part.id, provider.ref, part.handle))
+                # What the provider's settings are, nobody knows before a revision is applied.
+                driver.watch(PartRef(part.id, ProviderRef(part.provider), part.handle))
+    _settle_claims(services, result, now)
     return result
 
 
@@ -77,8 +82,6 @@ def _sort_claim(claim: Claim, result: Recovered) -> None:
                 return
             retry(claim)
             result.waiting.append(claim)
-        case ClaimState.BOUND:
-            result.bound.append(claim)
         case _:
             pass
     result.claims[claim.id] = claim
@@ -86,31 +89,46 @@ def _sort_claim(claim: Claim, result: Recovered) -> None:
 
 def _sort_resource(services: Services, resource: Resource, result: Recovered, now: float) -> None:
     inventory = services.inventory
+    claim = _holder(resource, result)
     match resource.state:
         case S.PLANNED | S.PREPARING | S.FINISHING:
             inventory.move(resource, S.RETIRING, "the daemon stopped while it was made", now)
-        case S.FAILED | S.RETIRING | S.ENDING | S.QUARANTINED:
+        case S.BOUND if claim is None or claim.state is not ClaimState.BOUND:
+            log.error("%s is bound to no living claim and is removed", resource.id)
+            inventory.move(resource, S.ENDING, "no living claim has it", now)
+        case S.QUARANTINED:
+            inventory.move(resource, S.ENDING, resource.reason, now)
+        case S.FAILED | S.RETIRING | S.ENDING:
             pass
         case _:
             return
-    if resource.state is S.QUARANTINED:
-        inventory.move(resource, S.ENDING, resource.reason, now)
-    claim = result.claims.get(resource.claim) if resource.claim is not None else None
+    if claim is not None and claim.state is ClaimState.BOUND:
+        advance(claim, ClaimState.ENDING)
+        claim.ended_because = EndedBecause.FAILED
     ending = claim if claim is not None and claim.state is ClaimState.ENDING else None
     result.leftovers.append((resource, ending))
 
 
-def lost_claims(recovered: Recovered, services: Services) -> list[Claim]:
-    """Claims that should have a resource and have none: the ledger is not what we wrote."""
-    return [
-        claim
-        for claim in recovered.claims.values()
-        if claim.state in {ClaimState.BOUND, ClaimState.ENDING}
-        and not any(services.inventory.get(resource) for resource in claim.resources)
-    ]
+def _holder(resource: Resource, result: Recovered) -> Claim | None:
+    """The claim that has it. One for which it could not be finished has another by now."""
+    claim = result.claims.get(resource.claim) if resource.claim is not None else None
+    return claim if claim is not None and resource.id in claim.resources else None
 
 
-def complain_of_lost(claims: list[Claim], over: Callable[[Claim], None]) -> None:
-    for claim in claims:
-        log.error("the claim %s has no resource in the ledger and is closed", claim.id)
-        over(claim)
+def _settle_claims(services: Services, result: Recovered, now: float) -> None:
+    """Sorts out the claims that should have a resource: with one they live on or end with it."""
+    for claim in list(result.claims.values()):
+        if claim.state not in {ClaimState.BOUND, ClaimState.ENDING}:
+            continue
+        if any(services.inventory.get(resource) for resource in claim.resources):
+            if claim.state is ClaimState.BOUND:
+                result.bound.append(claim)
+            continue
+        log.error("the claim %s has no resource in the ledger and is ended", claim.id)
+        if claim.state is ClaimState.BOUND:
+            advance(claim, ClaimState.ENDING)
+            claim.ended_because = EndedBecause.FAILED
+        advance(claim, ClaimState.ENDED)
+        claim.ended_at = now
+        del result.claims[claim.id]
+        result.lost.append(claim)

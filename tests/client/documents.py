@@ -14,7 +14,7 @@ def a_claim(*, state: str = "bound", ttl: float = 60.0, **changed: Any) -> dict[
         "caller": {"uid": 0, "gid": 0, "pid": 1, "user": "root", "exe": "", "unit": ""},
         "revision": "abc",
         "warm": True,
-        "timing": {"total": 0.001},
+        "timing": {"total": "1.000ms"},
         **(
             {"expiresAt": (datetime.now(UTC) + timedelta(seconds=ttl)).isoformat()} if bound else {}
         ),

@@ -86,14 +86,11 @@ def be_daemon(order: Order) -> int:
 
 
 def start(order: Order) -> int:
+    """Returns the pid; in the child never, but by way of the interpreter's usual end."""
     pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        code = be_daemon(order)
-    finally:
-        os._exit(code)
+    if not pid:
+        sys.exit(be_daemon(order))
+    return pid
 
 
 def wait(pid: int, within: float) -> int | None:

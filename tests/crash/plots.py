@@ -55,6 +55,10 @@ async def hold(history: History) -> None:
     await history.claim(key=KEY)
 
 
+async def hold_briefly(history: History) -> None:
+    await history.claim(key=KEY, ttl=50.0)
+
+
 async def release_all(history: History) -> None:
     for told in list(history.told):
         await history.release(told)
@@ -95,7 +99,7 @@ async def expire(history: History) -> None:
 async def expired(history: History) -> None:
     """By its first ttl, if the renewal was cut off."""
     for told in history.told:
-        deadline = history.host.clock.now() + 4000.0
+        deadline = history.host.clock.now() + 100.0
         while any(one.id == told for one in history.run.fleet.live_claims()):
             assert history.host.clock.now() < deadline, f"{told} is bound though it was let go"
             await asyncio.sleep(0.1)
@@ -173,7 +177,7 @@ PLOTS = (
     ),
     Plot("renewal", WEB, lengthen, before=hold),
     Plot("release", WEB, release_all, before=hold, after=release_all, pairs=1),
-    Plot("expiry", WEB, expire, before=hold, after=expired, pairs=2),
+    Plot("expiry", WEB, expire, before=hold_briefly, after=expired, pairs=1),
     Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),
     Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),

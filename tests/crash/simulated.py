@@ -145,12 +145,14 @@ class History:
 
     # The callers
 
-    async def claim(self, *, key: bytes | None = None, wait: float | None = 600.0) -> Claim:
+    async def claim(
+        self, *, key: bytes | None = None, wait: float | None = 600.0, ttl: float | None = None
+    ) -> Claim:
         run = self.run
         if key is None:
             self.in_the_dark += 1
         claim = await run.fleet.claim(
-            ClaimRequest(pool="web", claimant=ME, wait=wait, key=key, body=b"b")
+            ClaimRequest(pool="web", claimant=ME, wait=wait, ttl=ttl, key=key, body=b"b")
         )
         if not run.dead.is_set():
             if key is None:

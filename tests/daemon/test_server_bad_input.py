@@ -5,20 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from stoker.daemon import calls, connections
 from tests.daemon.harness import SOON, Served, a_server
 from tests.rig import a_box_pool
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """The loops cut what arrives into pieces differently."""
-    return (
-        uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
-    )
-
 
 CLAIM = b'{"pool":"web"}'
 LAST = b"Host: x\r\nConnection: close\r\n"

@@ -1,8 +1,8 @@
 """The config directory followed by the real daemon: live changes, broken states, restarts."""
 
-import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +79,9 @@ def test_a_broken_state_changes_nothing_and_is_told_everywhere(daemon: RealDaemo
     assert daemon.client.status()["config"]["ok"]
 
 
-def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(daemon: RealDaemon) -> None:
+def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(
+    daemon: RealDaemon,
+) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -136,19 +138,21 @@ def test_a_symlink_flip_is_followed(daemon: RealDaemon) -> None:
     daemon.until_ready("work", 1)
 
     (daemon.folder / "next").symlink_to("v2")
-    os.replace(daemon.folder / "next", link)
+    (daemon.folder / "next").replace(link)
 
     daemon.until_ready("work", 2)
 
 
-def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RealDaemon, tmp_path) -> None:
+def test_a_second_daemon_on_the_same_state_folder_is_refused(
+    daemon: RealDaemon, tmp_path: Path
+) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.start()
     second = RealDaemon(tmp_path / "second")
     second.config, second.state = daemon.config, daemon.state
 
     second.start(ready=False)
-    code = second.process.wait(20)
+    code = second.wait(20)
 
     assert code == 1
     assert "another daemon" in second.said()
@@ -157,7 +161,9 @@ def test_a_second_daemon_on_the_same_state_folder_is_refused(daemon: RealDaemon,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_clean_and_leaves_what_was_made(daemon: RealDaemon, number) -> None:
+def test_a_stop_is_clean_and_leaves_what_was_made(
+    daemon: RealDaemon, number: signal.Signals
+) -> None:
     daemon.write("work.yaml", work_pool(2))
     daemon.start()
     daemon.until_ready("work", 2)
@@ -194,6 +200,6 @@ def test_a_read_only_state_folder_is_a_clear_error(daemon: RealDaemon) -> None:
 
     daemon.start(ready=False)
 
-    assert daemon.process.wait(20) == 1
+    assert daemon.wait(20) == 1
     assert "stoker cannot start" in daemon.said()
     assert "Traceback" not in daemon.said()

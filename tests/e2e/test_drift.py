@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stoker.client import StokerError
 from tests.fixtures.daemons import RealDaemon, until
 
 MIXED = """\
@@ -88,7 +90,9 @@ def change_the_mode(place: Path, pid: int) -> None:
 @pytest.mark.parametrize(
     "harm", [kill_process, delete_the_folder, change_the_file, delete_the_file, change_the_mode]
 )
-def test_a_ready_resource_that_was_harmed_is_replaced_at_once(standing: RealDaemon, harm) -> None:
+def test_a_ready_resource_that_was_harmed_is_replaced_at_once(
+    standing: RealDaemon, harm: Callable[[Path, int], None]
+) -> None:
     harmed = ready(standing)
     harm(*parts(standing, harmed))
 
@@ -162,7 +166,7 @@ def test_a_failing_blueprint_stops_itself_and_says_why(daemon: RealDaemon) -> No
     )
 
     assert "no-such-program" in pool["breaker"]["lastError"]
-    with pytest.raises(Exception, match="no-such-program") as caught:
+    with pytest.raises(StokerError, match="no-such-program") as caught:
         daemon.client.claim("mixed", wait="0s")
     assert caught.value.code in {"blueprint-failing", "wait-timeout"}
     daemon.write("mixed.yaml", MIXED)

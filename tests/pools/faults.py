@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 from stoker.pools.store import StoreError
-
 from tests.rig import Run
 
 

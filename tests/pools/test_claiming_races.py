@@ -3,16 +3,14 @@
 import asyncio
 
 import pytest
+
 from stoker.config.revision import Lifetime
 from stoker.pools.claim import ClaimState, EndedBecause
-from stoker.pools.dismantling import Dismantler
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Code, Refusal
-from stoker.pools.resource import Health
-
 from tests.builders import a_revision
 from tests.fakes.world import Faults
-from tests.pools.faults import Ledger, hanging
+from tests.pools.faults import Ledger
 from tests.rig import Host, a_box_pool, a_part, an_output, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
@@ -173,7 +171,6 @@ async def test_a_surplus_one_that_was_just_handed_over_is_not_retired():
 
 def _a_claim(run):
     from stoker.pools.claim import Claim
-
     from tests.rig import ME
 
     now = run.host.clock.now()
@@ -389,7 +386,11 @@ async def test_nothing_is_handed_out_before_it_is_durable_that_it_is_ready():
     waiting = asyncio.create_task(run.claim(wait=120.0))
     ledger.takes = 1.0
     await run.fleet.release(claim.id, request_id="r")
-    while not any(r.state is ResourceState.READY or r.ready_at for r in run.fleet.resources() if r.id not in claim.resources):
+    while not any(
+        r.state is ResourceState.READY or r.ready_at
+        for r in run.fleet.resources()
+        if r.id not in claim.resources
+    ):
         await asyncio.sleep(0.05)
     (coming,) = run.fleet.resources()
     run.fleet.health.changed(coming.parts[0].id)

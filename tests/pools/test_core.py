@@ -1,11 +1,14 @@
 """The core as its users meet it: filled, claimed, waited for, ended, and gone on with after a crash."""
 
 import asyncio
+from collections.abc import Generator
 
 import pytest
 
 from stoker.config.revision import Backfill, Lifetime, Queue
 from stoker.pools.claim import ClaimState, EndedBecause
+from stoker.pools.driver import PartRequest, ProviderRef
+from stoker.pools.ids import PartId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Code, Refusal
 from tests.builders import a_revision
@@ -16,7 +19,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 
 @pytest.fixture(autouse=True)
-def virtual_time():
+def virtual_time() -> Generator[None]:
     with virtual_throttle():
         yield
 
@@ -74,6 +77,7 @@ async def test_a_renewal_sets_the_width_anew_and_never_adds_up() -> None:
     await run.until_ready(1)
     claim = await run.claim()
     bound = claim.bound_at
+    assert bound is not None
 
     await asyncio.sleep(30)
     await run.fleet.renew(claim.id, None, request_id="r")
@@ -171,6 +175,7 @@ async def test_a_full_queue_refuses_one_more() -> None:
         await run.claim(wait=60.0)
 
     assert caught.value.code is Code.QUEUE_FULL
+    assert caught.value.retry_after is not None
     assert caught.value.retry_after >= 1
     waiting.cancel()
     await run.stop()
@@ -265,9 +270,8 @@ async def test_a_blueprint_that_keeps_failing_stops_itself_and_recovers() -> Non
     host = Host(faults=Faults(fail=1.0))
     run = await host.start(a_box_pool(min=3))
     await run.settle(20)
-    status = run.fleet.pool("web")
 
-    assert status.breaker.state in {"open", "half-open"}
+    assert run.status().breaker.state in {"open", "half-open"}
     assert host.world.calls["create"] < 20
     with pytest.raises(Refusal) as caught:
         await run.claim(wait=0.0)
@@ -275,7 +279,7 @@ async def test_a_blueprint_that_keeps_failing_stops_itself_and_recovers() -> Non
 
     host.world.faults.fail = 0.0
     await run.until_ready(3, within=600)
-    assert run.fleet.pool("web").breaker.state == "closed"
+    assert run.status().breaker.state == "closed"
     await run.stop()
 
 
@@ -286,7 +290,7 @@ async def test_a_ready_one_that_drifted_is_replaced_and_a_bound_one_is_left_alon
     claim = await run.claim()
     await run.until_ready(1)
     ready = next(r for r in run.fleet.resources() if r.state is ResourceState.READY)
-    bound = run.fleet.resource(claim.resources[0])
+    bound = run.held(claim)
 
     host.world.drift(ready.parts[0].id, "somebody changed it")
     host.world.drift(bound.parts[0].id, "somebody changed it")
@@ -386,10 +390,10 @@ async def test_an_orphan_is_found_and_removed() -> None:
     run = await host.start(a_box_pool(min=1))
     await run.until_ready(1)
     other = host.world.connect()
-    from stoker.pools.driver import PartRequest, ProviderRef
+    orphan = PartId("web-orphan00.box")
 
-    await other.create(PartRequest("web-orphan00.box", "web", {}, {}, ProviderRef("simulated")))
+    await other.create(PartRequest(orphan, "web", {}, {}, ProviderRef("simulated")))
     await run.settle(400)
 
-    assert "web-orphan00.box" not in host.world.exists()
+    assert orphan not in host.world.exists()
     await run.stop()

@@ -39,7 +39,7 @@ def test_every_state_can_reach_the_end() -> None:
 def test_nothing_that_was_bound_ever_becomes_ready_again() -> None:
     reached, frontier = {S.BOUND}, {S.BOUND}
     while frontier:
-        frontier = set().union(*(MOVES[state] for state in frontier)) - reached
+        frontier = {to for state in frontier for to in MOVES[state]} - reached
         reached |= frontier
 
     assert S.READY not in reached
@@ -88,7 +88,9 @@ def test_the_oldest_up_to_date_one_is_handed_out_first() -> None:
     for name, digest in [("web-1", "old"), ("web-2", "new"), ("web-3", "new")]:
         inventory.add(a_resource(name, state=S.READY, digest=digest))
 
-    assert inventory.members("web").first_claimable().id == "web-2"
+    first = inventory.members("web").first_claimable()
+    assert first is not None
+    assert first.id == "web-2"
 
 
 def test_what_is_not_yet_observed_is_not_handed_out() -> None:
@@ -110,12 +112,12 @@ class InventoryMachine(RuleBasedStateMachine):
         self.number = 0
 
     @rule(digest=st.sampled_from(["d1", "d2"]))
-    def add(self, digest):
+    def add(self, digest: str) -> None:
         self.number += 1
         self.inventory.add(a_resource(f"web-{self.number}", digest=digest))
 
     @rule(pick=st.integers(0, 50), to=st.sampled_from(list(S)))
-    def move(self, pick, to):
+    def move(self, pick: int, to: ResourceState) -> None:
         resources = list(self.inventory)
         if not resources:
             return
@@ -128,17 +130,17 @@ class InventoryMachine(RuleBasedStateMachine):
             assert to not in MOVES[before]
 
     @rule(pick=st.integers(0, 50), health=st.sampled_from(list(Health)))
-    def judge(self, pick, health):
+    def judge(self, pick: int, health: Health) -> None:
         resources = list(self.inventory)
         if resources:
             self.inventory.judge(resources[pick % len(resources)], health)
 
     @rule(digest=st.sampled_from(["d1", "d2"]))
-    def change_blueprint(self, digest):
+    def change_blueprint(self, digest: str) -> None:
         self.inventory.members("web").refile_all(digest)
 
     @invariant()
-    def files_and_counts_are_right(self):
+    def files_and_counts_are_right(self) -> None:
         assert self.inventory.breaches() == []
 
 
@@ -146,7 +148,7 @@ TestInventory = InventoryMachine.TestCase
 
 
 @given(st.sampled_from(list(S)), st.sampled_from(list(S)))
-def test_the_table_alone_decides(state, to) -> None:
+def test_the_table_alone_decides(state: ResourceState, to: ResourceState) -> None:
     inventory = Inventory()
     resource = a_resource(state=state)
     inventory.add(resource)

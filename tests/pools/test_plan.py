@@ -1,15 +1,18 @@
 """What is done about a pool in each situation."""
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.config.revision import Lifetime
 from stoker.pools.breaker import Breaker
-from stoker.pools.plan import Create, Fill, Retire, Serve, plan
+from stoker.pools.ids import ResourceId
+from stoker.pools.plan import Command, Create, Fill, Retire, Serve, plan
 from tests.builders import a_member, a_pool, a_snapshot
 
 
-def counts(commands) -> dict[str, int]:
+def counts(commands: Iterable[Command]) -> dict[str, int]:
     """Commands by kind, with how many resources they are about."""
     found: dict[str, int] = {}
     for command in commands:
@@ -77,7 +80,7 @@ def test_a_drifted_one_is_retired_and_replaced() -> None:
     drifted = (a_member("web-9", problem="the process ended"),)
     result = plan(a_pool(min=2, max=10), a_snapshot(ready=1, drifted=drifted), 0.0)
 
-    assert result.commands[0] == Retire("web-9", "drifted", "the process ended")
+    assert result.commands[0] == Retire(ResourceId("web-9"), "drifted", "the process ended")
     assert counts(result.commands) == {"Retire": 1, "Fill": 1}
 
 
@@ -140,9 +143,28 @@ def test_a_half_open_breaker_lets_one_creation_probe() -> None:
 small = st.integers(0, 12)
 
 
-@given(small, small, small, small, small, small, small, st.integers(0, 12), st.booleans())
+@given(
+    minimum=small,
+    extra=small,
+    ready=small,
+    outdated=small,
+    coming=small,
+    bound=small,
+    leaving=small,
+    waiting=small,
+    draining=st.booleans(),
+)
 def test_a_plan_never_makes_more_than_there_is_room_for(
-    minimum, extra, ready, outdated, coming, bound, leaving, waiting, draining
+    *,
+    minimum: int,
+    extra: int,
+    ready: int,
+    outdated: int,
+    coming: int,
+    bound: int,
+    leaving: int,
+    waiting: int,
+    draining: bool,
 ) -> None:
     spec = a_pool(min=minimum, max=minimum + extra + 1)
     snapshot = a_snapshot(
@@ -167,7 +189,9 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
 
 
 @given(small, small, small)
-def test_following_the_plan_reaches_the_minimum_and_then_rests(minimum, ready, outdated) -> None:
+def test_following_the_plan_reaches_the_minimum_and_then_rests(
+    minimum: int, ready: int, outdated: int
+) -> None:
     spec = a_pool(min=minimum, max=minimum + 3)
     for _ in range(60):
         commands = plan(spec, a_snapshot(ready=ready, outdated=outdated), 0.0).commands
@@ -182,5 +206,7 @@ def test_following_the_plan_reaches_the_minimum_and_then_rests(minimum, ready, o
                         ready -= 1
                 case Create() | Fill():
                     ready += command.count
+                case Serve():
+                    raise AssertionError("nobody waits, so nobody can be served")
 
     assert (ready, outdated) == (minimum, 0)

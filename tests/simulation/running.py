@@ -10,7 +10,7 @@ from tests.simulation.invariants import Broken, Watcher
 from tests.simulation.story import Story
 from tests.virtual_loop import VirtualLoop
 
-STEP = 0.25
+STEP = 0.5
 """Virtual seconds between two looks, beside one after every commit with an event."""
 CALM_DOWN = 2400.0
 """Virtual seconds of calm at the end: longer than a breaker's longest rest and two sweeps."""

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.pools.claiming import Claiming
-from stoker.pools.dismantling import Dismantler
-from stoker.pools.driver import NotFound, Unavailable
+from stoker.pools.claim import Claim, EndedBecause
+from stoker.pools.driver import NotFound, PartRef, Unavailable
 from stoker.pools.leases import Leases
-from stoker.pools.lifecycle import PartState, ResourceState
+from stoker.pools.lifecycle import ResourceState
+from stoker.pools.orphans import OrphanSweep
 from stoker.pools.services import Services
+from stoker.pools.store import Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
+from tests.fakes.world import SimulatedDriver
 from tests.simulation.running import play
 
 HOURS = 0.3
@@ -29,58 +31,46 @@ def test_the_core_as_it_is_passes() -> None:
     assert [play(seed, HOURS).problem for seed in range(2)] == ["", ""]
 
 
-def test_a_double_lease_is_found(monkeypatch) -> None:
-    bind = Claiming._bind
-
-    async def bind_and_hand_out_again(self, errand, pool, resource):
-        failure = await bind(self, errand, pool, resource)
-        if failure is None and resource.state is ResourceState.BOUND:
+class HandsOutAgain(Leases):
+    def watch(self, claim: Claim) -> None:
+        super().watch(claim)
+        resource = self._services.inventory.get(claim.resources[0])
+        if resource is not None and resource.state is ResourceState.BOUND:
             members = self._services.inventory.members(resource.pool)
             members.counts[resource.state] -= 1
             resource.state = ResourceState.READY
             members.counts[resource.state] += 1
             members.file(resource)
-        return failure
 
-    monkeypatch.setattr(Claiming, "_bind", bind_and_hand_out_again)
+
+def test_a_double_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.pools.desk.Leases", HandsOutAgain)
 
     assert "leased" in first_problem()
 
 
-def test_a_leak_is_found(monkeypatch) -> None:
-    remove = Dismantler._remove
+def test_a_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    destroy = SimulatedDriver.destroy
 
-    async def take_cannot_tell_for_gone(self, resource, part):
-        driver = self._services.drivers[part.driver]
-        destroy = driver.destroy
-
-        async def asked_once(ref):
-            try:
-                await destroy(ref)
-            except Unavailable:
-                raise NotFound from None
-
-        driver.destroy = asked_once
+    async def take_cannot_tell_for_gone(self: SimulatedDriver, part: PartRef) -> None:
         try:
-            await remove(self, resource, part)
-        finally:
-            driver.destroy = destroy
-        part.state = PartState.ABSENT
+            await destroy(self, part)
+        except Unavailable:
+            raise NotFound from None
 
-    monkeypatch.setattr(Dismantler, "_remove", take_cannot_tell_for_gone)
-    monkeypatch.setattr("stoker.pools.orphans.OrphanSweep.sweep", _rest)
+    async def find_nothing(_: OrphanSweep) -> None:
+        """So that the leak is not mended behind the test's back."""
+
+    monkeypatch.setattr(SimulatedDriver, "destroy", take_cannot_tell_for_gone)
+    monkeypatch.setattr(OrphanSweep, "sweep", find_nothing)
 
     assert "forgotten" in first_problem()
 
 
-async def _rest(self) -> None:
-    """A sweep that finds nothing: the leak is not to be mended behind the test's back."""
-
-
-def test_a_lost_answer_is_found(monkeypatch) -> None:
+def test_a_lost_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     put_claim = SqliteTransaction.put_claim
 
-    def put_claim_without_its_key(self, claim):
+    def put_claim_without_its_key(self: SqliteTransaction, claim: Claim) -> None:
         put_claim(self, replace(claim, key=None))
 
     monkeypatch.setattr(SqliteTransaction, "put_claim", put_claim_without_its_key)
@@ -88,10 +78,12 @@ def test_a_lost_answer_is_found(monkeypatch) -> None:
     assert "retry" in first_problem()
 
 
-def test_an_answer_before_the_commit_is_found(monkeypatch) -> None:
+def test_an_answer_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = Services.commit
 
-    async def commit_some(self, transaction, *, urgent=False):
+    async def commit_some(
+        self: Services, transaction: Transaction, *, urgent: bool = False
+    ) -> None:
         if not urgent or self.chance() < 0.5:
             await commit(self, transaction, urgent=urgent)
 
@@ -100,26 +92,26 @@ def test_an_answer_before_the_commit_is_found(monkeypatch) -> None:
     assert "gone before its time" in first_problem()
 
 
-def test_a_claim_that_ends_too_early_is_found(monkeypatch) -> None:
-    watch = Leases.watch
+class EndsTooEarly(Leases):
+    def watch(self, claim: Claim) -> None:
+        super().watch(claim)
+        assert claim.expires_at is not None
+        self._services.timers.at(claim.expires_at - 10.0, lambda: self._end_early(claim))
 
-    def watch_a_shorter_one(self, claim):
-        claim.expires_at -= 10.0
-        watch(self, claim)
-        claim.expires_at += 10.0
+    def _end_early(self, claim: Claim) -> None:
+        self._services.tasks.start(self.end(claim, EndedBecause.EXPIRED), f"expire {claim.id}")
 
-    monkeypatch.setattr(Leases, "watch", watch_a_shorter_one)
 
-    def expired_anyway(self, claim):
-        self._services.tasks.start(self._expire(claim), f"expire {claim.id}")
+def test_a_claim_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.pools.desk.Leases", EndsTooEarly)
 
-    monkeypatch.setattr(Leases, "_expired", expired_anyway)
+    problem = first_problem()
 
-    assert "before its time" in first_problem() or "was removed under" in first_problem()
+    assert "before its time" in problem or "was removed under" in problem
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_seed_replays_exactly(seed) -> None:
+def test_a_seed_replays_exactly(seed: int) -> None:
     told = {_fingerprint(seed) for _ in range(2)}
 
     assert len(told) == 1

@@ -1,0 +1,124 @@
+"""A claim on its way to being bound, and those who wait to be told what becomes of it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from .claim import Claim
+from .pool import Pool
+from .requests import Code, Refusal
+
+
+class Left(Refusal):
+    """Everybody who asked has left. Whoever comes back with the key starts anew."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.WAIT_TIMEOUT, "the claimant left before the claim was bound")
+
+
+class GivenUp(Left):
+    """The claim was released while it waited."""
+
+    def __init__(self) -> None:
+        Refusal.__init__(self, Code.CLAIM_OVER, "the claim was released before it was bound")
+
+
+T = TypeVar("T")
+Told = asyncio.Future[Claim]
+
+
+class Errand:
+    """One claim under way in one pool.
+
+    Claimants *listen*: for them the claim is made, and when the last one has left nobody needs it,
+    unless one was told its id. Onlookers *watch*: they change nothing.
+    """
+
+    __slots__ = (
+        *("_listeners", "_onlookers", "_outcome", "_told"),
+        *("claim", "failure", "given_up", "pool"),
+    )
+
+    def __init__(self, claim: Claim, pool: Pool) -> None:
+        self.claim = claim
+        self.pool = pool
+        self.failure = ""
+        """Why the last resource that was tried could not be finished, without secrets."""
+        self.given_up: str | None = None
+        """The id of the request that released it, once one did."""
+        self._listeners: dict[Told, bool] = {}
+        """In the order they came; True for who hangs up once the claim is written down."""
+        self._onlookers: dict[Told, None] = {}
+        self._outcome: Claim | Refusal | None = None
+        self._told = claim.answered
+        """Somebody knows of the claim: it is theirs, on the line or not."""
+
+    @property
+    def deserted(self) -> bool:
+        """Nobody stays on the line, and nobody was told of the claim either."""
+        return not self._listeners and not self._told
+
+    @property
+    def bound(self) -> bool:
+        return isinstance(self._outcome, Claim)
+
+    async def listen(self, left: Callable[[], None], *, hangs_up: bool = False) -> Claim:
+        """The claim once it is bound, or its refusal. `left` is called if the caller leaves first.
+
+        With `hangs_up` the claim is returned as soon as it is durable that it waits.
+        """
+        told = self._join(self._listeners, hangs_up)
+        try:
+            claim = await told
+            self._told = True
+            return claim
+        except asyncio.CancelledError:
+            del self._listeners[told]
+            left()
+            raise
+        finally:
+            self._listeners.pop(told, None)
+            _retrieve(told)
+
+    async def watch(self) -> Claim:
+        """As `listen`, for somebody for whom the claim is not made."""
+        told = self._join(self._onlookers, None)
+        try:
+            return await told
+        finally:
+            self._onlookers.pop(told, None)
+            _retrieve(told)
+
+    def written(self) -> None:
+        """It is durable that the claim waits: those who do not stay may be told its id."""
+        for told, hangs_up in self._listeners.items():
+            if hangs_up and not told.done():
+                self.claim.answered = True
+                told.set_result(self.claim)
+
+    def settle(self, outcome: Claim | Refusal) -> None:
+        self._outcome = outcome
+        for told in (*self._listeners, *self._onlookers):
+            _tell(told, outcome)
+
+    def _join(self, those: dict[Told, T], value: T) -> Told:
+        told: Told = asyncio.get_running_loop().create_future()
+        those[told] = value
+        if self._outcome is not None:
+            _tell(told, self._outcome)
+        return told
+
+
+def _tell(told: Told, outcome: Claim | Refusal) -> None:
+    if told.done():
+        return
+    if isinstance(outcome, Refusal):
+        told.set_exception(outcome)
+    else:
+        told.set_result(outcome)
+
+
+def _retrieve(told: Told) -> None:
+    """Whoever left at the moment of a refusal has not looked at it; that is no defect."""
+    if told.done() and not told.cancelled():
+        told.exception()
