@@ -1,9 +1,9 @@
 """The one name for "a JSON value" that every room uses."""
 
 from collections.abc import Mapping
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
-Json: TypeAlias = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 """What `json.loads` can return."""
 
 JsonObject: TypeAlias = Mapping[str, Json]

@@ -12,15 +12,16 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.directory import DirectorySource
 from ..config.settings import Settings
 from ..pools.clock import Clock, SteadyClock, read_boot_id, resume_clock
-from ..pools.driver import Drivers
+from ..pools.driver import DriverError, Drivers
 from ..pools.drivers import build_drivers, catalogue
 from ..pools.fleet import Fleet
 from ..pools.housekeeping import anchor
@@ -47,8 +48,10 @@ log = logging.getLogger(__name__)
 COLLECT_AFTER = (20_000, 50, 100)
 """Allocations and passes between garbage collections: rarer than Python's, whose full pass over
 what ten thousand resources are made of would be the slowest thing that a claim can meet."""
-LAST_RESORT = 10.0
+LAST_RESORT = 15.0
 """Seconds beyond the stop's grace after which the process ends whatever still hangs."""
+CLOSE_WITHIN = 5.0
+"""Seconds for each of the small steps of a stop."""
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy worker thread yields to the event loop (Python's default is ten times
 that, which shows in the slowest claims)."""
@@ -81,10 +84,30 @@ def run(settings: Settings, surroundings: Surroundings = HOST) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings, surroundings))
+            code = runner.run(_serve(settings, surroundings))
+            # From here on only what does not let itself be cancelled can keep the process.
+            last_resort = threading.Timer(LAST_RESORT, os._exit, (code,))
+            last_resort.daemon = True
+            last_resort.start()
+        last_resort.cancel()
+        return code
     except (StoreError, SocketError, OSError) as error:
         log.critical("stoker cannot start: %s", error)
-        return 1
+    except BaseExceptionGroup as group:
+        expected, defects = group.split((StoreError, SocketError, OSError, DriverError))
+        if defects is not None:
+            log.critical("stoker ends because of a defect", exc_info=defects)
+        for one in _leaves(expected):
+            log.critical("stoker cannot go on: %s", one)
+    return 1
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    elif error is not None:
+        yield error
 
 
 @dataclass(slots=True)
@@ -201,13 +224,21 @@ async def _run_daemon(
         log.info("stopping")
     finally:
         server.refuse_new()
-        try:
-            async with asyncio.timeout(settings.stop_grace + LAST_RESORT):
-                await fleet.close(settings.stop_grace)
-                await readiness.close()
-                await _drop_anchor(store, clock)
-        except TimeoutError:
-            log.error("something did not stop in time and is left behind")  # noqa: TRY400 - no traceback helps
+        grace = settings.stop_grace
+        await _within(grace + LAST_RESORT, fleet.close(grace), "the pools do")
+        await _within(CLOSE_WITHIN, readiness.close(), "the readiness checks do")
+        await _within(CLOSE_WITHIN, _drop_anchor(store, clock), "the ledger does")
+
+
+async def _within(seconds: float, step: Awaitable[None], what: str) -> None:
+    """One step of the stop. Whatever goes wrong in it, the next ones follow."""
+    try:
+        async with asyncio.timeout(seconds):
+            await step
+    except TimeoutError:
+        log.error("%s not stop within %gs; what hangs is left behind", what, seconds)  # noqa: TRY400 - no traceback helps
+    except Exception:
+        log.exception("%s not stop well", what)
 
 
 async def _until_told_to_stop() -> None:

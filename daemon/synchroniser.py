@@ -62,11 +62,20 @@ class Synchroniser:
                 if result.revision is not None:
                     for warning in result.problems[:SHOWN]:
                         log.warning("%s", warning)
+                    await self._recall(kept, result.revision)
                     await self._apply(result.revision)
                     continue
                 self._refuse(result)
                 if self.state.revision is None and kept is not None:
                     await self._fall_back(kept)
+
+    def _give_up(self, revision: Revision, error: Exception) -> None:
+        """The daemon goes on with what it has; the next change of the directory is tried again."""
+        why = f"revision {revision.id} could not be applied because of a defect: {error!r}"
+        self.state.problems = (why,)
+        if self.state.broken_since is None:
+            self.state.broken_since = self._clock.now()
+        self._metrics.config_loaded(ok=False, problems=1)
 
     def _refuse(self, result: LoadResult) -> None:
         problems = tuple(str(problem) for problem in result.problems)
@@ -82,6 +91,14 @@ class Synchroniser:
         )
         for problem in problems[:SHOWN]:
             log.error("%s", problem)
+
+    async def _recall(self, kept: KeptRevision | None, revision: Revision) -> None:
+        """At a start with a changed directory: what stands was made from the revision before."""
+        if self.state.revision is not None or kept is None or kept.id == revision.id:
+            return
+        result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
+        if result.revision is not None:
+            self._fleet.recall(result.revision)
 
     async def _fall_back(self, kept: KeptRevision) -> None:
         result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
@@ -102,6 +119,11 @@ class Synchroniser:
             except StoreError as error:
                 log.error("revision %s waits, the ledger refuses: %s", revision.id, error)  # noqa: TRY400 - expected, no traceback
                 await asyncio.sleep(RETRY_AFTER)
+            except Exception as error:
+                log.exception("revision %s could not be applied, which is a defect", revision.id)
+                self._metrics.defect()
+                self._give_up(revision, error)
+                return
         now = self._clock.now()
         self.state = ConfigState(revision, now)
         self._metrics.config_loaded(ok=True, problems=0)

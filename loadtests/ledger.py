@@ -12,7 +12,7 @@ import itertools
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +119,7 @@ async def measure_round(store: SqliteStore, claims: Claims, scale: Scale) -> Rou
 
 
 @contextmanager
-def _background(store: SqliteStore) -> Iterator[None]:
+def _background(store: SqliteStore) -> Generator[None]:
     """A thousand resources being backfilled: a steady stream of writes that are not urgent."""
 
     async def backfill() -> None:

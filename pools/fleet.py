@@ -36,6 +36,7 @@ class Fleet:
         self._pools: dict[str, Pool] = {}
         self._recovered = recovery.Recovered()
         self._recalled: Revision | None = None
+        self._started = False
         self.revision: Revision | None = None
         self.dismantler = Dismantler(services, freed=self._touch, over=self._over)
         self.health = HealthWatch(
@@ -89,6 +90,9 @@ class Fleet:
         start(self.health.patrol(), "patrol")
         start(self.orphans.watch(), "orphan sweep")
         start(self.housekeeping.run(), "housekeeping")
+        self._started = True
+        for pool in self._pools.values():
+            pool.wake()
 
     def recall(self, revision: Revision) -> None:
         """Called before the first `apply`, with what served when the last run ended.
@@ -120,8 +124,9 @@ class Fleet:
             if name not in revision.pools:
                 pool.drain()
         self._adopt_undeclared()
-        for pool in self._pools.values():
-            pool.touch()
+        if self._started:  # filling begins after the daemon is ready
+            for pool in self._pools.values():
+                pool.wake()
 
     async def close(self, grace: float = 0.0) -> None:
         """Refuses new claims, lets those under way finish within `grace`, leaves resources alone."""

@@ -32,15 +32,21 @@ class Housekeeping:
         """Every chore at its own pace; a ledger that refused is tried again every second."""
         ticks = 0
         while True:
-            if ticks % ANCHOR_EVERY == 0 or self._services.ledger_error:
-                await self._drop_anchor()
-            if ticks % CHECK_EVERY == 0:
-                self._check()
-            if ticks % PURGE_EVERY == 0:
-                await self._purge()
-            self._watch_the_wall_clock()
+            try:
+                await self._do_chores(ticks)
+            except Exception as error:  # noqa: BLE001 - the ledger's recovery hangs on the next round
+                self._services.tasks.report(error, "housekeeping")
             ticks += 1
             await asyncio.sleep(EVERY)
+
+    async def _do_chores(self, ticks: int) -> None:
+        if ticks % ANCHOR_EVERY == 0 or self._services.ledger_error:
+            await self._drop_anchor()
+        if ticks % CHECK_EVERY == 0:
+            self._check()
+        if ticks % PURGE_EVERY == 0:
+            await self._purge()
+        self._watch_the_wall_clock()
 
     async def _drop_anchor(self) -> None:
         transaction = self._services.store.transaction()
@@ -60,9 +66,11 @@ class Housekeeping:
     async def _purge(self) -> None:
         clock = self._services.clock
         now = clock.now()
+        # Events are dated by the wall clock. One that was set far ahead must not purge the audit.
+        today = min(now, clock.to_wall(now))
         try:
             await self._services.store.purge(
-                keys_before=now - KEEP_ENDED, events_before=clock.to_wall(now) - KEEP_EVENTS
+                keys_before=now - KEEP_ENDED, events_before=today - KEEP_EVENTS
             )
         except StoreError as error:
             log.warning("old entries could not be purged: %s", error)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from . import backoff
+from .asking import ask
 from .assembly import failure_sentence
 from .driver import Driver, DriverError, NotFound, PartRef
 from .ids import PartId, resource_of
@@ -32,7 +33,10 @@ class OrphanSweep:
 
     async def watch(self) -> None:
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except Exception as error:  # noqa: BLE001 - the next sweep must come
+                self._services.tasks.report(error, "the sweep for orphans")
             await asyncio.sleep(self._every)
 
     async def sweep(self) -> None:
@@ -47,14 +51,20 @@ class OrphanSweep:
         self.known = frozenset(left)
 
     async def _orphans(self, driver: Driver) -> list[PartId]:
+        services = self._services
+        before = {resource.id for resource in services.inventory}
         try:
-            async with asyncio.timeout(LIST_WITHIN):
-                owned = await driver.list_owned()
-        except (DriverError, TimeoutError) as error:
+            owned = await ask(driver, driver.list_owned(), LIST_WITHIN, tasks=services.tasks)
+        except DriverError as error:
             log.warning("what %s has made cannot be listed: %s", driver.name, error)
             return []
-        # Listed first, compared after: what is intended meanwhile is in the inventory already.
-        return sorted(part for part in owned if not self._is_known(part))
+        # Compared with what was there before: the list may still show what was removed meanwhile.
+        # And with what is there now: what was intended meanwhile is in the inventory already.
+        return sorted(
+            part
+            for part in owned
+            if resource_of(part) not in before and not self._is_known(part)
+        )
 
     def _is_known(self, part: PartId) -> bool:
         resource = self._services.inventory.get(resource_of(part))
@@ -68,14 +78,15 @@ class OrphanSweep:
         await self._tell("orphan.found", driver, part)
         for attempt in range(ATTEMPTS):
             try:
-                async with provider.turn(Lane.BACKGROUND), asyncio.timeout(LIST_WITHIN):
-                    await driver.destroy(PartRef(part, provider.ref, {}))
+                async with provider.turn(Lane.BACKGROUND):
+                    ref = PartRef(part, provider.ref, {})
+                    await ask(driver, driver.destroy(ref), LIST_WITHIN, tasks=services.tasks)
             except NotFound:
                 driver.forget(part)
                 services.telemetry.orphan_removed(driver.name)
                 await self._tell("orphan.removed", driver, part)
                 return True
-            except (DriverError, TimeoutError) as error:
+            except DriverError as error:
                 log.warning("the orphan %s cannot be removed: %s", part, failure_sentence(error))
             await asyncio.sleep(backoff.delay(attempt, services.chance(), first=0.05, cap=5.0))
         return False

@@ -84,6 +84,7 @@ class Pool:
         self._due: asyncio.TimerHandle | None = None
         self._alarm: Timer | None = None
         self._closed = False
+        self._awake = False
 
     # What others ask of it
 
@@ -125,9 +126,14 @@ class Pool:
         """What it was made from, which also says how to finish it."""
         return self._blueprints.get(resource.digest, self.spec.blueprint)
 
+    def wake(self) -> None:
+        """From now on passes are made. Before, the pool hands out and takes back, but makes nothing."""
+        self._awake = True
+        self.touch()
+
     def touch(self) -> None:
         """Something changed: a pass will follow."""
-        if self._due is None and not self._closed:
+        if self._due is None and self._awake and not self._closed:
             loop = asyncio.get_running_loop()
             self._due = loop.call_later(PASS_DELAY, self._pass)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 LOG_MODE = 0o640
 STDOUT, STDERR = "stdout.log", "stderr.log"
 LOGS = (STDOUT, STDERR)
-_SLACK = 1 << 23
+SLACK = 1 << 23
 """Bytes written during the copy that are still copied; a writer faster than the disk is cut."""
 
 
@@ -68,7 +68,7 @@ def _put_aside(log: Path, descriptor: int, size: int, limits: LogLimits) -> None
     target = os.open(copy, flags, LOG_MODE)
     try:
         os.fchmod(target, LOG_MODE)
-        _copy(descriptor, target, start=max(0, size - limits.max_size), limit=size + _SLACK)
+        _copy(descriptor, target, start=max(0, size - limits.max_size), limit=size + SLACK)
     except OSError as error:
         copy.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -80,8 +80,8 @@ class ScriptedServer:
     """Answers the requests in the order they come with `answers`; the last one is used again."""
 
     path: Path
-    answers: list[Answer] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list[Answer])
+    seen: list[Seen] = field(default_factory=list[Seen])
     connections: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 

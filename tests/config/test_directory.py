@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Calm:
 
 
 @asynccontextmanager
-async def following(root: Path, *, patience: float = 5.0) -> AsyncIterator[Stream]:
+async def following(root: Path, *, patience: float = 5.0) -> AsyncGenerator[Stream]:
     source = DirectorySource(root, CATALOGUE, resync=LONG, patience=patience)
     results = source.changes()
     try:

@@ -327,7 +327,7 @@ def test_the_type_is_inferred_where_it_is_known(source: str, kind: ValueType) ->
         ("params.sizes.map(x, x + params.count)", {("params", "sizes"), ("params", "count")}),
         ("has(self.a.b) ? [parts.site] : {}", {("self", "a", "b"), ("parts", "site")}),
         ("params.sizes.map(parts, parts)", {("params", "sizes")}),
-        ("1 + 1", set()),
+        ("1 + 1", set[tuple[str, ...]]()),
     ],
 )
 def test_references_are_the_chains_that_are_read(

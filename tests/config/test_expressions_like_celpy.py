@@ -1,9 +1,11 @@
 """The evaluation agrees with cel-python's own interpreter, wherever that keeps to the language."""
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import celpy
+from celpy import celtypes
 from celpy.adapter import json_to_cel
 from celpy.evaluation import CELEvalError
 from hypothesis import given, settings
@@ -27,7 +29,7 @@ def by_celpy(source: str) -> object:
     limit = sys.getrecursionlimit()
     environment = celpy.Environment()
     sys.setrecursionlimit(limit)  # making the environment raised it for the whole process
-    program = environment.program(environment.compile(source))
+    program = environment.program(environment.compile(source))  # pyright: ignore[reportUnknownMemberType]
     try:
         return _plain(program.evaluate({name: json_to_cel(value) for name, value in SCOPE.items()}))
     except CELEvalError:
@@ -37,12 +39,12 @@ def by_celpy(source: str) -> object:
 def _plain(value: Any) -> object:
     if isinstance(value, CELEvalError):
         raise value  # it leaves errors standing inside maps
-    if isinstance(value, celpy.celtypes.BoolType):
+    if isinstance(value, celtypes.BoolType):
         return bool(value)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
     return str(value) if isinstance(value, str) else value if value is None else int(value)
 
 
@@ -53,7 +55,10 @@ def by_stoker(source: str) -> object:
         return FAILED
 
 
-def _grown(base: st.SearchStrategy[str], grow: Any) -> st.SearchStrategy[str]:
+Texts = st.SearchStrategy[str]
+
+
+def _grown(base: Texts, grow: Callable[[Texts], Texts]) -> Texts:
     return st.recursive(base, grow, max_leaves=5)
 
 

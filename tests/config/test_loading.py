@@ -251,7 +251,15 @@ def test_unchanged_blueprints_are_taken_over_and_changed_ones_compiled() -> None
     assert 3.0 == changed.pools["boxes"].blueprint.cost.per_hour
 
 
-@pytest.mark.parametrize("change", [lambda it: it.replace("}", "]"), lambda it: it[: len(it) // 2]])
+def _with_wrong_brackets(text: str) -> str:
+    return text.replace("}", "]")
+
+
+def _cut_in_half(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+@pytest.mark.parametrize("change", [_with_wrong_brackets, _cut_in_half])
 def test_a_problem_can_be_shown_for_whatever_is_wrong(change: Callable[[str], str]) -> None:
     result = load({"a.yaml": change(GOOD)}, CATALOGUE, "x")
 

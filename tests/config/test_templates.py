@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -281,7 +281,8 @@ def _without_marks(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "")
     if isinstance(value, list):
-        return [_without_marks(item) for item in value]
+        return [_without_marks(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {_without_marks(key): _without_marks(item) for key, item in value.items()}
+        items = cast("dict[str, Any]", value).items()
+        return {_without_marks(key): _without_marks(item) for key, item in items}
     return value

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -103,8 +103,14 @@ def wait(pid: int, within: float) -> int | None:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+ON_DEMAND = ("uvloop", "anyio._backends._asyncio", "anyio.streams.memory", "anyio.to_thread")
+"""What a daemon imports after its start, through uvloop and watchfiles."""
+
+
 def warm_up() -> None:
     """Imports what is imported on demand, and builds the tables of CEL's grammar."""
+    for name in ON_DEMAND:
+        import_module(name)
     starter = resources.files("stoker.config.starter").iterdir()
     files = {file.name: file.read_text("utf-8") for file in starter if file.name.endswith(".yaml")}
     assert load(files, catalogue(), "the starter config").revision is not None

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,7 +18,8 @@ from stoker.config.json_types import Json
 from stoker.pools.driver import Made, NotFound, PartRef, PartRequest, ProviderRef, Unavailable
 from stoker.pools.drivers import procfs
 from stoker.pools.drivers.context import DriverContext
-from stoker.pools.drivers.process import ProcessDriver, create_driver
+from stoker.pools.drivers.ports import PortReservations
+from stoker.pools.drivers.process import ProcessDriver
 from stoker.pools.ids import PartId
 
 P = ParamSpec("P")
@@ -42,6 +43,17 @@ class HandClock:
         return steady
 
 
+class OpenDriver(ProcessDriver):
+    """The driver with what only its tests need to reach."""
+
+    def have_ports(self, ports: PortReservations) -> None:
+        self._ports = ports
+
+    def holds(self, part: PartId) -> bool:
+        """Whether the end of the part's process would be told."""
+        return self._watching().held(part) is not None
+
+
 class ProcessHost:
     """One run of the driver on a state folder."""
 
@@ -49,7 +61,7 @@ class ProcessHost:
         self.state = state
         self.clock = clock
         self.changes: list[PartId] = []
-        self.driver: ProcessDriver = create_driver(DriverContext(state=state, clock=clock))
+        self.driver = OpenDriver(DriverContext(state=state, clock=clock))
 
     async def make(self, part: PartId = PART, **settings: Json) -> Made:
         return await self.driver.create(a_request(part, None, **settings))
@@ -82,7 +94,7 @@ def mark_of(state: Path) -> str:
 
 
 @asynccontextmanager
-async def a_host(state: Path, clock: HandClock | None = None) -> AsyncIterator[ProcessHost]:
+async def a_host(state: Path, clock: HandClock | None = None) -> AsyncGenerator[ProcessHost]:
     host = ProcessHost(state, clock or HandClock())
     await host.driver.open(host.changes.append)
     try:

@@ -264,7 +264,10 @@ async def test_a_removal_waits_for_the_start_that_a_cancelled_creation_left(
 async def test_kernels_without_group_signals_by_pidfd_are_served_by_number(
     host: ProcessHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Leader, "signal_group", lambda self, number: False)
+    def cannot(_: Leader, __: int) -> bool:
+        return False
+
+    monkeypatch.setattr(Leader, "signal_group", cannot)
     made = await host.make(command=shell("sleep 600 & echo $!; wait"))
     (child,) = await pids_in_log(host, 1)
     await host.end(a_ref(made))

@@ -5,7 +5,7 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,7 +139,7 @@ async def test_the_log_of_a_chatty_writer_stays_bounded(
         kept = (folder / "stdout.log.1").read_text().splitlines()
         await host.end(a_ref(made))
     assert {"stdout.log", "stdout.log.1", "stdout.log.2"} == set(sizes)
-    assert 0 < max(sizes.values()) < 2**20 + log_rotation._SLACK
+    assert 0 < max(sizes.values()) < 2**20 + log_rotation.SLACK
     numbers = [int(line) for line in kept[1:-1]]
     assert list(range(numbers[0], numbers[0] + len(numbers))) == numbers
 
@@ -165,7 +165,7 @@ async def test_forgetting_a_process_that_runs_gives_its_descriptor_back(host: Pr
 
 
 @contextmanager
-def only_descriptors(more: int) -> Iterator[None]:
+def only_descriptors(more: int) -> Generator[None]:
     """Lets this process open only so many more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     top = max(int(name) for name in descriptors())

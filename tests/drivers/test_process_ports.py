@@ -67,7 +67,7 @@ async def test_what_is_no_list_of_names_is_rejected(state: Path) -> None:
 async def test_no_two_parts_have_the_same_port_until_one_is_forgotten(state: Path) -> None:
     async with a_host(state) as host:
         free = [port for port in range(FIRST, LAST) if is_free(port)][:2]
-        host.driver._ports = PortReservations(free, start=0)
+        host.driver.have_ports(PortReservations(free, start=0))
         other = PartId("web-bbbbbbbb.server")
         first, second = await allotted(host, "http"), await allotted(host, "http", part=other)
         assert set(free) == {first["http"], second["http"]}
@@ -81,7 +81,7 @@ async def test_no_two_parts_have_the_same_port_until_one_is_forgotten(state: Pat
 async def test_a_refused_allotment_keeps_nothing(state: Path) -> None:
     async with a_host(state) as host:
         free = next(port for port in range(FIRST, LAST) if is_free(port))
-        host.driver._ports = PortReservations([free])
+        host.driver.have_ports(PortReservations([free]))
         with pytest.raises(Exhausted):
             await host.driver.allot(asking_for("http", "metrics"))
         assert {"http": free} == await allotted(host, "http", part=PartId("web-bbbbbbbb.server"))
@@ -90,7 +90,7 @@ async def test_a_refused_allotment_keeps_nothing(state: Path) -> None:
 async def test_a_port_in_use_is_passed_over(state: Path) -> None:
     async with a_host(state) as host:
         taken, free = [port for port in range(FIRST, LAST) if is_free(port)][:2]
-        host.driver._ports = PortReservations([taken, free], start=0)
+        host.driver.have_ports(PortReservations([taken, free], start=0))
         with socket.create_server(("127.0.0.1", taken)):
             assert {"http": free} == await allotted(host, "http")
 
@@ -115,7 +115,7 @@ async def test_a_port_that_was_stolen_meanwhile_fails_the_creation_and_the_next_
 async def test_the_ports_of_a_handle_are_kept_by_the_next_daemon(state: Path) -> None:
     async with a_host(state) as host:
         free = [port for port in range(FIRST, LAST) if is_free(port)][:2]
-        host.driver._ports = PortReservations(free, start=0)
+        host.driver.have_ports(PortReservations(free, start=0))
         host.driver.watch(PartRef(PART, PROVIDER, {"ports": {"http": free[0]}}))
         assert {"http": free[1]} == await allotted(host, "http", part=PartId("web-bbbbbbbb.server"))
 

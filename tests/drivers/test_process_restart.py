@@ -85,7 +85,7 @@ async def test_the_end_of_an_adopted_process_is_told_at_once(state: Path) -> Non
     ref = made_by_an_earlier_daemon(state)
     async with a_host(state) as host:
         host.driver.watch(ref)
-        await eventually(lambda: host.driver._watching().held(PART) is not None)
+        await eventually(lambda: host.driver.holds(PART))
         os.kill(pid_in(ref), signal.SIGKILL)
         assert await eventually(lambda: host.changes == [PART]) < 1
         assert Presence.ABSENT is (await host.driver.observe(ref)).presence

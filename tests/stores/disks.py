@@ -13,6 +13,13 @@ from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore, WriterKind
 from stoker.pools.stores.writer import Delay
 
 
+class OpenStore(SqliteStore):
+    """A store whose connection can be broken, as a disk does."""
+
+    def lose_connection(self) -> None:
+        self._footing.pen.connection.close()
+
+
 class Disk(ABC):
     """Where a ledger lives, and what opens it."""
 
@@ -64,8 +71,8 @@ class Folder(Disk):
         self._writer: WriterKind = writer
         self._delay = delay
 
-    def open(self, sealer: Sealer | None = None) -> SqliteStore:
-        return SqliteStore.open(
+    def open(self, sealer: Sealer | None = None) -> OpenStore:
+        return OpenStore.open(
             self.path,
             sealer=sealer or self.sealer,
             wall=self.wall,

@@ -189,7 +189,7 @@ async def test_a_ledger_that_vanishes_is_not_replaced_by_an_empty_one(disk: Fold
     await put(store, a_claim(), an_event())
     for path in disk.path.glob("ledger.db*"):
         path.unlink()
-    store._footing.pen.connection.close()  # as after an error of the disk: it must open anew
+    store.lose_connection()  # as after an error of the disk: it must open anew
     for _ in range(3):
         with pytest.raises(StoreError):
             await put(store, a_resource())
@@ -207,7 +207,7 @@ async def test_an_older_ledger_put_in_place_is_noticed(disk: Folder, tmp_path: P
     for path in disk.path.glob("ledger.db*"):
         path.unlink()
     shutil.copy(tmp_path / "backup.db", disk.path / "ledger.db")
-    store._footing.pen.connection.close()
+    store.lose_connection()
     with pytest.raises(StoreError, match=r"damaged|refused"):
         await put(store, an_event())
     with pytest.raises(StoreCorrupt, match="replaced by an older one"):

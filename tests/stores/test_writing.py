@@ -25,7 +25,7 @@ from stoker.pools.stores.lanes import (
 )
 from stoker.pools.stores.pen import Pen
 from stoker.pools.stores.sqlite import SqliteStore
-from tests.stores.disks import Folder, Memory, put
+from tests.stores.disks import Folder, Memory, OpenStore, put
 from tests.stores.samples import a_claim, a_part, a_resource, an_event
 
 
@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-async def store(disk: Folder) -> AsyncIterator[SqliteStore]:
+async def store(disk: Folder) -> AsyncIterator[OpenStore]:
     store = disk.open()
     yield store
     await store.close()
@@ -142,8 +142,8 @@ async def test_a_defect_in_one_transaction_is_told_to_its_caller_alone(store: Sq
     assert {"web-1", "web-2"} == {each.id for each in store.load().resources}
 
 
-async def test_each_waiter_gets_an_error_of_its_own(store: SqliteStore) -> None:
-    store._footing.pen.connection.close()
+async def test_each_waiter_gets_an_error_of_its_own(store: OpenStore) -> None:
+    store.lose_connection()
     outcomes = await asyncio.gather(
         put(store, a_resource("web-1")), put(store, a_resource("web-2")), return_exceptions=True
     )
@@ -152,32 +152,41 @@ async def test_each_waiter_gets_an_error_of_its_own(store: SqliteStore) -> None:
     await put(store, a_resource("web-3"))
 
 
-async def test_events_of_a_commit_whose_answer_was_lost_are_told_late(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk says "error" although the commit is in the WAL: nobody can know, so the end is read."""
-    heard: list[Event] = []
-    store.on_events(heard.extend)
-    real = Pen._transact
+class LosingPen(Pen):
+    """The disk says "error" although the commit is in the WAL."""
 
-    def lose_the_answer(writing: Pen, *args: object) -> object:
-        real(writing, *args)  # type: ignore[arg-type]
+    losing = True
+
+    def _transact(
+        self, batch: Sequence[Job], apply: Callable[[Sequence[Job]], None]
+    ) -> list[Event]:
+        before = self._end
+        events = super()._transact(batch, apply)
+        if not self.losing:
+            return events
+        self._end = before  # as if the process had never learned of it
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = 10
         raise error
 
-    monkeypatch.setattr(Pen, "_transact", lose_the_answer)
-    pen_of_store = store._footing.pen
-    before = pen_of_store._end
+
+async def test_events_of_a_commit_whose_answer_was_lost_are_told_late(
+    disk: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can know whether it was written, so the end is read."""
+    monkeypatch.setattr("stoker.pools.stores.sqlite.Pen", LosingPen)
+    store = disk.open()
+    heard: list[Event] = []
+    store.on_events(heard.extend)
     with pytest.raises(StoreError, match=r"reports errors.*dmesg"):
         await put(store, a_resource("web-1"), an_event(reason="lost"))
-    pen_of_store._end = before  # as if the process had never learned of it
-    monkeypatch.undo()
+    monkeypatch.setattr(LosingPen, "losing", False)
     assert [] == heard
     await put(store, a_resource("web-1", version=2), an_event(reason="next"))
     await asyncio.sleep(0)
     assert [(1, "lost"), (2, "next")] == [(event.seq, event.reason) for event in heard]
     assert 2 == await store.verify_chain()
+    await store.close()
 
 
 async def test_the_wal_stays_bounded_under_constant_writing(disk: Folder) -> None:
