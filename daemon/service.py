@@ -164,7 +164,7 @@ async def _serve(settings: Settings, surroundings: Surroundings) -> int:
         image = store.load()
         clock = _clock(image.anchor)
         drivers = surroundings.build_drivers(settings.state, clock)
-        server = SocketServer(settings, Ids())
+        server = SocketServer(settings, Ids(time.time))
         await server.start()
         try:
             await _run_daemon(settings, store, image, clock, drivers, server)

@@ -43,7 +43,7 @@ class Claims:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._ids = Ids()
+        self._ids = Ids(time.time)
         self._resources = [_a_resource(self._ids) for _ in range(POOL)]
         self._next = itertools.cycle(self._resources)
         self.encoding: list[float] = []
@@ -123,7 +123,7 @@ def _background(store: SqliteStore) -> Generator[None]:
     """A thousand resources being backfilled: a steady stream of writes that are not urgent."""
 
     async def backfill() -> None:
-        resource = _a_resource(Ids())
+        resource = _a_resource(Ids(time.time))
         while True:
             resource.version += 1
             transaction = store.transaction()
@@ -201,7 +201,7 @@ def _section(
 
 async def _load_seconds(count: int) -> float:
     """Reads back `count` resources with two parts each, and half as many claims."""
-    ids = Ids()
+    ids = Ids(time.time)
     with tempfile.TemporaryDirectory(prefix="bench-") as where:
         store = SqliteStore.open(Path(where), sealer=Sealer(secrets.token_bytes(32)))
         for start in range(0, count, 500):

@@ -22,6 +22,8 @@ async def ask(driver: Driver, call: Awaitable[T], within: float | None, *, tasks
     None for `within`: the call never waits (a pure driver's), so it needs no bound.
     """
     try:
+        if within is None:
+            return await call
         async with asyncio.timeout(within):
             return await call
     except DriverError:

@@ -105,7 +105,9 @@ class Assembly:
         if driver.pure:
             settings = _checked(facts, plan, _rendered(plan, plan.settings.render(scope)))
             request = PartRequest(part.id, resource.pool, settings, {}, provider.ref)
-            await ask(driver, driver.allot(request), services.create_within, tasks=services.tasks)
+            if provider.spec.settings:  # a key to read, say; without settings there is none
+                within = services.create_within
+                await ask(driver, driver.allot(request), within, tasks=services.tasks)
             made = await ask(driver, driver.create(request), None, tasks=services.tasks)
             self._take_in(part, made)
             _move(part, PartState.VERIFIED)

@@ -202,6 +202,7 @@ class Claiming:
             await self._finish(claim, resource, pool.blueprint_of(resource))
             finished = services.clock.now()
             claim.timing.finish = finished - began
+            claim.timing.total = claim.timing.policy + finished - claim.created_at
             await self._commit_bound(claim, resource)
         except DriverError as error:
             why = failure_sentence(error, *secrets_of(resource), claim.params)

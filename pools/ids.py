@@ -4,7 +4,6 @@ A resource's id is its name everywhere: in the ledger, in a provider, in a folde
 chosen before anything is made, so that after a crash the ledger can tell what may exist.
 """
 
-import time
 from collections.abc import Callable
 from typing import NewType, Protocol
 
@@ -39,8 +38,8 @@ class Ids:
 
     def __init__(
         self,
+        now: Callable[[], float],
         random_bytes: RandomBytes | None = None,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._random_bytes = random_bytes or Entropy()
         self._now = now

@@ -57,6 +57,8 @@ def _age(resource: Resource) -> tuple[float, ResourceId]:
     return ready_at, resource.id
 
 
+FILED = COMING | {ResourceState.READY}
+"""States that have a file of their own beside the count."""
 _NONE: dict[ResourceState, int] = dict.fromkeys(ResourceState, 0)
 
 
@@ -165,7 +167,8 @@ class Inventory:
         check_move(resource.id, resource.state, to)
         members = self._pools[resource.pool]
         members.counts[resource.state] -= 1
-        members.unfile(resource)
+        if resource.state in FILED:
+            members.unfile(resource)
         resource.state = to
         resource.reason = reason
         resource.changed_at = now
@@ -175,7 +178,8 @@ class Inventory:
             del members.resources[resource.id]
             return
         members.counts[to] += 1
-        members.file(resource)
+        if to in FILED:
+            members.file(resource)
 
     def after(self, resource: Resource, to: ResourceState, reason: str, now: float) -> Resource:
         """A copy of the resource as `move` will leave it: to be written down before it is true."""

@@ -151,7 +151,7 @@ class Run:
             drivers=drivers,
             catalogue={"simulated": FACTS, "token": token.FACTS},
             clock=host.clock,
-            ids=Ids(host.random.randbytes, host.clock.now),
+            ids=Ids(host.clock.now, host.random.randbytes),
             telemetry=Silent(),
             providers=Providers(host.clock),
             readiness=NoChecks(),

@@ -128,6 +128,13 @@ async def remove_all(history: History) -> None:
     await history.declare(NEW)
 
 
+async def remove_all_under_one_who_waits(history: History) -> None:
+    """Who waits for a pool that is removed is told so, and is not left waiting."""
+    history.let_go |= history.waiting
+    history.waiting.clear()
+    await history.declare(NEW)
+
+
 async def drift(history: History) -> None:
     ready = [r for r in history.run.fleet.resources() if r.state is ResourceState.READY]
     history.host.world.vanish(ready[0].parts[0].id)
@@ -183,6 +190,13 @@ PLOTS = (
     Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),
     Plot("smaller", (a_web_pool(3),), shrink),
     Plot("removed pool", WEB, remove_all, before=hold),
+    Plot(
+        "removed pool with one who waits",
+        (a_web_pool(0, 1),),
+        remove_all_under_one_who_waits,
+        before=hold_and_queue,
+        pairs=1,
+    ),
     Plot("drift", WEB, drift),
     Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=claim, pairs=3),
     Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=claim),

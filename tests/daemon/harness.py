@@ -156,7 +156,7 @@ async def a_server(
     await run.fleet.apply(a_revision(*pools))
     await run.fleet.start()
     given = some_settings(folder, metrics=metrics_address, **settings)
-    server = SocketServer(given, Ids(), daemon_uid=daemon_uid)
+    server = SocketServer(given, Ids(time.time), daemon_uid=daemon_uid)
     try:
         await server.start()
         async with a_caller(given.socket) as caller:

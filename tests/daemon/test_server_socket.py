@@ -110,7 +110,7 @@ async def test_a_socket_that_was_handed_over_is_served_and_left_in_place(short_t
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(short_tmp / "handed.sock"))
     listening.listen()
-    server = SocketServer(some_settings(short_tmp), Ids())
+    server = SocketServer(some_settings(short_tmp), Ids(time.time))
     await server.start(fd=listening.detach())
     async with a_caller(short_tmp / "handed.sock") as caller:
         assert 200 == (await caller.get("/healthz")).status
@@ -129,7 +129,7 @@ async def test_a_metrics_address_that_is_taken_leaves_no_socket_behind(short_tmp
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = Address("127.0.0.1", taken.getsockname()[1])
-        server = SocketServer(some_settings(short_tmp, metrics=address), Ids())
+        server = SocketServer(some_settings(short_tmp, metrics=address), Ids(time.time))
         with pytest.raises(SocketError, match="--metrics"):
             await server.start()
     assert not (short_tmp / "s.sock").exists()
@@ -317,7 +317,7 @@ logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
 
 async def main():
     folder = Path(sys.argv[1])
-    server = SocketServer(Settings(folder, folder, folder / "s.sock"), Ids())
+    server = SocketServer(Settings(folder, folder, folder / "s.sock"), Ids(time.time))
     await server.start()
     print("up", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from stoker.pools.claim import ClaimState
-from stoker.pools.driver import Exhausted, Throttled
+from stoker.pools.driver import Exhausted, PartRequest, ProviderRef, Throttled
 from stoker.pools.lifecycle import COMING, LEAVING, ResourceState
 from stoker.pools.requests import Code, Refusal
+from tests.builders import a_revision
 from tests.fakes.world import Faults
 from tests.pools.faults import hanging, raising
 from tests.rig import Host, Run, a_box_pool, a_part, boxes
@@ -122,8 +123,6 @@ async def test_after_a_start_everything_becomes_ready_although_observing_goes_wr
     await run.open()
     observe = run.driver.observe
     run.driver.observe = raising(error)
-    from tests.builders import a_revision
-
     await run.fleet.apply(a_revision(a_box_pool(min=20, max=20)))
     await run.fleet.start()
     await run.settle(5)
@@ -152,8 +151,6 @@ async def test_one_provider_that_cannot_tell_does_not_keep_the_others_from_being
         return await observe(part)
 
     run.driver.observe = half_blind
-    from tests.builders import a_revision
-
     await run.fleet.apply(a_revision(*pools))
     await run.fleet.start()
     await run.until_ready(5, within=20)
@@ -169,8 +166,6 @@ async def test_the_sweep_for_orphans_goes_on_after_an_unforeseen_error():
     run.driver.list_owned = raising(ValueError("no list"))
     await run.settle(400)
     run.driver.list_owned = listing
-    from stoker.pools.driver import PartRequest, ProviderRef
-
     stray = PartRequest("web-0rphan000000.box", "web", {}, {}, ProviderRef("simulated"))
     await host.world.connect().create(stray)
     await run.settle(400)
@@ -231,7 +226,7 @@ async def test_an_exhausted_provider_pauses_creations_and_claims_go_on_waiting()
 
 async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later():
     host = Host(faults=Faults(fail=1.0))
-    run = await host.start(a_box_pool(min=0, max=3))
+    run = await host.start(a_box_pool(min=0, max=30))
     waiting = [asyncio.create_task(run.claim(wait=3000.0)) for _ in range(2)]
     await run.settle(60)
     assert run.fleet.pool("web").breaker.failures > 3
@@ -278,8 +273,6 @@ async def test_a_claim_of_a_driver_that_this_version_does_not_have_is_shown_and_
     run = Run(host)
     driver = run.services.drivers.pop("simulated")
     await run.open()
-    from tests.builders import a_revision
-
     await run.fleet.apply(a_revision(a_box_pool(name="other", min=0)))
     await run.fleet.start()
     await run.fleet.release(claim.id, request_id="r")
