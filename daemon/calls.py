@@ -62,7 +62,7 @@ class Host:
     status: Callable[[], StatusFacts] | None = None
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None
-    openapi: bytes = b""
+    openapi: Callable[[], bytes] = bytes
 
 
 @dataclass(frozen=True, slots=True)

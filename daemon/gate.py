@@ -26,7 +26,8 @@ class Gate:
         self._max_parked = max_parked
         self._park_for = park_for
         self._changed = asyncio.Event()
-        self._to_cut: set[Callable[[], object]] = set()
+        self.to_cut: set[Callable[[], object]] = set()
+        """Called when the gate closes: they wait for long."""
 
     def open(self, core: Core) -> None:
         self.core = core
@@ -36,13 +37,13 @@ class Gate:
         """From now on everything is refused, and what waits for long is cut short. Idempotent."""
         self.stopping = True
         self._changed.set()
-        for cut in list(self._to_cut):
+        for cut in list(self.to_cut):
             cut()
 
     def on_close(self, cut: Callable[[], object]) -> Callable[[], None]:
         """`cut` is called when the gate closes; call what is returned when it no longer matters."""
-        self._to_cut.add(cut)
-        return lambda: self._to_cut.discard(cut)
+        self.to_cut.add(cut)
+        return lambda: self.to_cut.discard(cut)
 
     async def enter(self) -> Core:
         """The core, as soon as there is one. Raises `Refusal` or `Problem`."""

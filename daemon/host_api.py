@@ -1,5 +1,7 @@
 """What the daemon says of itself: status, health, readiness, metrics, and its own description."""
 
+import asyncio
+
 from aiohttp import web
 
 from ..pools.requests import Code, Refusal
@@ -51,7 +53,7 @@ async def metrics(call: Call) -> web.StreamResponse:
 
 
 async def openapi(call: Call) -> web.StreamResponse:
-    return call.answer_bytes(call.host.openapi)
+    return call.answer_bytes(await asyncio.to_thread(call.host.openapi))
 
 
 OPEN_ROUTES = (

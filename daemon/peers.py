@@ -64,10 +64,10 @@ def _look_at(connection: socket.socket, pid: int) -> _Process:
         groups = ""
     if not _still_runs(connection, folder):
         return _Process()
-    return _Process(exe, _unit_of(groups), True)
+    return _Process(exe, unit_of(groups), True)
 
 
-def _unit_of(groups: str) -> str:
+def unit_of(groups: str) -> str:
     """The innermost systemd unit of a `/proc/PID/cgroup` text; empty outside systemd."""
     for line in groups.splitlines():
         hierarchy, _, path = line.partition("::")

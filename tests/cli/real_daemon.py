@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from stoker.client import ClaimInfo, Stoker, StokerError
 
@@ -67,14 +68,16 @@ class RealDaemon:
     def client(self) -> Stoker:
         return Stoker(self.folder / "s")
 
-    def start(self, *args: str, program: str = "env", **kwargs: object) -> subprocess.Popen[str]:
-        """A `stoker` process of its own, begun by `program`, which becomes it."""
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            [program, *STOKER, *args],
-            env=self.environment,
-            text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs},
-        )
+    def start(
+        self, *args: str, program: str = "env", log: IO[str] | None = None
+    ) -> subprocess.Popen[str]:
+        """A `stoker` process of its own, begun by `program`, which becomes it.
+
+        What it says goes to `log`, or into pipes.
+        """
+        to = subprocess.PIPE if log is None else log
+        command = [program, *STOKER, *args]
+        return subprocess.Popen(command, env=self.environment, text=True, stdout=to, stderr=to)
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*args)
@@ -109,7 +112,7 @@ class RealDaemon:
             w for name, place in places.items() for w in (f"--{name}", str(self.folder / place))
         ]
         with (self.folder / "log").open("a") as log:
-            self.process = self.start("run", *flags, stdout=log, stderr=log)
+            self.process = self.start("run", *flags, log=log)
         try:
             eventually(lambda: _is_full(self))
         except AssertionError:
@@ -121,7 +124,7 @@ class RealDaemon:
 
 
 @contextmanager
-def a_daemon(folder: Path) -> Iterator[RealDaemon]:
+def a_daemon(folder: Path) -> Generator[RealDaemon]:
     (folder / "config").mkdir()
     (folder / "config" / "pools.yaml").write_text(CONFIG, encoding="utf-8")
     daemon = RealDaemon(folder)

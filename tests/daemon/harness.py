@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import aiohttp
 
 from stoker.config.revision import PoolSpec
 from stoker.config.settings import Address, Settings
+from stoker.daemon.connections import ConnectionServer
 from stoker.daemon.facade import Core
 from stoker.daemon.metrics import Metrics
 from stoker.daemon.server import SocketServer
@@ -94,28 +95,37 @@ class DiskRun(Run):
         self.services.store = self.store
 
 
+class OpenServer(SocketServer):
+    """The server with what only its tests need to reach."""
+
+    @property
+    def door(self) -> ConnectionServer:
+        """All connections of the socket."""
+        return self._doors[0].server
+
+
 @dataclass
 class Served:
     """A server with everything behind it."""
 
-    server: SocketServer
+    server: OpenServer
     settings: Settings
     metrics: Metrics
     caller: Caller
     run: Run
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
     """Overrides of the status."""
 
     def status(self) -> StatusFacts:
-        values = {
-            "version": "0",
-            "pid": os.getpid(),
-            "uptime": 61.0,
-            "state_folder": str(self.settings.state),
-            "socket": str(self.settings.socket),
-            "ready": True,
-        }
-        return StatusFacts(**{**values, **self.facts})
+        facts = StatusFacts(
+            version="0",
+            pid=os.getpid(),
+            uptime=61.0,
+            state_folder=str(self.settings.state),
+            socket=str(self.settings.socket),
+            ready=True,
+        )
+        return replace(facts, **self.facts)
 
     def serve(self) -> None:
         run = self.run
@@ -131,7 +141,7 @@ def some_settings(folder: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def a_caller(socket: Path) -> AsyncIterator[Caller]:
+async def a_caller(socket: Path) -> AsyncGenerator[Caller]:
     connector = aiohttp.UnixConnector(str(socket))
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(
@@ -149,14 +159,14 @@ async def a_server(
     daemon_uid: int | None = None,
     metrics_address: Address | None = None,
     **settings: Any,
-) -> AsyncIterator[Served]:
+) -> AsyncGenerator[Served]:
     """Serves these pools until the block ends; with `open_core=False` requests are parked."""
     run = DiskRun(Host(faults=faults or Faults()), folder / "state")
     await run.open()
     await run.fleet.apply(a_revision(*pools))
     await run.fleet.start()
     given = some_settings(folder, metrics=metrics_address, **settings)
-    server = SocketServer(given, Ids(time.time), daemon_uid=daemon_uid)
+    server = OpenServer(given, Ids(time.time), daemon_uid=daemon_uid)
     try:
         await server.start()
         async with a_caller(given.socket) as caller:

@@ -165,7 +165,7 @@ async def test_a_caller_that_does_not_read_its_answers_is_cut(
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
         writer.write(ask * 30)
-        door = served.server._doors[0].server
+        door = served.server.door
         async with asyncio.timeout(SOON):
             while door.open_connections == 0:
                 await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stoker.config.json_types import Json
 from stoker.pools.claim import ClaimState
 from tests.daemon.harness import SOON, a_server
 from tests.fakes.world import Faults
@@ -104,7 +105,7 @@ async def test_a_claim_without_a_key_whose_answer_cannot_be_written_is_given_bac
 
         async def claim_and_lose_the_caller(request: Any) -> Any:
             claimed.append(await claim_of_fleet(request))
-            for connection in served.server._doors[0].server.present:
+            for connection in served.server.door.present:
                 assert connection.transport is not None
                 connection.transport.abort()
             return claimed[-1]
@@ -250,7 +251,7 @@ async def test_a_bad_value_is_named_with_its_remedy(
 
 async def test_all_wrong_fields_are_named_at_once(short_tmp: Path) -> None:
     async with a_server(short_tmp, a_box_pool(min=1)) as served:
-        body = {"pol": "web", "ttl": 5, "wait": "x", "labels": []}
+        body: Json = {"pol": "web", "ttl": 5, "wait": "x", "labels": []}
         reply = await served.caller.ask("POST", "/v1/claims", body)
         named = {error["field"] for error in reply.json["errors"]}
         assert {"pool", "pol", "ttl", "wait", "labels"} == named

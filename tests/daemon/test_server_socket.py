@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ async def test_a_stopping_daemon_says_so_and_cuts_what_waits(short_tmp: Path) ->
         claim = (await served.caller.claim()).json["id"]
         poll = asyncio.create_task(served.caller.get(f"/v1/claims/{claim}?wait=5m"), name="poll")
         async with asyncio.timeout(SOON):
-            while not served.server.host.gate._to_cut:
+            while not served.server.host.gate.to_cut:
                 await asyncio.sleep(0.01)
         served.server.refuse_new()
         cut = await poll
@@ -271,7 +272,7 @@ async def test_the_longest_idle_connections_make_room_for_new_ones(short_tmp: Pa
         idle = [await asyncio.open_unix_connection(str(served.settings.socket)) for _ in range(300)]
         async with asyncio.timeout(SOON):
             assert 201 == (await served.caller.claim()).status
-        assert 100 >= served.server._doors[0].server.open_connections
+        assert 100 >= served.server.door.open_connections
         reader, _ = idle[0]
         assert b"" == await asyncio.wait_for(reader.read(), SOON)
         for _, writer in idle:
@@ -287,7 +288,7 @@ async def test_connections_beyond_those_at_work_are_told_that_there_is_no_room(
     ) as served:
         body = b'{"pool":"web","wait":"1m"}'
         ask = b"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
-        busy = []
+        busy: list[asyncio.StreamWriter] = []
         for _ in range(5):
             _, writer = await asyncio.open_unix_connection(str(served.settings.socket))
             writer.write(ask % (len(body), body))
@@ -300,7 +301,7 @@ async def test_connections_beyond_those_at_work_are_told_that_there_is_no_room(
         assert "busy" == json.loads(reply.partition(b"\r\n\r\n")[2])["code"]
         busy[0].close()
         async with asyncio.timeout(SOON):
-            while served.server._doors[0].server.open_connections == 5:
+            while served.server.door.open_connections == 5:
                 await asyncio.sleep(0.01)
         assert 200 == (await served.caller.get("/healthz")).status
         for writer in busy:
@@ -374,7 +375,7 @@ async def test_thousands_of_idle_connections_do_not_keep_claims_from_being_serve
     try:
         async with a_server(short_tmp, a_box_pool(min=1), max_connections=1024) as served:
             path = str(served.settings.socket)
-            idle = []
+            idle: list[socket.socket] = []
             for number in range(count):
                 peer = socket.socket(socket.AF_UNIX)
                 peer.setblocking(False)

@@ -235,6 +235,7 @@ async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later():
     claims = await asyncio.gather(*waiting)
 
     assert {claim.state for claim in claims} == {ClaimState.BOUND}
+    await run.settle(120)
     nothing_is_stuck(run)
     await run.stop()
 
