@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ..config.directory import DirectorySource
 from ..config.settings import Settings
@@ -104,7 +105,7 @@ def run(settings: Settings, surroundings: Surroundings = HOST) -> int:
 
 def _leaves(error: BaseException | None) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _leaves(each)
     elif error is not None:
         yield error

@@ -25,7 +25,10 @@ async def ask(driver: Driver, call: Awaitable[T], within: float | None, *, tasks
         if within is None:
             return await call
         async with asyncio.timeout(within):
-            return await call
+            answer = await call
+        if _is_cancelled():
+            raise asyncio.CancelledError  # the driver has swallowed it, and it was meant for us
+        return answer
     except DriverError:
         raise
     except TimeoutError as error:
@@ -33,8 +36,7 @@ async def ask(driver: Driver, call: Awaitable[T], within: float | None, *, tasks
             f"the driver {driver.name} did not answer within {within or 0.0:g}s"
         ) from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if _is_cancelled():
             raise
         raise defect(driver, error, tasks) from error  # the driver's own: nobody cancelled us
     except Exception as error:
@@ -45,6 +47,12 @@ def defect(driver: Driver, error: BaseException, tasks: Tasks) -> Unavailable:
     """Reports what a driver must not raise; returns what to raise instead."""
     tasks.report(error, f"the driver {driver.name}")
     return Unavailable(f"the driver {driver.name} failed in an unforeseen way: {_named(error)}")
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _named(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from ..config.json_types import Json
 from ..config.revision import Blueprint
 from ..config.units import format_duration
 from .assembly import Assembly, failure_sentence, render_outputs, secrets_of
+from .breaker import THRESHOLD
 from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry
 from .clock import Clock
 from .driver import DriverError, Rejected, Unavailable
@@ -370,7 +371,8 @@ def _defect(error: Exception) -> Refusal:
 def _timed_out(pool: Pool, waited: float) -> Refusal:
     """Says which limit the claim waited at."""
     name, size = pool.spec.name, pool.spec.size
-    if pool.breaker.failures and pool.breaker.last_error:
+    failures = pool.breaker.failures
+    if failures >= THRESHOLD or (failures and not pool.full):
         return Refusal(
             Code.BLUEPRINT_FAILING,
             f"the pool {name} has nothing ready and creating fails: {pool.breaker.last_error}",

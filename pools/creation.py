@@ -1,16 +1,12 @@
 """The making of one resource, from `planned` to `ready`. The pool says when, and what a failure means."""
 
-import logging
-
 from ..config.revision import PoolSpec
 from .assembly import Assembly
 from .lanes import Lane
 from .lifecycle import ResourceState
 from .resource import Half, Resource
 from .services import Services
-from .store import NewEvent, StoreError
-
-log = logging.getLogger(__name__)
+from .store import NewEvent
 
 
 def planned(services: Services, spec: PoolSpec, revision: str) -> Resource:
@@ -58,14 +54,3 @@ async def _write_ready(services: Services, resource: Resource, assembly: Assembl
     transaction.add_event(NewEvent("resource.ready", pool=resource.pool, resource=resource.id))
     await services.commit(transaction)
     services.inventory.move(resource, ResourceState.READY, reason, now)
-
-
-async def tell_failure(services: Services, resource: Resource, sentence: str) -> None:
-    transaction = services.store.transaction()
-    transaction.add_event(
-        NewEvent("resource.failed", pool=resource.pool, resource=resource.id, reason=sentence)
-    )
-    try:
-        await services.commit(transaction)
-    except StoreError:
-        log.warning("%s failed (%s), and the ledger could not be told", resource.id, sentence)

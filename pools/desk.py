@@ -262,9 +262,9 @@ class ClaimDesk:
             self._unregister(errand.claim)
 
     def _unregister(self, claim: Claim) -> None:
-        self._errands.pop(claim.id, None)
-        if claim.key is not None:
-            self._by_key.pop(claim.key, None)
+        errand = self._errands.pop(claim.id, None)
+        if claim.key is not None and self._by_key.get(claim.key) is errand:
+            self._by_key.pop(claim.key, None)  # and not the errand of whoever came after
 
     async def _listen(self, errand: Errand, request: ClaimRequest) -> Claim:
         hangs_up = request.wait is None

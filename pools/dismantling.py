@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from . import backoff
 from .asking import ask
-from .assembly import failure_sentence
+from .assembly import failure_sentence, secrets_of
 from .claim import OVER, Claim, ClaimState, advance
 from .driver import DriverError, NotFound, PartRef, Unavailable
 from .lanes import Lane
@@ -133,7 +133,8 @@ class Dismantler:
         self, resource: Resource, part: Part, error: BaseException, failures: int
     ) -> None:
         """Shows that a removal does not work. The slot stays taken."""
-        reason = f"{part.name} cannot be removed: {failure_sentence(error)}"
+        why = failure_sentence(error, *secrets_of(resource))
+        reason = f"{part.name} cannot be removed: {why}"
         log.log(
             logging.WARNING if failures in {1, QUARANTINE_AFTER} else logging.DEBUG,
             "%s: %s (attempt %d)",

@@ -13,7 +13,6 @@ from . import recovery
 from .claim import Claim, ClaimState
 from .desk import ClaimDesk
 from .dismantling import Dismantler
-from .driver import Driver
 from .health import RESYNC_EVERY, HealthWatch
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
@@ -117,7 +116,8 @@ class Fleet:
         for name, spec in revision.pools.items():
             known = self._pools.get(name)
             if known is None:
-                self._pools[name] = self._new_pool(spec, revision.id)
+                pool = self._pools[name] = self._new_pool(spec, revision.id)
+                pool.retire_unknown()
             else:
                 known.respec(spec, revision.id)
         for name, pool in self._pools.items():
@@ -135,18 +135,22 @@ class Fleet:
             pool.close()
         self._services.timers.close()
         await self._services.tasks.close()
-        drivers = self._services.drivers.values()
-        await asyncio.gather(*(self._close_driver(driver) for driver in drivers))
+        await self._close_drivers()
 
-    async def _close_driver(self, driver: Driver) -> None:
+    async def _close_drivers(self) -> None:
         """One that hangs or fails must not keep the others, or the ledger, from closing well."""
-        try:
-            async with asyncio.timeout(CLOSE_WITHIN):
-                await driver.close()
-        except TimeoutError:
-            log.error("the driver %s does not close and is left behind", driver.name)  # noqa: TRY400 - no traceback helps
-        except Exception as error:  # noqa: BLE001
-            self._services.tasks.report(error, f"closing the driver {driver.name}")
+        closing = [
+            asyncio.create_task(driver.close(), name=f"close {driver.name}")
+            for driver in self._services.drivers.values()
+        ]
+        done, hanging = await asyncio.wait(closing, timeout=CLOSE_WITHIN)
+        for task in hanging:
+            task.cancel()
+            log.error("the driver does not %s and is left behind", task.get_name())
+        for task in done:
+            error = task.exception() if not task.cancelled() else None
+            if error is not None:
+                self._services.tasks.report(error, f"the task {task.get_name()}")
 
     # Questions
 
@@ -208,15 +212,13 @@ class Fleet:
 
     def _new_pool(self, spec: PoolSpec, revision: str) -> Pool:
         older = self._recalled.pools.get(spec.name) if self._recalled is not None else None
-        pool = Pool(
+        return Pool(
             self._services,
             spec,
             revision,
             Neighbours(self.dismantler, look=self.health.look_at, drained=self._drained),
             older=() if older is None else (older.blueprint,),
         )
-        pool.retire_unknown()
-        return pool
 
     def _adopt_undeclared(self) -> None:
         """Resources of pools that the revision no longer knows: they drain."""

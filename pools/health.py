@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from . import backoff
 from .asking import ask
-from .assembly import failure_sentence
+from .assembly import failure_sentence, secrets_of
 from .driver import Driver, DriverError, Observation, PartRef, Presence, Unavailable
 from .ids import PartId, ResourceId, resource_of
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState
+from .redacting import redact
 from .resource import Health, Part, Resource
 from .services import Services
 from .store import NewEvent, StoreError
@@ -188,6 +189,7 @@ class HealthWatch:
         if resource.health is Health.DRIFTED:
             return
         services = self._services
+        problem = redact(problem, *secrets_of(resource))
         log.warning("%s (%s) has drifted: %s", resource.id, resource.state, problem)
         services.inventory.judge(resource, Health.DRIFTED, problem)
         services.telemetry.drift(resource.pool, resource.state)

@@ -69,6 +69,9 @@ class Leases:
         _require_bound(claim)
         assert claim.bound_at is not None
         now = services.clock.now()
+        if claim.expires_at is not None and claim.expires_at <= now:
+            # Its timer is about to ring, or rings late because the host was suspended.
+            raise Refusal(Code.CLAIM_OVER, f"the claim {claim.id} has expired; make a new claim")
         width = claim.ttl if ttl is None else ttl
         if width > claim.max_ttl:
             raise ttl_too_long(width, claim.max_ttl, claim.pool)

@@ -61,9 +61,7 @@ class OrphanSweep:
         # Compared with what was there before: the list may still show what was removed meanwhile.
         # And with what is there now: what was intended meanwhile is in the inventory already.
         return sorted(
-            part
-            for part in owned
-            if resource_of(part) not in before and not self._is_known(part)
+            part for part in owned if resource_of(part) not in before and not self._is_known(part)
         )
 
     def _is_known(self, part: PartId) -> bool:

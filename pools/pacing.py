@@ -14,6 +14,15 @@ def throttler(rate: float, burst: int) -> Throttler:
     by looking late stays near two in a hundred.
     """
     window = burst / rate
-    return Throttler(
-        rate_limit=burst, period=window, retry_interval=min(0.05, max(0.0005, window / 50))
-    )
+    return Throttler(rate_limit=burst, period=window, retry_interval=_pause(window))
+
+
+def retune(pace: Throttler, rate: float, burst: int) -> None:
+    """Changes a pace for those too who wait for their turn already."""
+    pace.rate_limit = burst
+    pace.period = burst / rate
+    pace.retry_interval = _pause(pace.period)
+
+
+def _pause(window: float) -> float:
+    return min(0.05, max(0.0005, window / 50))

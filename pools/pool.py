@@ -15,19 +15,19 @@ from asyncio_throttle import Throttler
 from ..config.revision import Blueprint, PoolSpec
 from . import creation
 from .assembly import failure_sentence, secrets_of
-from .breaker import Breaker
+from .breaker import THRESHOLD, Breaker
 from .dismantling import Dismantler
 from .driver import DriverError, Exhausted, Throttled, Unavailable
 from .lanes import Lane
 from .lifecycle import ResourceState
-from .pacing import throttler
+from .pacing import retune, throttler
 from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
 from .requests import Code, Refusal
 from .resource import Health, Resource
 from .services import Services
 from .snapshots import take_snapshot
 from .status import BreakerStatus, PoolStatus
-from .store import StoreError
+from .store import NewEvent, StoreError
 from .timers import Timer
 from .waiting import Line, Waiter
 
@@ -91,7 +91,7 @@ class Pool:
     def respec(self, spec: PoolSpec, revision: str) -> None:
         """Takes over a new declaration, live."""
         if spec.backfill != self.spec.backfill:
-            self._pace = throttler(spec.backfill.rate, spec.backfill.burst)
+            retune(self._pace, spec.backfill.rate, spec.backfill.burst)
         if spec.blueprint.digest != self.spec.blueprint.digest:
             self.breaker = Breaker()
             self._members.refile_all(spec.blueprint.digest)
@@ -102,13 +102,14 @@ class Pool:
         self.spec = spec
         self.revision = revision
         self.draining = False
+        self.retire_unknown()
         self.touch()
 
     def retire_unknown(self) -> None:
-        """After a restart: what nobody can finish any more is replaced, and not handed out."""
-        for resource in list(self._members.unverified.values()):
+        """What nobody can finish any more, after a restart, is replaced and not handed out."""
+        why = "the blueprint it was made from is no longer known"
+        for resource in list(self._members.resources.values()):
             if resource.digest not in self._blueprints:
-                why = "the blueprint it was made from is no longer known"
                 self._retire(resource, Retire(resource.id, "outdated", why))
 
     def drain(self) -> None:
@@ -189,12 +190,15 @@ class Pool:
 
     @property
     def hopeless(self) -> bool:
-        """True when nothing is ready, nothing is on the way, and the breaker lets nothing begin."""
+        """True when nothing is ready, nothing is on the way, and the breaker lets nothing begin.
+
+        A provider that asks for patience is no reason to give up: that ends by itself.
+        """
         now = self._services.clock.now()
         return (
             not self._members.ready
             and not self._members.coming
-            and self.breaker.failures > 0
+            and self.breaker.failures >= THRESHOLD
             and self.breaker.state(now) == "open"
         )
 
@@ -376,6 +380,5 @@ class Pool:
                     sentence,
                 )
         services.inventory.move(resource, ResourceState.FAILED, sentence, now)
-        told = creation.tell_failure(services, resource, sentence)
-        services.tasks.start(told, f"tell of {resource.id}")
-        self._dismantler.start(resource)
+        event = NewEvent("resource.failed", resource.pool, resource.id, reason=sentence)
+        self._dismantler.start(resource, event=event)

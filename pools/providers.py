@@ -1,7 +1,7 @@
 """The pace at which each provider is called: concurrency, rate, and patience when it throttles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from asyncio_throttle import Throttler
@@ -10,7 +10,10 @@ from ..config.revision import ProviderLimits, ProviderSpec
 from .clock import Clock
 from .driver import ProviderRef, Throttled, Unavailable
 from .lanes import Gate, Lane
-from .pacing import throttler
+from .pacing import retune, throttler
+
+UNLIMITED = 1e9
+"""Calls per second: a pace that holds nobody up."""
 
 
 class Provider:
@@ -43,8 +46,19 @@ class Provider:
         self.declared = True
         if spec.limits != self.spec.limits:
             self._gate.resize(spec.limits.concurrency, spec.limits.reserve)
-            self._pace = _pace(spec.limits)
+            self._change_pace(spec.limits)
         self.spec = spec
+
+    def _change_pace(self, limits: ProviderLimits) -> None:
+        """Also for those who wait for their turn already."""
+        before = self._pace
+        if before is None:
+            self._pace = _pace(limits)
+        elif limits.rate is None:
+            retune(before, UNLIMITED, 1)
+            self._pace = None
+        else:
+            retune(before, limits.rate, limits.burst)
 
     def be_patient(self, after: float) -> None:
         """The provider throttles: no call before `after` seconds have passed."""
@@ -52,7 +66,7 @@ class Provider:
         self._patience = max(self._patience, self._clock.now() + after)
 
     @asynccontextmanager
-    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+    async def turn(self, lane: Lane) -> AsyncGenerator[None]:
         """Waits for one call's turn in its lane. If the call is throttled, all that follow wait."""
         async with self._gate.turn(lane):
             await self._come_up(lane)

@@ -31,11 +31,13 @@ from stoker.config.revision import (
 from stoker.config.shapes import Environment, Shape
 from stoker.config.templates import compile_template
 from stoker.pools.claim import Claim, Claimant
+from stoker.pools.driver import Driver
 from stoker.pools.drivers import token
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.fleet import Fleet
 from stoker.pools.ids import Ids, PartId, ResourceId
 from stoker.pools.inventory import Inventory
+from stoker.pools.pool import Pool
 from stoker.pools.providers import Providers
 from stoker.pools.requests import ClaimRequest
 from stoker.pools.resource import Resource
@@ -112,7 +114,20 @@ class Host:
         return run
 
 
-class MortalFleet(Fleet):
+class OpenFleet(Fleet):
+    """The fleet with what only its tests need to reach."""
+
+    at_end: Callable[[Claim], None] | None = None
+    """Called before a claim ends with its resource."""
+
+    def own(self, name: str) -> Pool:
+        return self._pools[name]
+
+    def _over(self, claim: Claim) -> None:
+        if self.at_end is not None:
+            self.at_end(claim)
+        super()._over(claim)
+
     def die(self) -> None:
         """Stops what the pools do by themselves, and tells nobody."""
         for pool in self._pools.values():
@@ -141,14 +156,16 @@ class Run:
         self.store = SqliteStore.open_memory(
             host.disk, sealer=host.sealer, wall=host.clock.now, delay=self._commit_takes
         )
+        self.gap: Callable[[], Awaitable[None]] = _a_moment
+        """Awaited before and after each write of the ledger: raises to make a commit fail."""
         self.defects: list[BaseException] = []
-        drivers = {
+        self.drivers: dict[str, Driver] = {
             "simulated": self.driver,
             "token": token.create_driver(DriverContext(Path("nowhere"), host.clock)),
         }
         self.services = Services(
             store=self.store,
-            drivers=drivers,
+            drivers=self.drivers,
             catalogue={"simulated": FACTS, "token": token.FACTS},
             clock=host.clock,
             ids=Ids(host.clock.now, host.random.randbytes),
@@ -160,7 +177,7 @@ class Run:
             timers=Timers(host.clock),
             chance=host.random.random,
         )
-        self.fleet = MortalFleet(self.services)
+        self.fleet = OpenFleet(self.services)
 
     async def open(self) -> None:
         await self.fleet.open(self.store.load())
@@ -178,7 +195,7 @@ class Run:
         await self.services.tasks.close()
 
     async def _commit_takes(self) -> None:
-        await asyncio.sleep(0.0003)
+        await self.gap()
 
     # Shorthands
 
@@ -220,6 +237,10 @@ class Run:
         """What exists in the world and in no ledger."""
         known = {part.id for resource in self.fleet.resources() for part in resource.parts}
         return set(self.host.world.exists()) - known
+
+
+async def _a_moment() -> None:
+    await asyncio.sleep(0.0003)
 
 
 def a_part(

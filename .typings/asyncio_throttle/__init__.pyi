@@ -1,5 +1,8 @@
 # The library ships without types; this is the part of it that is used.
 class Throttler:
+    rate_limit: int
+    period: float
+    retry_interval: float
     def __init__(
         self, rate_limit: int, period: float = ..., retry_interval: float = ...
     ) -> None: ...

@@ -42,9 +42,9 @@ def _plain(value: Any) -> object:
     if isinstance(value, celtypes.BoolType):
         return bool(value)
     if isinstance(value, list):
-        return [_plain(item) for item in cast("list[Any]", value)]
+        return [_plain(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {str(key): _plain(item) for key, item in cast("dict[object, object]", value).items()}
     return str(value) if isinstance(value, str) else value if value is None else int(value)
 
 

@@ -281,8 +281,8 @@ def _without_marks(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "")
     if isinstance(value, list):
-        return [_without_marks(item) for item in cast("list[Any]", value)]
+        return [_without_marks(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {_without_marks(key): _without_marks(item) for key, item in items}
+        members = cast("dict[object, object]", value)
+        return {_without_marks(key): _without_marks(item) for key, item in members.items()}
     return value

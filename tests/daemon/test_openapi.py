@@ -77,10 +77,11 @@ def validator(name: str) -> Any:
 def closed(schema: Any) -> Any:
     """The same schema, with members refused that it does not name."""
     if isinstance(schema, list):
-        return [closed(one) for one in cast("list[Any]", schema)]
+        return [closed(one) for one in cast("list[object]", schema)]
     if not isinstance(schema, dict):
         return schema
-    shut = {key: closed(value) for key, value in cast("dict[str, Any]", schema).items()}
+    members = cast("dict[str, object]", schema)
+    shut = {key: closed(value) for key, value in members.items()}
     if shut.get("type") == "object" and "properties" in shut:
         shut.setdefault("additionalProperties", False)
     return shut

@@ -309,7 +309,7 @@ async def test_connections_beyond_those_at_work_are_told_that_there_is_no_room(
 
 
 STARVED = """
-import asyncio, logging, os, resource, sys
+import asyncio, logging, os, resource, sys, time
 from pathlib import Path
 from stoker.config.settings import Settings
 from stoker.daemon.server import SocketServer

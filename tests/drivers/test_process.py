@@ -333,10 +333,16 @@ async def test_a_process_becomes_another_user_only_when_root_asks(host: ProcessH
 
 async def test_signals_are_as_a_fresh_program_expects(host: ProcessHost) -> None:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+    # A shell starts what it puts into the background with these ignored; that would be inherited.
+    ignored = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGQUIT)
+    }
     try:
         made = await host.make()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, before in ignored.items():
+            signal.signal(number, before)
     status = Path(f"/proc/{pid_of(made)}/status").read_text().splitlines()
     found = {
         line.partition(":")[0]: int(line.split()[1], 16)

@@ -64,7 +64,7 @@ def parts(daemon: RealDaemon, resource: str) -> tuple[Path, int]:
 
 
 def ready(daemon: RealDaemon) -> str:
-    return next(r["id"] for r in daemon.client.resources() if r["state"] == "ready")
+    return next(str(r["id"]) for r in daemon.client.resources() if r["state"] == "ready")
 
 
 def kill_process(place: Path, pid: int) -> None:

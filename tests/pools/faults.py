@@ -1,8 +1,10 @@
 """Ways to let the ledger and the drivers of a `Run` misbehave, from one moment to another."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import NoReturn
 
+from stoker.pools.requests import Code, Refusal
 from stoker.pools.store import StoreError
 from tests.rig import Run
 
@@ -17,7 +19,7 @@ class Ledger:
         self.down = False
         self.takes = 0.0003
         """Seconds of each gap."""
-        run.store._writer._delay = self._pause
+        run.gap = self._pause
 
     async def _pause(self) -> None:
         gap, self.gap = self.gap, self.gap + 1
@@ -26,15 +28,38 @@ class Ledger:
             raise StoreError("the simulated disk is full")
 
 
-def raising(error: BaseException):
+def codes(results: Iterable[object]) -> list[Code | None]:
+    """The codes of refusals among results; None for what is no refusal."""
+    return [result.code if isinstance(result, Refusal) else None for result in results]
+
+
+Method = Callable[..., object]
+"""Of a driver, whatever it takes and returns."""
+
+
+def raising(error: BaseException) -> Method:
     """A driver's method that breaks its contract."""
 
-    async def method(*args, **more):
+    async def method(*_: object, **__: object) -> NoReturn:
         raise error
 
     return method
 
 
-async def hanging(*args, **more) -> None:
+def replace_method(on: object, name: str, by: Method) -> None:
+    """From now on `by` is called instead."""
+    setattr(on, name, by)
+
+
+async def hanging(*_: object, **__: object) -> None:
     """A driver's method that never returns."""
     await asyncio.Event().wait()
+
+
+def run_apart(work: Coroutine[object, object, None]) -> None:
+    """Runs it in a loop of its own, for each example of a property; other loops are left alone."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from stoker.config.revision import Lifetime
-from stoker.pools.claim import ClaimState, EndedBecause
+from stoker.config.revision import Lifetime, PartPlan
+from stoker.pools.claim import Claim, ClaimState, EndedBecause
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Code, Refusal
 from tests.builders import a_revision
 from tests.fakes.world import Faults
-from tests.pools.faults import Ledger
-from tests.rig import Host, a_box_pool, a_part, an_output, boxes
+from tests.pools.faults import Ledger, codes
+from tests.rig import ME, Host, Run, a_box_pool, a_part, an_output, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
@@ -20,7 +20,7 @@ MOMENTS = [(after, steps) for after in range(10) for steps in range(5)]
 """When a claimant hangs up: tenths of a millisecond, and turns of the loop after that."""
 
 
-async def hang_up(task: asyncio.Task, after: int, steps: int) -> None:
+async def hang_up(task: asyncio.Task[Claim], after: int, steps: int) -> None:
     await asyncio.sleep(after * 0.0001)
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -29,7 +29,9 @@ async def hang_up(task: asyncio.Task, after: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("finish", [None, PAGE], ids=["pure", "with a driver"])
-async def test_a_claimant_without_a_key_that_hangs_up_at_any_moment_leaves_no_claim(finish):
+async def test_a_claimant_without_a_key_that_hangs_up_at_any_moment_leaves_no_claim(
+    finish: tuple[PartPlan, ...] | None,
+) -> None:
     host = Host(faults=Faults(latency=(0.0002, 0.0002)))
     run = await host.start(a_box_pool(min=2, max=6, blueprint=boxes(finish=finish)))
     for after, steps in MOMENTS:
@@ -48,7 +50,7 @@ async def test_a_claimant_without_a_key_that_hangs_up_at_any_moment_leaves_no_cl
     await run.stop()
 
 
-async def test_a_claimant_with_a_key_that_hangs_up_at_any_moment_finds_one_claim_later():
+async def test_a_claimant_with_a_key_that_hangs_up_at_any_moment_finds_one_claim_later() -> None:
     run = await Host().start(a_box_pool(min=2, max=6, blueprint=boxes(finish=PAGE)))
     for number, (after, steps) in enumerate(MOMENTS):
         await run.until_ready(2)
@@ -64,7 +66,9 @@ async def test_a_claimant_with_a_key_that_hangs_up_at_any_moment_finds_one_claim
     await run.stop()
 
 
-async def test_a_retry_that_came_while_the_claim_was_written_down_is_served_although_the_first_left():
+async def test_a_retry_that_came_while_the_claim_was_written_down_is_served_although_the_first_left() -> (
+    None
+):
     run = await Host(faults=Faults(latency=(1.0, 1.0))).start(a_box_pool(min=0, max=2))
     Ledger(run).takes = 0.5
     first = asyncio.create_task(run.claim(wait=None, key=b"k", body=b"b"))
@@ -80,7 +84,7 @@ async def test_a_retry_that_came_while_the_claim_was_written_down_is_served_alth
     await run.stop()
 
 
-async def test_a_retry_is_told_pending_only_once_that_is_durable():
+async def test_a_retry_is_told_pending_only_once_that_is_durable() -> None:
     run = await Host(faults=Faults(latency=(9.0, 9.0))).start(a_box_pool(min=0, max=2))
     ledger = Ledger(run)
     ledger.takes = 0.5
@@ -97,7 +101,7 @@ async def test_a_retry_is_told_pending_only_once_that_is_durable():
     await run.stop()
 
 
-async def test_a_pending_claim_whose_caller_left_before_it_was_told_is_not_served():
+async def test_a_pending_claim_whose_caller_left_before_it_was_told_is_not_served() -> None:
     run = await Host().start(a_box_pool(min=0, max=2))
     Ledger(run).takes = 0.5
     claiming = asyncio.create_task(run.claim(wait=None))
@@ -109,7 +113,7 @@ async def test_a_pending_claim_whose_caller_left_before_it_was_told_is_not_serve
     await run.stop()
 
 
-async def test_a_release_while_finishing_fails_gets_no_second_resource():
+async def test_a_release_while_finishing_fails_gets_no_second_resource() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=3, blueprint=boxes(finish=PAGE)))
     await run.until_ready(3)
@@ -132,7 +136,9 @@ async def test_a_release_while_finishing_fails_gets_no_second_resource():
     await run.stop()
 
 
-async def test_a_release_takes_effect_although_its_caller_hangs_up_while_the_claim_is_finished():
+async def test_a_release_takes_effect_although_its_caller_hangs_up_while_the_claim_is_finished() -> (
+    None
+):
     run = await Host(faults=Faults(latency=(2.0, 2.0))).start(
         a_box_pool(min=1, blueprint=boxes(finish=PAGE))
     )
@@ -150,10 +156,10 @@ async def test_a_release_takes_effect_although_its_caller_hangs_up_while_the_cla
     await run.stop()
 
 
-async def test_a_surplus_one_that_was_just_handed_over_is_not_retired():
+async def test_a_surplus_one_that_was_just_handed_over_is_not_retired() -> None:
     run = await Host().start(a_box_pool(min=4, max=8))
     await run.until_ready(4)
-    pool = run.fleet._pools["web"]
+    pool = run.fleet.own("web")
     left = pool.line.join(_a_claim(run))
     left.turn.cancel()  # somebody who left, and whose coroutine has not run yet
     waiting = asyncio.create_task(run.claim(wait=60.0))
@@ -164,20 +170,19 @@ async def test_a_surplus_one_that_was_just_handed_over_is_not_retired():
     await run.settle(5)
 
     assert claim.state is ClaimState.BOUND
-    assert run.fleet.resource(claim.resources[0]).state is ResourceState.BOUND
+    assert run.held(claim).state is ResourceState.BOUND
     assert run.breaches() == []
     await run.stop()
 
 
-def _a_claim(run):
-    from stoker.pools.claim import Claim
-    from tests.rig import ME
-
+def _a_claim(run: Run) -> Claim:
     now = run.host.clock.now()
     return Claim(run.services.ids.claim(), "web", ME, now, 60.0, 60.0, now + 60.0)
 
 
-async def test_a_claim_from_an_outdated_resource_is_finished_by_the_blueprint_that_made_it():
+async def test_a_claim_from_an_outdated_resource_is_finished_by_the_blueprint_that_made_it() -> (
+    None
+):
     old = boxes(digest="d1")
     new = boxes(digest="d2", finish=(a_part("page", settings={"label": "${parts.shelf.name}"}),))
     run = await Host(faults=Faults(latency=(5.0, 5.0))).start(a_box_pool(min=2, blueprint=old))
@@ -191,7 +196,9 @@ async def test_a_claim_from_an_outdated_resource_is_finished_by_the_blueprint_th
     await run.stop()
 
 
-async def test_a_resource_whose_blueprint_is_no_longer_known_is_replaced_and_not_handed_out():
+async def test_a_resource_whose_blueprint_is_no_longer_known_is_replaced_and_not_handed_out() -> (
+    None
+):
     host = Host()
     run = await host.start(a_box_pool(min=2, blueprint=boxes(digest="d1")))
     await run.until_ready(2)
@@ -207,7 +214,7 @@ async def test_a_resource_whose_blueprint_is_no_longer_known_is_replaced_and_not
     await run.stop()
 
 
-async def test_a_claim_that_needs_another_resource_in_a_removed_pool_is_told_so():
+async def test_a_claim_that_needs_another_resource_in_a_removed_pool_is_told_so() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=2, blueprint=boxes(finish=PAGE)))
     await run.until_ready(2)
@@ -228,7 +235,9 @@ async def test_a_claim_that_needs_another_resource_in_a_removed_pool_is_told_so(
     await run.stop()
 
 
-async def test_waiting_claims_of_a_pool_that_was_removed_while_the_daemon_was_down_are_told_so():
+async def test_waiting_claims_of_a_pool_that_was_removed_while_the_daemon_was_down_are_told_so() -> (
+    None
+):
     host = Host(faults=Faults(latency=(50.0, 50.0)))
     run = await host.start(a_box_pool(min=0, max=1))
     pending = await run.claim(wait=None)
@@ -243,7 +252,7 @@ async def test_waiting_claims_of_a_pool_that_was_removed_while_the_daemon_was_do
     await run.stop()
 
 
-async def test_waiters_of_a_removed_pool_are_told_at_once_and_the_pool_is_gone():
+async def test_waiters_of_a_removed_pool_are_told_at_once_and_the_pool_is_gone() -> None:
     run = await Host(faults=Faults(latency=(5.0, 5.0))).start(a_box_pool(min=0, max=1))
     await run.claim()
     waiting = [asyncio.create_task(run.claim(wait=3600.0)) for _ in range(3)]
@@ -251,11 +260,11 @@ async def test_waiters_of_a_removed_pool_are_told_at_once_and_the_pool_is_gone()
     await run.fleet.apply(a_revision(a_box_pool(name="other", min=0), id="r2"))
     results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
 
-    assert [refusal.code for refusal in results] == [Code.DRAINING] * 3
+    assert codes(results) == [Code.DRAINING] * 3
     await run.stop()
 
 
-async def test_a_removed_pool_without_resources_is_gone_at_once():
+async def test_a_removed_pool_without_resources_is_gone_at_once() -> None:
     run = await Host().start(a_box_pool(min=0), a_box_pool(name="other", min=0))
 
     await run.fleet.apply(a_revision(a_box_pool(name="other", min=0), id="r2"))
@@ -265,7 +274,7 @@ async def test_a_removed_pool_without_resources_is_gone_at_once():
     await run.stop()
 
 
-async def test_a_pool_that_comes_back_while_it_drains_serves_again():
+async def test_a_pool_that_comes_back_while_it_drains_serves_again() -> None:
     run = await Host(faults=Faults(latency=(5.0, 5.0))).start(a_box_pool(min=2))
     await run.until_ready(2)
     held = await run.claim()
@@ -282,7 +291,7 @@ async def test_a_pool_that_comes_back_while_it_drains_serves_again():
     await run.stop()
 
 
-async def test_a_renewal_that_the_ledger_refuses_leaves_the_expiry_where_it_was():
+async def test_a_renewal_that_the_ledger_refuses_leaves_the_expiry_where_it_was() -> None:
     run = await Host().start(a_box_pool(min=1, lifetime=Lifetime(ttl=10.0, max_ttl=1000.0)))
     await run.until_ready(1)
     claim = await run.claim()
@@ -304,7 +313,7 @@ async def test_a_renewal_that_the_ledger_refuses_leaves_the_expiry_where_it_was(
     await run.stop()
 
 
-async def test_two_renewals_at_once_end_with_the_later_one():
+async def test_two_renewals_at_once_end_with_the_later_one() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1, lifetime=Lifetime(ttl=10.0, max_ttl=1000.0)))
     await run.until_ready(1)
@@ -318,11 +327,12 @@ async def test_two_renewals_at_once_end_with_the_later_one():
     assert ledger.gap > 1
     assert claim.expires_at == pytest.approx(host.clock.now() + 200.0, abs=1)
     written = await run.services.store.claim(claim.id)
+    assert written is not None
     assert written.expires_at == claim.expires_at
     await run.stop()
 
 
-async def test_a_release_while_a_renewal_is_written_wins():
+async def test_a_release_while_a_renewal_is_written_wins() -> None:
     run = await Host().start(a_box_pool(min=1))
     await run.until_ready(1)
     claim = await run.claim()
@@ -334,11 +344,13 @@ async def test_a_release_while_a_renewal_is_written_wins():
         await renewing
     assert caught.value.code is Code.CLAIM_OVER
     await run.settle(5)
-    assert (await run.services.store.claim(claim.id)).state is ClaimState.ENDED
+    written = await run.services.store.claim(claim.id)
+    assert written is not None
+    assert written.state is ClaimState.ENDED
     await run.stop()
 
 
-async def test_a_claim_that_will_not_wait_and_cannot_be_finished_is_told_why():
+async def test_a_claim_that_will_not_wait_and_cannot_be_finished_is_told_why() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=3, blueprint=boxes(finish=PAGE)))
     await run.until_ready(3)
@@ -351,7 +363,9 @@ async def test_a_claim_that_will_not_wait_and_cannot_be_finished_is_told_why():
     await run.stop()
 
 
-async def test_a_part_that_vanishes_while_the_next_one_is_made_is_noticed_before_anybody_gets_it():
+async def test_a_part_that_vanishes_while_the_next_one_is_made_is_noticed_before_anybody_gets_it() -> (
+    None
+):
     host = Host()
     blueprint = boxes()
     blueprint = type(blueprint)(
@@ -377,7 +391,7 @@ async def test_a_part_that_vanishes_while_the_next_one_is_made_is_noticed_before
     await run.stop()
 
 
-async def test_nothing_is_handed_out_before_it_is_durable_that_it_is_ready():
+async def test_nothing_is_handed_out_before_it_is_durable_that_it_is_ready() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1, max=1))
     await run.until_ready(1)

@@ -1,16 +1,26 @@
 """A driver that breaks its contract costs what it was asked for, and nothing else."""
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 
 from stoker.pools.claim import ClaimState
-from stoker.pools.driver import Exhausted, PartRequest, ProviderRef, Throttled
+from stoker.pools.driver import (
+    Exhausted,
+    Made,
+    Observation,
+    PartRef,
+    PartRequest,
+    ProviderRef,
+    Throttled,
+)
+from stoker.pools.ids import PartId
 from stoker.pools.lifecycle import COMING, LEAVING, ResourceState
 from stoker.pools.requests import Code, Refusal
 from tests.builders import a_revision
 from tests.fakes.world import Faults
-from tests.pools.faults import hanging, raising
+from tests.pools.faults import hanging, raising, replace_method
 from tests.rig import Host, Run, a_box_pool, a_part, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
@@ -35,7 +45,9 @@ def nothing_is_stuck(run: Run) -> None:
 
 @pytest.mark.parametrize("method", ["allot", "create"])
 @pytest.mark.parametrize("error", SURPRISES, ids=ids)
-async def test_a_creation_that_ends_in_an_unforeseen_error_is_a_failure_like_others(method, error):
+async def test_a_creation_that_ends_in_an_unforeseen_error_is_a_failure_like_others(
+    method: str, error: BaseException
+) -> None:
     run = await Host().start(a_box_pool(min=0, max=2))
     healthy = getattr(run.driver, method)
     setattr(run.driver, method, raising(error))
@@ -51,15 +63,15 @@ async def test_a_creation_that_ends_in_an_unforeseen_error_is_a_failure_like_oth
     await run.stop()
 
 
-async def test_an_intent_that_ends_in_an_unforeseen_error_sets_nothing_aside():
+async def test_an_intent_that_ends_in_an_unforeseen_error_sets_nothing_aside() -> None:
     run = await Host().start(a_box_pool(min=0, max=2))
     forgotten: list[str] = []
 
-    def intend(request):
+    def intend(_: PartRequest) -> NoReturn:
         raise ValueError("no intent")
 
-    run.driver.intend = intend
-    run.driver.forget = forgotten.append
+    replace_method(run.driver, "intend", intend)
+    replace_method(run.driver, "forget", forgotten.append)
 
     with pytest.raises(Refusal):
         await run.claim(wait=2.0)
@@ -72,17 +84,19 @@ async def test_an_intent_that_ends_in_an_unforeseen_error_sets_nothing_aside():
 
 
 @pytest.mark.parametrize("error", SURPRISES, ids=ids)
-async def test_a_claim_whose_finishing_ends_in_an_unforeseen_error_is_refused(error):
+async def test_a_claim_whose_finishing_ends_in_an_unforeseen_error_is_refused(
+    error: BaseException,
+) -> None:
     run = await Host().start(a_box_pool(min=3, max=9, blueprint=boxes(finish=PAGE)))
     await run.until_ready(3)
     create = run.driver.create
 
-    async def sometimes(request):
+    async def sometimes(request: PartRequest) -> Made:
         if request.id.endswith(".page"):
             raise error
         return await create(request)
 
-    run.driver.create = sometimes
+    replace_method(run.driver, "create", sometimes)
     with pytest.raises(Refusal) as caught:
         await asyncio.wait_for(run.claim(), 60)
 
@@ -94,17 +108,19 @@ async def test_a_claim_whose_finishing_ends_in_an_unforeseen_error_is_refused(er
 
 
 @pytest.mark.parametrize("error", SURPRISES, ids=ids)
-async def test_a_removal_that_ends_in_an_unforeseen_error_is_tried_again(error):
+async def test_a_removal_that_ends_in_an_unforeseen_error_is_tried_again(
+    error: BaseException,
+) -> None:
     run = await Host().start(a_box_pool(min=1))
     await run.until_ready(1)
     claim = await run.claim()
     destroy = run.driver.destroy
-    run.driver.destroy = raising(error)
+    replace_method(run.driver, "destroy", raising(error))
     await run.fleet.release(claim.id, request_id="r")
     await run.settle(120)
-    assert run.fleet.resource(claim.resources[0]).state is ResourceState.QUARANTINED
+    assert run.held(claim).state is ResourceState.QUARANTINED
 
-    run.driver.destroy = destroy
+    replace_method(run.driver, "destroy", destroy)
     await run.settle(120)
 
     assert (await run.fleet.find_claim(claim.id)).state is ClaimState.ENDED
@@ -113,7 +129,9 @@ async def test_a_removal_that_ends_in_an_unforeseen_error_is_tried_again(error):
 
 
 @pytest.mark.parametrize("error", SURPRISES, ids=ids)
-async def test_after_a_start_everything_becomes_ready_although_observing_goes_wrong_for_a_while(error):
+async def test_after_a_start_everything_becomes_ready_although_observing_goes_wrong_for_a_while(
+    error: BaseException,
+) -> None:
     host = Host()
     run = await host.start(a_box_pool(min=20, max=20))
     await run.until_ready(20)
@@ -122,17 +140,17 @@ async def test_after_a_start_everything_becomes_ready_although_observing_goes_wr
     run = Run(host)
     await run.open()
     observe = run.driver.observe
-    run.driver.observe = raising(error)
+    replace_method(run.driver, "observe", raising(error))
     await run.fleet.apply(a_revision(a_box_pool(min=20, max=20)))
     await run.fleet.start()
     await run.settle(5)
     assert run.ready() == 0
-    run.driver.observe = observe
+    replace_method(run.driver, "observe", observe)
     await run.until_ready(20, within=60)
     await run.stop()
 
 
-async def test_one_provider_that_cannot_tell_does_not_keep_the_others_from_being_ready():
+async def test_one_provider_that_cannot_tell_does_not_keep_the_others_from_being_ready() -> None:
     """Twelve look at first: with more than that stuck at one driver, nobody would look at the rest."""
     host = Host()
     pools = (a_box_pool(name="stuck", min=15, max=15), a_box_pool(name="web", min=5))
@@ -145,12 +163,12 @@ async def test_one_provider_that_cannot_tell_does_not_keep_the_others_from_being
     await run.open()
     observe = run.driver.observe
 
-    async def half_blind(part):
+    async def half_blind(part: PartRef) -> Observation:
         if part.id.startswith("stuck"):
             raise Throttled("not now", 0.01) if host.random.random() < 0.5 else TimeoutError
         return await observe(part)
 
-    run.driver.observe = half_blind
+    replace_method(run.driver, "observe", half_blind)
     await run.fleet.apply(a_revision(*pools))
     await run.fleet.start()
     await run.until_ready(5, within=20)
@@ -158,37 +176,38 @@ async def test_one_provider_that_cannot_tell_does_not_keep_the_others_from_being
     await run.stop()
 
 
-async def test_the_sweep_for_orphans_goes_on_after_an_unforeseen_error():
+async def test_the_sweep_for_orphans_goes_on_after_an_unforeseen_error() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1))
     await run.until_ready(1)
     listing = run.driver.list_owned
-    run.driver.list_owned = raising(ValueError("no list"))
+    replace_method(run.driver, "list_owned", raising(ValueError("no list")))
     await run.settle(400)
-    run.driver.list_owned = listing
-    stray = PartRequest("web-0rphan000000.box", "web", {}, {}, ProviderRef("simulated"))
-    await host.world.connect().create(stray)
+    replace_method(run.driver, "list_owned", listing)
+    stray = PartId("web-0rphan000000.box")
+    request = PartRequest(stray, "web", {}, {}, ProviderRef("simulated"))
+    await host.world.connect().create(request)
     await run.settle(400)
 
-    assert "web-0rphan000000.box" not in host.world.exists()
+    assert stray not in host.world.exists()
     await run.stop()
 
 
-async def test_what_is_removed_while_the_list_is_on_its_way_is_no_orphan():
+async def test_what_is_removed_while_the_list_is_on_its_way_is_no_orphan() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1))
     await run.until_ready(1)
     claim = await run.claim()
     found: list[str] = []
-    run.services.telemetry.orphan_found = found.append
+    replace_method(run.services.telemetry, "orphan_found", found.append)
 
-    async def old_list():
+    async def old_list() -> frozenset[PartId]:
         seen = frozenset(host.world.things)
         await run.fleet.release(claim.id, request_id="r")
         await asyncio.sleep(10)
         return seen
 
-    run.driver.list_owned = old_list
+    replace_method(run.driver, "list_owned", old_list)
     await run.fleet.orphans.sweep()
 
     assert found == []
@@ -196,7 +215,7 @@ async def test_what_is_removed_while_the_list_is_on_its_way_is_no_orphan():
 
 
 @pytest.mark.parametrize("method", ["allot", "create"])
-async def test_a_creation_that_never_returns_is_given_up(method):
+async def test_a_creation_that_never_returns_is_given_up(method: str) -> None:
     run = await Host().start(a_box_pool(min=0, max=1))
     healthy = getattr(run.driver, method)
     setattr(run.driver, method, hanging)
@@ -211,25 +230,25 @@ async def test_a_creation_that_never_returns_is_given_up(method):
     await run.stop()
 
 
-async def test_an_exhausted_provider_pauses_creations_and_claims_go_on_waiting():
+async def test_an_exhausted_provider_pauses_creations_and_claims_go_on_waiting() -> None:
     run = await Host().start(a_box_pool(min=0, max=2))
     create = run.driver.create
-    run.driver.create = raising(Exhausted("no port is free", 7.0))
+    replace_method(run.driver, "create", raising(Exhausted("no port is free", 7.0)))
     waiting = asyncio.create_task(run.claim(wait=60.0))
     await asyncio.sleep(1)
-    run.driver.create = create
+    replace_method(run.driver, "create", create)
 
     assert (await waiting).state is ClaimState.BOUND
-    assert run.fleet.pool("web").breaker.failures == 0
+    assert run.status().breaker.failures == 0
     await run.stop()
 
 
-async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later():
+async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later() -> None:
     host = Host(faults=Faults(fail=1.0))
     run = await host.start(a_box_pool(min=0, max=30))
     waiting = [asyncio.create_task(run.claim(wait=3000.0)) for _ in range(2)]
     await run.settle(60)
-    assert run.fleet.pool("web").breaker.failures > 3
+    assert run.status().breaker.failures > 3
     host.world.faults.fail = 0.0
 
     claims = await asyncio.gather(*waiting)
@@ -240,19 +259,19 @@ async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later():
     await run.stop()
 
 
-async def test_a_failure_that_quotes_a_secret_is_told_without_it():
+async def test_a_failure_that_quotes_a_secret_is_told_without_it() -> None:
     host = Host()
     secret = "s3cret-of-the-first-part"
     run = await host.start(a_box_pool(min=0, max=3, blueprint=boxes(finish=PAGE)))
     create = run.driver.create
 
-    async def chatty(request):
+    async def chatty(request: PartRequest) -> Made:
         if request.id.endswith(".page"):
             raise ValueError(f"cannot log in with {secret}")
         made = await create(request)
         return type(made)(made.handle, made.outputs, {"secret": secret})
 
-    run.driver.create = chatty
+    replace_method(run.driver, "create", chatty)
     with pytest.raises(Refusal) as caught:
         await run.claim(wait=600.0)
     await run.settle(60)
@@ -264,7 +283,7 @@ async def test_a_failure_that_quotes_a_secret_is_told_without_it():
     await run.stop()
 
 
-async def test_a_claim_of_a_driver_that_this_version_does_not_have_is_shown_and_kept():
+async def test_a_claim_of_a_driver_that_this_version_does_not_have_is_shown_and_kept() -> None:
     host = Host()
     run = await host.start(a_box_pool(min=1, max=3))
     await run.until_ready(1)
@@ -272,17 +291,17 @@ async def test_a_claim_of_a_driver_that_this_version_does_not_have_is_shown_and_
     await run.crash()
 
     run = Run(host)
-    driver = run.services.drivers.pop("simulated")
+    driver = run.drivers.pop("simulated")
     await run.open()
     await run.fleet.apply(a_revision(a_box_pool(name="other", min=0)))
     await run.fleet.start()
     await run.fleet.release(claim.id, request_id="r")
     await run.settle(600)
-    left = run.fleet.resource(claim.resources[0])
+    left = run.held(claim)
 
     assert left.state is ResourceState.QUARANTINED
     assert "no driver simulated" in left.reason
-    run.services.drivers["simulated"] = driver
+    run.drivers["simulated"] = driver
     await run.settle(200)
     assert run.fleet.resource(claim.resources[0]) is None
     assert host.world.things == {}

@@ -1,0 +1,160 @@
+"""Revisions are taken over one after the other, and nothing that goes wrong with one ends the daemon."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stoker.config.loading import LoadResult, load
+from stoker.daemon.metrics import Metrics
+from stoker.daemon.synchroniser import RETRY_AFTER, Synchroniser
+from stoker.pools.claim import ClaimState
+from stoker.pools.store import KeptRevision
+from tests.pools.faults import Ledger
+from tests.rig import Host, Run, virtual_throttle
+
+pytestmark = [pytest.mark.looptime]
+
+CONFIG = """
+apiVersion: stoker/v1
+kind: Blueprint
+metadata: {name: box}
+spec:
+  prepare: [{name: box, driver: simulated, with: {label: LABEL}}]
+  finish: [{name: FINISH, driver: token, with: {kind: random}}]
+  outputs: {label: "${parts.box.label}", secret: {value: "${parts.FINISH.value}", secret: true}}
+---
+apiVersion: stoker/v1
+kind: Pool
+metadata: {name: web}
+spec: {blueprint: box, size: {min: 2, max: 6}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def virtual_time():
+    with virtual_throttle():
+        yield
+
+
+def files(label: str, finish: str = "token") -> dict[str, str]:
+    return {"all.yaml": CONFIG.replace("LABEL", label).replace("FINISH", finish)}
+
+
+class Source:
+    """A directory whose contents are put there by the test."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[LoadResult] = asyncio.Queue()
+
+    async def changes(self) -> AsyncIterator[LoadResult]:
+        while True:
+            yield await self.queue.get()
+
+
+class Scene:
+    """One run of the daemon that follows a directory."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.run = Run(host)
+        self.source = Source()
+        self.metrics = Metrics()
+        self.synchroniser = Synchroniser(
+            self.source, self.run.fleet, self.run.services.catalogue, host.clock, self.metrics
+        )
+
+    async def start(self, first: dict[str, str], kept: KeptRevision | None = None) -> None:
+        await self.run.open()
+        self.task = asyncio.create_task(self.synchroniser.follow(kept))
+        self.hold(first)
+        await asyncio.wait_for(self.synchroniser.applied.wait(), 60)
+        await self.run.fleet.start()
+
+    def hold(self, content: dict[str, str]) -> None:
+        result = load(content, self.run.services.catalogue, "test")
+        self.source.queue.put_nowait(result)
+
+    async def stop(self) -> KeptRevision | None:
+        kept = self.run.store.load().revision
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.run.crash()
+        return kept
+
+
+async def test_a_directory_that_was_changed_while_the_daemon_was_down_does_not_waste_what_stands() -> None:
+    host = Host()
+    scene = Scene(host)
+    await scene.start(files("old", "ticket"))
+    await scene.run.until_ready(2)
+    before = {resource.id for resource in scene.run.fleet.resources()}
+    kept = await scene.stop()
+    host.world.faults.latency = (20.0, 20.0)
+
+    scene = Scene(host)
+    await scene.start(files("new", "badge"), kept)
+    host.world.faults.latency = (0.0, 0.0)
+    claim = await scene.run.claim(wait=5.0)
+
+    assert claim.state is ClaimState.BOUND
+    assert set(claim.resources) <= before
+    assert claim.outputs["label"] == "old"
+    await scene.stop()
+
+
+async def test_a_revision_that_meets_a_defect_is_shown_as_broken_and_the_last_one_serves() -> None:
+    scene = Scene(Host())
+    await scene.start(files("one"))
+    await scene.run.until_ready(2)
+    apply, serving = scene.run.fleet.apply, scene.synchroniser.state.revision
+
+    async def fail(revision):
+        raise ValueError("a defect")
+
+    scene.run.fleet.apply = fail
+    scene.hold(files("two"))
+    await asyncio.sleep(1)
+
+    state = scene.synchroniser.state
+    assert state.revision is serving
+    assert state.broken_since is not None
+    assert "a defect" in state.problems[0]
+    assert (await scene.run.claim()).state is ClaimState.BOUND
+    scene.run.fleet.apply = apply
+    scene.hold(files("three"))
+    await asyncio.sleep(1)
+    assert scene.synchroniser.state.problems == ()
+    assert not scene.task.done()
+    await scene.stop()
+
+
+async def test_a_revision_waits_for_a_ledger_that_refuses() -> None:
+    scene = Scene(Host())
+    await scene.start(files("one"))
+    ledger = Ledger(scene.run)
+    ledger.down = True
+    scene.hold(files("two"))
+    await asyncio.sleep(3 * RETRY_AFTER)
+    before = scene.synchroniser.state.revision
+    ledger.down = False
+    await asyncio.sleep(3 * RETRY_AFTER)
+
+    assert scene.synchroniser.state.revision is not before
+    await scene.stop()
+
+
+async def test_a_broken_directory_at_the_start_falls_back_to_the_last_good_revision() -> None:
+    host = Host()
+    scene = Scene(host)
+    await scene.start(files("one"))
+    await scene.run.until_ready(2)
+    kept = await scene.stop()
+
+    scene = Scene(host)
+    await scene.start({"all.yaml": "apiVersion: stoker/v1\nkind: Pond\n"}, kept)
+    await scene.run.until_ready(2)
+
+    assert scene.synchroniser.state.revision.id == kept.id
+    assert scene.synchroniser.state.problems
+    await scene.stop()

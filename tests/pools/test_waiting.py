@@ -1,0 +1,145 @@
+"""The line of those who wait: in order, and nobody is handed anything after they have left."""
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.pools.claim import Claim
+from stoker.pools.ids import ClaimId
+from stoker.pools.waiting import Line, Waiter
+from tests.builders import a_resource
+from tests.pools.faults import run_apart
+from tests.rig import ME
+
+
+def a_claim(number: int) -> Claim:
+    return Claim(ClaimId(f"c-{number:03}"), "web", ME, 0.0, 60.0, 60.0, 60.0)
+
+
+def in_a_loop(play: Callable[[], None]) -> None:
+    async def run() -> None:
+        play()
+
+    run_apart(run())
+
+
+class Model:
+    """The line beside a plain list of who waits."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.waiters: list[Waiter] = []
+        self.served: list[ClaimId] = []
+        self.handed: list[str] = []
+        self.number = 0
+        self.resources = 0
+
+    def join(self, *, first: bool) -> None:
+        self.number += 1
+        waiter = self.line.join(a_claim(self.number), first=first)
+        self.waiters.insert(0 if first else len(self.waiters), waiter)
+
+    def withdraw(self, index: int) -> None:
+        """The waiter's own coroutine leaves: its place goes a moment later than its wish."""
+        if self.waiters:
+            waiter = self.waiters.pop(index % len(self.waiters))
+            assert waiter.withdraw() is None
+            self.line.leave(waiter.claim.id)
+
+    def lapse(self, index: int) -> None:
+        """As `withdraw`, but the line has not been told yet."""
+        if self.waiters:
+            self.waiters.pop(index % len(self.waiters)).withdraw()
+
+    def dismiss(self, index: int) -> None:
+        if self.waiters:
+            waiter = self.waiters.pop(index % len(self.waiters))
+            self.line.dismiss(waiter.claim.id, RuntimeError("sent away"))
+            assert isinstance(waiter.turn.exception(), RuntimeError)
+
+    def serve(self) -> None:
+        """One resource to the first who accepts it, as a pool does."""
+        self.resources += 1
+        resource = a_resource(f"web-{self.resources}")
+        while (waiter := self.line.first()) is not None:
+            self.line.leave(waiter.claim.id)
+            if waiter.offer(resource):
+                assert waiter is self.waiters.pop(0), "somebody was passed over"
+                assert waiter.withdraw() is resource
+                return
+        assert not self.waiters
+
+    def check(self) -> None:
+        waiting = [waiter for waiter in self.line if not waiter.turn.done()]
+        assert waiting == self.waiters
+        assert len(self.line) >= len(self.waiters)
+        for waiter in self.waiters:
+            assert self.line.get(waiter.claim.id) is waiter
+
+
+Step = tuple[str, bool | int | None]
+steps: st.SearchStrategy[list[Step]] = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.booleans()),
+        st.tuples(st.just("join"), st.just(value=False)),
+        st.tuples(st.sampled_from(["withdraw", "lapse", "dismiss"]), st.integers(0, 9)),
+        st.tuples(st.just("serve"), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_everybody_is_served_in_order_and_nobody_who_has_left(steps: list[Step]) -> None:
+    def play() -> None:
+        model = Model()
+        for name, value in steps:
+            match name:
+                case "join":
+                    model.join(first=value)
+                case "serve":
+                    model.serve()
+                case _:
+                    getattr(model, name)(value)
+            model.check()
+        while model.waiters:
+            model.serve()
+        model.serve()
+        assert len(model.line) == 0
+
+    in_a_loop(play)
+
+
+async def test_a_waiter_that_was_served_just_before_it_left_has_the_resource_to_give_back() -> None:
+    waiter = Waiter(a_claim(1))
+    resource = a_resource("web-1")
+    assert waiter.offer(resource)
+
+    assert waiter.withdraw() is resource
+
+
+async def test_a_waiter_that_has_left_accepts_nothing() -> None:
+    waiter = Waiter(a_claim(1))
+    assert waiter.withdraw() is None
+
+    assert not waiter.offer(a_resource("web-1"))
+
+
+async def test_somebody_who_was_served_cannot_be_sent_away() -> None:
+    line = Line()
+    waiter = line.join(a_claim(1))
+    waiter.offer(a_resource("web-1"))
+    line.dismiss(waiter.claim.id, RuntimeError("too late"))
+
+    assert waiter.turn.result().id == "web-1"
+
+
+async def test_positions_count_from_the_front() -> None:
+    line = Line()
+    for number in (1, 2, 3):
+        line.join(a_claim(number))
+    line.join(a_claim(4), first=True)
+    line.leave(ClaimId("c-001"))
+
+    assert [line.position(ClaimId(f"c-00{n}")) for n in (4, 2, 3, 1)] == [1, 2, 3, None]
