@@ -83,6 +83,8 @@ class Claiming:
                 await self._write_pending(errand)
             await self._serve(errand, resource)
             errand.settle(errand.claim)
+            # After the caller's turn, which comes next: it waits for its answer, not for metrics.
+            asyncio.get_running_loop().call_soon(self._report, errand.claim)
         except Refusal as refusal:
             await self._come_to_nothing(errand, refusal)
         except asyncio.CancelledError:
@@ -162,7 +164,7 @@ class Claiming:
         self._refuse_to_wait(errand, began)
         claim.warm = False
         waiter = pool.line.join(claim, first=again)
-        pool.touch()
+        pool.touch(at_once=True)
         try:
             async with asyncio.timeout(claim.deadline - began):
                 return await waiter.turn
@@ -219,7 +221,6 @@ class Claiming:
         now = services.clock.now()
         claim.timing.bind = now - finished
         claim.timing.total = claim.timing.policy + now - claim.created_at
-        self._report(claim)
         self._bound(claim)
         if errand.given_up is not None:
             self._end(claim, EndedBecause.RELEASED, errand.given_up)

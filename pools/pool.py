@@ -33,7 +33,7 @@ from .waiting import Line, Waiter
 
 log = logging.getLogger(__name__)
 
-PASS_DELAY = 0.001
+PASS_DELAY = 0.005
 """A pass begins this long after the first touch, so that a burst of claims makes one pass."""
 RETRY_DELAY = 1.0
 
@@ -132,11 +132,16 @@ class Pool:
         self._awake = True
         self.touch()
 
-    def touch(self) -> None:
-        """Something changed: a pass will follow."""
-        if self._due is None and self._awake and not self._closed:
+    def touch(self, *, at_once: bool = False) -> None:
+        """Something changed: a pass will follow, `at_once` when somebody waits for it."""
+        if not self._awake or self._closed:
+            return
+        if at_once and self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._due is None:
             loop = asyncio.get_running_loop()
-            self._due = loop.call_later(PASS_DELAY, self._pass)
+            self._due = loop.call_later(0.0 if at_once else PASS_DELAY, self._pass)
 
     def take(self) -> Resource | None:
         """A claimable resource for somebody who just came, unless others wait already."""

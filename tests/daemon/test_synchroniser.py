@@ -1,7 +1,7 @@
 """Revisions are taken over one after the other, and nothing that goes wrong with one ends the daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
@@ -10,7 +10,7 @@ from stoker.daemon.metrics import Metrics
 from stoker.daemon.synchroniser import RETRY_AFTER, Synchroniser
 from stoker.pools.claim import ClaimState
 from stoker.pools.store import KeptRevision
-from tests.pools.faults import Ledger
+from tests.pools.faults import Ledger, raising, replace_method
 from tests.rig import Host, Run, virtual_throttle
 
 pytestmark = [pytest.mark.looptime]
@@ -32,7 +32,7 @@ spec: {blueprint: box, size: {min: 2, max: 6}}
 
 
 @pytest.fixture(autouse=True)
-def virtual_time():
+def virtual_time() -> Iterator[None]:
     with virtual_throttle():
         yield
 
@@ -47,7 +47,7 @@ class Source:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[LoadResult] = asyncio.Queue()
 
-    async def changes(self) -> AsyncIterator[LoadResult]:
+    async def changes(self) -> AsyncGenerator[LoadResult, None]:
         while True:
             yield await self.queue.get()
 
@@ -83,7 +83,9 @@ class Scene:
         return kept
 
 
-async def test_a_directory_that_was_changed_while_the_daemon_was_down_does_not_waste_what_stands() -> None:
+async def test_a_directory_that_was_changed_while_the_daemon_was_down_does_not_waste_what_stands() -> (
+    None
+):
     host = Host()
     scene = Scene(host)
     await scene.start(files("old", "ticket"))
@@ -108,11 +110,7 @@ async def test_a_revision_that_meets_a_defect_is_shown_as_broken_and_the_last_on
     await scene.start(files("one"))
     await scene.run.until_ready(2)
     apply, serving = scene.run.fleet.apply, scene.synchroniser.state.revision
-
-    async def fail(revision):
-        raise ValueError("a defect")
-
-    scene.run.fleet.apply = fail
+    replace_method(scene.run.fleet, "apply", raising(ValueError("a defect")))
     scene.hold(files("two"))
     await asyncio.sleep(1)
 
@@ -121,7 +119,7 @@ async def test_a_revision_that_meets_a_defect_is_shown_as_broken_and_the_last_on
     assert state.broken_since is not None
     assert "a defect" in state.problems[0]
     assert (await scene.run.claim()).state is ClaimState.BOUND
-    scene.run.fleet.apply = apply
+    replace_method(scene.run.fleet, "apply", apply)
     scene.hold(files("three"))
     await asyncio.sleep(1)
     assert scene.synchroniser.state.problems == ()
@@ -155,6 +153,9 @@ async def test_a_broken_directory_at_the_start_falls_back_to_the_last_good_revis
     await scene.start({"all.yaml": "apiVersion: stoker/v1\nkind: Pond\n"}, kept)
     await scene.run.until_ready(2)
 
-    assert scene.synchroniser.state.revision.id == kept.id
-    assert scene.synchroniser.state.problems
+    state = scene.synchroniser.state
+    assert state.revision is not None
+    assert kept is not None
+    assert state.revision.id == kept.id
+    assert state.problems
     await scene.stop()

@@ -5,20 +5,23 @@ import asyncio
 import pytest
 
 from stoker.config.revision import Backfill, Lifetime, PoolSpec
+from stoker.pools.driver import PartRef
 from stoker.pools.inventory import Members
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.plan import plan
 from stoker.pools.resource import Health
 from tests.builders import a_pool, a_resource, a_revision, a_snapshot
 from tests.fakes.world import Faults
+from tests.pools.faults import raising, replace_method
 from tests.rig import Host, Run, a_box_pool, boxes
 
 rig = pytest.mark.usefixtures("on_the_rig")
 virtual = pytest.mark.looptime
 
 
-def aging(**more) -> PoolSpec:
-    return a_box_pool(lifetime=Lifetime(ttl=60.0, max_ttl=600.0, max_age=1000.0), **more)
+def aging(least: int, most: int) -> PoolSpec:
+    lifetime = Lifetime(ttl=60.0, max_ttl=600.0, max_age=1000.0)
+    return a_box_pool(min=least, max=most, lifetime=lifetime)
 
 
 async def least_ready(run: Run, seconds: float) -> int:
@@ -32,13 +35,14 @@ async def least_ready(run: Run, seconds: float) -> int:
 
 def oldest(run: Run) -> float:
     now = run.host.clock.now()
-    return max(now - r.ready_at for r in run.fleet.resources() if r.state is ResourceState.READY)
+    ready = [r for r in run.fleet.resources() if r.state is ResourceState.READY]
+    return max(now - (r.ready_at or r.created_at) for r in ready)
 
 
 @rig
 @virtual
 async def test_a_pool_that_was_filled_at_once_never_stands_empty() -> None:
-    run = await Host(faults=Faults(latency=(2.0, 2.0))).start(aging(min=5, max=20))
+    run = await Host(faults=Faults(latency=(2.0, 2.0))).start(aging(5, 20))
     await run.until_ready(5)
 
     assert await least_ready(run, 2100) == 5
@@ -49,7 +53,7 @@ async def test_a_pool_that_was_filled_at_once_never_stands_empty() -> None:
 @rig
 @virtual
 async def test_with_no_slot_to_spare_they_are_replaced_one_after_the_other() -> None:
-    run = await Host(faults=Faults(latency=(2.0, 2.0))).start(aging(min=5, max=5))
+    run = await Host(faults=Faults(latency=(2.0, 2.0))).start(aging(5, 5))
     await run.until_ready(5)
 
     assert await least_ready(run, 2100) == 4
@@ -81,22 +85,23 @@ async def test_one_that_cannot_be_removed_does_not_keep_the_others_from_rolling(
     await run.until_ready(3)
     destroy, stuck = run.driver.destroy, claim.resources[0]
 
-    async def all_but_one(part):
+    async def all_but_one(part: PartRef) -> None:
         if part.id.startswith(stuck):
             raise TimeoutError
-        return await destroy(part)
+        await destroy(part)
 
-    run.driver.destroy = all_but_one
+    replace_method(run.driver, "destroy", all_but_one)
     await run.fleet.release(claim.id, request_id="r")
     await run.settle(120)
-    assert run.fleet.resource(stuck).state is ResourceState.QUARANTINED
+    left = run.fleet.resource(stuck)
+    assert left is not None
+    assert left.state is ResourceState.QUARANTINED
     await run.fleet.apply(
         a_revision(a_box_pool(min=3, max=4, blueprint=boxes(digest="d2")), id="r2")
     )
     await run.settle(120)
 
-    left = {r.digest for r in run.fleet.resources() if r.id != stuck}
-    assert left == {"d2"}
+    assert {r.digest for r in run.fleet.resources() if r.id != stuck} == {"d2"}
     assert run.ready() == 3
     await run.stop()
 
@@ -105,18 +110,13 @@ async def test_one_that_cannot_be_removed_does_not_keep_the_others_from_rolling(
 @virtual
 async def test_a_blueprint_that_fails_does_not_keep_the_old_ones_beyond_their_age() -> None:
     host = Host()
-    run = await host.start(aging(min=3, max=9))
+    run = await host.start(aging(3, 9))
     await run.until_ready(3)
-    host.world.faults.fail = 0.0
     create = run.driver.create
-
-    async def refuse(request):
-        raise TimeoutError
-
-    run.driver.create = refuse
+    replace_method(run.driver, "create", raising(TimeoutError()))
     await run.settle(1005)
     assert run.ready() == 0
-    run.driver.create = create
+    replace_method(run.driver, "create", create)
     await run.until_ready(3, within=700)
     await run.stop()
 
@@ -155,7 +155,9 @@ def test_members_are_kept_in_the_order_of_their_age_however_they_come() -> None:
         )
 
     assert [resource.ready_at for resource in members.current.values()] == [5.0, 10.0, 20.0, 30.0]
-    assert members.first_claimable().ready_at == 5.0
+    first = members.first_claimable()
+    assert first is not None
+    assert first.ready_at == 5.0
 
 
 def test_what_comes_near_its_age_is_replaced_before_it_goes() -> None:

@@ -19,7 +19,7 @@ def test_a_delay_lies_between_half_and_all_of_what_its_attempt_allows(
 
 @given(st.integers(0, 100), chances)
 def test_later_attempts_wait_longer_until_the_cap(attempt: int, chance: float) -> None:
-    assert delay(attempt: int, chance: float) <= delay(attempt + 1, chance)
+    assert delay(attempt, chance) <= delay(attempt + 1, chance)
 
 
 def test_the_first_attempts_wait_as_documented() -> None:

@@ -4,21 +4,21 @@ import asyncio
 
 import pytest
 
-from stoker.config.revision import Backfill, Lifetime, Queue
+from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue
 from stoker.pools.claim import ClaimState
 from stoker.pools.driver import Exhausted
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Code, Refusal
 from tests.builders import a_revision
 from tests.fakes.world import Faults
-from tests.pools.faults import Ledger, raising
+from tests.pools.faults import Ledger, raising, replace_method
 from tests.rig import Host, Run, a_box_pool, a_part, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
 
-async def declare(run: Run, *pools, id: str = "r2") -> None:
-    await run.fleet.apply(a_revision(*pools, id=id))
+async def declare(run: Run, *pools: PoolSpec) -> None:
+    await run.fleet.apply(a_revision(*pools, id="r2"))
 
 
 async def test_a_faster_backfill_takes_effect_at_once() -> None:
@@ -39,7 +39,7 @@ async def test_a_smaller_pool_while_it_fills_ends_with_no_more_than_its_size() -
     await run.settle(30)
 
     assert run.ready() == 2
-    assert sum(run.fleet.pool("web").counts.values()) == 2
+    assert sum(run.fleet.own("web").status().counts.values()) == 2
     assert run.breaches() == []
     await run.stop()
 
@@ -57,21 +57,25 @@ async def test_a_larger_pool_while_it_is_full_serves_those_who_wait() -> None:
     await run.stop()
 
 
-async def test_a_new_blueprint_closes_the_breaker_of_the_old_one_and_serves_those_who_wait() -> None:
+async def test_a_new_blueprint_closes_the_breaker_of_the_old_one_and_serves_those_who_wait() -> (
+    None
+):
     host = Host()
     run = await host.start(a_box_pool(min=0, max=9))
     create = run.driver.create
-    run.driver.create = raising(TimeoutError())
+    replace_method(run.driver, "create", raising(TimeoutError()))
     waiting = asyncio.create_task(run.claim(wait=3600.0))
     await run.settle(100)
-    run.driver.create = create
+    replace_method(run.driver, "create", create)
     await declare(run, a_box_pool(min=0, max=9, blueprint=boxes(digest="d2")))
 
     assert (await asyncio.wait_for(waiting, 2)).state is ClaimState.BOUND
     await run.stop()
 
 
-async def test_a_late_failure_of_the_old_blueprint_does_not_open_the_breaker_of_the_new_one() -> None:
+async def test_a_late_failure_of_the_old_blueprint_does_not_open_the_breaker_of_the_new_one() -> (
+    None
+):
     host = Host(faults=Faults(latency=(10.0, 10.0), fail=1.0))
     spec = a_box_pool(min=4, max=20, backfill=Backfill(rate=100.0, burst=10, concurrency=10))
     run = await host.start(spec)
@@ -80,23 +84,25 @@ async def test_a_late_failure_of_the_old_blueprint_does_not_open_the_breaker_of_
     await declare(run, a_box_pool(min=4, max=20, blueprint=boxes(digest="d2")))
     await run.settle(30)
 
-    assert run.fleet.pool("web").breaker.failures == 0
+    assert run.fleet.own("web").breaker.failures == 0
     assert run.ready() == 4
     await run.stop()
 
 
-async def test_a_provider_that_is_exhausted_is_waited_for_and_not_called_a_failing_blueprint() -> None:
+async def test_a_provider_that_is_exhausted_is_waited_for_and_not_called_a_failing_blueprint() -> (
+    None
+):
     run = await Host().start(a_box_pool(min=0, max=9))
     create = run.driver.create
-    run.driver.create = raising(TimeoutError())
+    replace_method(run.driver, "create", raising(TimeoutError()))
     with pytest.raises(Refusal):
         await run.claim(wait=0.0)
-    run.driver.create = raising(Exhausted("no port is free", 20.0))
+    replace_method(run.driver, "create", raising(Exhausted("no port is free", 20.0)))
     waiting = asyncio.create_task(run.claim(wait=600.0))
     await run.settle(5)
     late = asyncio.create_task(run.claim(wait=600.0))
     await run.settle(1)
-    run.driver.create = create
+    replace_method(run.driver, "create", create)
 
     claims = await asyncio.gather(waiting, late)
     assert {claim.state for claim in claims} == {ClaimState.BOUND}
@@ -106,14 +112,14 @@ async def test_a_provider_that_is_exhausted_is_waited_for_and_not_called_a_faili
 async def test_one_old_failure_in_a_full_pool_is_not_given_as_the_reason() -> None:
     run = await Host().start(a_box_pool(min=0, max=1))
     create = run.driver.create
-    run.driver.create = raising(TimeoutError())
+    replace_method(run.driver, "create", raising(TimeoutError()))
     with pytest.raises(Refusal):
         await run.claim(wait=0.0)
     await run.settle(5)
-    run.driver.create = create
-    run.fleet._pools["web"].breaker = run.fleet._pools["web"].breaker.failed("once", 0.0, 0.0)
+    replace_method(run.driver, "create", create)
+    run.fleet.own("web").breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
     held = await run.claim()
-    run.fleet._pools["web"].breaker = run.fleet._pools["web"].breaker.failed("once", 0.0, 0.0)
+    run.fleet.own("web").breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
 
     with pytest.raises(Refusal) as caught:
         await run.claim(wait=1.0)
@@ -143,7 +149,7 @@ async def test_a_storm_of_drift_is_survived_and_the_pool_is_full_again() -> None
 
 async def test_a_failed_creation_is_in_the_audit_also_when_the_ledger_was_away() -> None:
     run = await Host().start(a_box_pool(min=0, max=3))
-    run.driver.create = raising(TimeoutError())
+    replace_method(run.driver, "create", raising(TimeoutError()))
     ledger = Ledger(run)
     claiming = asyncio.create_task(run.claim(wait=5.0))
     await asyncio.sleep(0.0015)
@@ -183,14 +189,16 @@ async def test_passes_with_a_far_alarm_leave_one_timer() -> None:
     await run.until_ready(2)
     before = len(run.services.timers)
     for _ in range(500):
-        run.fleet._pools["web"].touch()
+        run.fleet.own("web").touch()
         await asyncio.sleep(0.01)
 
     assert len(run.services.timers) <= before + 1
     await run.stop()
 
 
-async def test_a_finish_part_of_an_outdated_resource_that_cannot_be_rendered_costs_that_one_alone() -> None:
+async def test_a_finish_part_of_an_outdated_resource_that_cannot_be_rendered_costs_that_one_alone() -> (
+    None
+):
     """What a new blueprint no longer takes as a parameter, an old one may still ask for."""
     host = Host()
     asks = a_part("page", settings={"label": "${params.greeting}"})
@@ -203,6 +211,7 @@ async def test_a_finish_part_of_an_outdated_resource_that_cannot_be_rendered_cos
     claim = await run.claim(wait=60.0)
 
     assert claim.state is ClaimState.BOUND
-    assert run.fleet.resource(claim.resources[0]).digest == "d2"
-    assert run.fleet.resource(claim.resources[0]).state is ResourceState.BOUND
+    held = run.fleet.resource(claim.resources[0])
+    assert held is not None
+    assert (held.digest, held.state) == ("d2", ResourceState.BOUND)
     await run.stop()

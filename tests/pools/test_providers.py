@@ -18,9 +18,10 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def a_provider(**limits) -> Provider:
-    provider = Provider(ProviderSpec("simulated", "simulated"), VirtualClock())
-    provider.change(ProviderSpec("simulated", "simulated", limits=ProviderLimits(**limits)))
+def a_provider(limits: ProviderLimits | None = None) -> Provider:
+    spec = ProviderSpec("simulated", "simulated", limits=limits or ProviderLimits())
+    provider = Provider(spec, VirtualClock())
+    provider.change(spec)
     return provider
 
 
@@ -68,7 +69,7 @@ async def test_a_shorter_patience_does_not_cut_a_longer_one() -> None:
 
 
 async def test_after_the_patience_background_does_not_come_all_at_once() -> None:
-    provider = a_provider(rate=2.0, burst=1, concurrency=8, reserve=2)
+    provider = a_provider(ProviderLimits(rate=2.0, burst=1, concurrency=8, reserve=2))
     provider.be_patient(5.0)
     began = now()
     begun: list[float] = []
@@ -80,7 +81,7 @@ async def test_after_the_patience_background_does_not_come_all_at_once() -> None
 
 
 async def test_patience_asked_for_while_background_waits_for_its_pace_is_kept() -> None:
-    provider = a_provider(rate=0.5, burst=1, concurrency=8, reserve=2)
+    provider = a_provider(ProviderLimits(rate=0.5, burst=1, concurrency=8, reserve=2))
     began = now()
     begun: list[float] = []
     waiting = [asyncio.create_task(call(provider, Lane.BACKGROUND, begun)) for _ in range(2)]
@@ -92,7 +93,7 @@ async def test_patience_asked_for_while_background_waits_for_its_pace_is_kept() 
 
 
 async def test_a_claim_does_not_wait_for_the_pace_of_background() -> None:
-    provider = a_provider(rate=0.1, burst=1, concurrency=4, reserve=1)
+    provider = a_provider(ProviderLimits(rate=0.1, burst=1, concurrency=4, reserve=1))
     begun: list[float] = []
     waiting = [asyncio.create_task(call(provider, Lane.BACKGROUND, begun)) for _ in range(5)]
     await asyncio.sleep(1)
@@ -107,7 +108,7 @@ async def test_a_claim_does_not_wait_for_the_pace_of_background() -> None:
 
 
 async def test_a_caller_that_gives_up_while_it_is_patient_leaves_no_place_taken() -> None:
-    provider = a_provider(concurrency=1, reserve=0)
+    provider = a_provider(ProviderLimits(concurrency=1, reserve=0))
     provider.be_patient(10.0)
     begun: list[float] = []
     leaving = asyncio.create_task(call(provider, Lane.CLAIMS, begun))
@@ -120,7 +121,7 @@ async def test_a_caller_that_gives_up_while_it_is_patient_leaves_no_place_taken(
 
 
 async def test_new_limits_apply_to_those_who_wait() -> None:
-    provider = a_provider(concurrency=1, reserve=0)
+    provider = a_provider(ProviderLimits(concurrency=1, reserve=0))
     begun: list[float] = []
     calls = [asyncio.create_task(call(provider, Lane.CLAIMS, begun, 10.0)) for _ in range(3)]
     await asyncio.sleep(1)
@@ -158,7 +159,7 @@ async def test_a_provider_that_is_no_longer_declared_stays_for_what_was_made_wit
 
 
 async def test_a_faster_pace_applies_to_those_who_wait_for_the_slower_one() -> None:
-    provider = a_provider(rate=0.001, burst=1, concurrency=8, reserve=2)
+    provider = a_provider(ProviderLimits(rate=0.001, burst=1, concurrency=8, reserve=2))
     begun: list[float] = []
     waiting = [asyncio.create_task(call(provider, Lane.BACKGROUND, begun)) for _ in range(4)]
     await asyncio.sleep(1)
@@ -171,7 +172,7 @@ async def test_a_faster_pace_applies_to_those_who_wait_for_the_slower_one() -> N
 
 
 async def test_without_a_pace_nobody_waits_for_the_old_one() -> None:
-    provider = a_provider(rate=0.001, burst=1, concurrency=8, reserve=2)
+    provider = a_provider(ProviderLimits(rate=0.001, burst=1, concurrency=8, reserve=2))
     begun: list[float] = []
     waiting = [asyncio.create_task(call(provider, Lane.BACKGROUND, begun)) for _ in range(4)]
     await asyncio.sleep(1)

@@ -17,7 +17,9 @@ async def sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def test_an_exception_at_a_tasks_end_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_at_a_tasks_end_is_logged_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     defects: list[BaseException] = []
     tasks = Tasks(defects.append)
     tasks.start(fail(), "the failing one")
@@ -37,7 +39,9 @@ async def test_a_defect_without_anybody_to_tell_is_logged(caplog: pytest.LogCapt
     assert "the failing one" in caplog.text
 
 
-async def test_a_task_that_ends_well_is_forgotten_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_ends_well_is_forgotten_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tasks = Tasks()
     task = tasks.start(sleep(1), "quiet")
     assert task.get_name() == "quiet"
@@ -107,7 +111,9 @@ async def test_what_a_cancelled_task_starts_does_not_begin() -> None:
     assert len(tasks) == 0
 
 
-async def test_a_task_that_does_not_end_does_not_keep_the_others_from_ending(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_does_not_end_does_not_keep_the_others_from_ending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     tasks = Tasks()
     loop = asyncio.get_running_loop()
     ends = loop.time() + 60

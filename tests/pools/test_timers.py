@@ -55,7 +55,9 @@ async def test_timers_ring_at_their_moments_in_order(clock: HostClock, timers: T
     assert all(at == pytest.approx(after, abs=0.01) for after, at in rung)
 
 
-async def test_timers_of_the_same_moment_ring_in_the_order_they_were_set(clock: HostClock, timers: Timers) -> None:
+async def test_timers_of_the_same_moment_ring_in_the_order_they_were_set(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[int] = []
     moment = clock.now() + 1.0
     for number in range(10):
@@ -65,7 +67,9 @@ async def test_timers_of_the_same_moment_ring_in_the_order_they_were_set(clock: 
     assert rung == list(range(10))
 
 
-async def test_a_moment_that_is_past_rings_at_once_but_never_inside_the_call(clock: HostClock, timers: Timers) -> None:
+async def test_a_moment_that_is_past_rings_at_once_but_never_inside_the_call(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[str] = []
     timers.at(clock.now() - 50.0, lambda: rung.append("late"))
     assert rung == []
@@ -85,11 +89,17 @@ async def test_a_cancelled_timer_does_not_ring(clock: HostClock, timers: Timers)
     assert rung == ["second"]
 
 
-async def test_a_timer_may_cancel_another_of_the_same_moment(clock: HostClock, timers: Timers) -> None:
+async def test_a_timer_may_cancel_another_of_the_same_moment(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[str] = []
     moment = clock.now() + 1.0
-    timers.at(moment, lambda: later[0].cancel())
-    later = [timers.at(moment, lambda: rung.append("second"))]
+
+    def cancel() -> None:
+        second.cancel()
+
+    timers.at(moment, cancel)
+    second = timers.at(moment, lambda: rung.append("second"))
     await asyncio.sleep(2)
 
     assert rung == []
@@ -110,7 +120,9 @@ async def test_a_timer_may_set_another(clock: HostClock, timers: Timers) -> None
     assert rung == pytest.approx([10.0, 20.0, 30.0], abs=0.01)
 
 
-async def test_one_call_that_fails_does_not_silence_the_others(clock: HostClock, timers: Timers) -> None:
+async def test_one_call_that_fails_does_not_silence_the_others(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[str] = []
 
     def fail() -> None:
@@ -124,7 +136,9 @@ async def test_one_call_that_fails_does_not_silence_the_others(clock: HostClock,
     assert rung == ["same moment", "later"]
 
 
-async def test_after_a_long_suspension_everything_due_rings_soon_and_nothing_else(clock: HostClock, timers: Timers) -> None:
+async def test_after_a_long_suspension_everything_due_rings_soon_and_nothing_else(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[float] = []
     began = clock.now()
     for after in (60.0, 3600.0, 7200.0):
@@ -139,7 +153,9 @@ async def test_after_a_long_suspension_everything_due_rings_soon_and_nothing_els
     assert rung == [60.0, 3600.0, 7200.0]
 
 
-async def test_an_earlier_timer_is_not_held_up_by_a_later_one(clock: HostClock, timers: Timers) -> None:
+async def test_an_earlier_timer_is_not_held_up_by_a_later_one(
+    clock: HostClock, timers: Timers
+) -> None:
     rung: list[str] = []
     timers.at(clock.now() + 10.0, lambda: rung.append("late"))
     timers.at(clock.now() + 0.1, lambda: rung.append("early"))
@@ -148,7 +164,9 @@ async def test_an_earlier_timer_is_not_held_up_by_a_later_one(clock: HostClock, 
     assert rung == ["early"]
 
 
-async def test_timers_that_are_set_anew_again_and_again_do_not_pile_up(clock: HostClock, timers: Timers) -> None:
+async def test_timers_that_are_set_anew_again_and_again_do_not_pile_up(
+    clock: HostClock, timers: Timers
+) -> None:
     known = timers.at(clock.now() + 14_400.0, nothing)
     for _ in range(10_000):
         known.cancel()

@@ -78,13 +78,13 @@ class Model:
             assert self.line.get(waiter.claim.id) is waiter
 
 
-Step = tuple[str, bool | int | None]
+Step = tuple[str, int]
 steps: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
         st.tuples(st.just("join"), st.booleans()),
         st.tuples(st.just("join"), st.just(value=False)),
         st.tuples(st.sampled_from(["withdraw", "lapse", "dismiss"]), st.integers(0, 9)),
-        st.tuples(st.just("serve"), st.none()),
+        st.tuples(st.just("serve"), st.just(0)),
     ),
     max_size=60,
 )
@@ -97,11 +97,15 @@ def test_everybody_is_served_in_order_and_nobody_who_has_left(steps: list[Step])
         for name, value in steps:
             match name:
                 case "join":
-                    model.join(first=value)
+                    model.join(first=bool(value))
                 case "serve":
                     model.serve()
+                case "withdraw":
+                    model.withdraw(value)
+                case "lapse":
+                    model.lapse(value)
                 case _:
-                    getattr(model, name)(value)
+                    model.dismiss(value)
             model.check()
         while model.waiters:
             model.serve()
