@@ -212,7 +212,7 @@ def _creations(
     allowed = snapshot.breaker.allowance(now, snapshot.under_way, wanted)
     if allowed < wanted and now < snapshot.breaker.until:
         wakes.append(snapshot.breaker.until)
-    cold = min(allowed, max(0, waiting - snapshot.coming))
+    cold = min(allowed, waiting)  # what is on the way is counted, but may be held up in its lane
     commands: list[Command] = []
     if cold:
         commands.append(Create(cold, f"{waiting} waiting and {snapshot.coming} on the way"))

@@ -1,10 +1,18 @@
 """A pool is declared anew while it fills, serves, waits and fails: the last declaration holds."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue
+from stoker.config.revision import (
+    Backfill,
+    Lifetime,
+    PoolSpec,
+    ProviderLimits,
+    ProviderSpec,
+    Queue,
+)
 from stoker.pools.claim import ClaimState
 from stoker.pools.driver import Exhausted
 from stoker.pools.lifecycle import ResourceState
@@ -214,4 +222,23 @@ async def test_a_finish_part_of_an_outdated_resource_that_cannot_be_rendered_cos
     held = run.fleet.resource(claim.resources[0])
     assert held is not None
     assert (held.digest, held.state) == ("d2", ResourceState.BOUND)
+    await run.stop()
+
+
+async def test_a_waiting_claim_does_not_hang_on_a_creation_that_background_holds_up() -> None:
+    host = Host(faults=Faults(latency=(5.0, 5.0)))
+    spec = a_box_pool(min=2, max=9)
+    slow = ProviderSpec("simulated", "simulated", limits=ProviderLimits(rate=0.001, burst=1))
+    revision = replace(a_revision(spec), providers={"simulated": slow})
+    run = await host.start(revision=revision)
+    await run.settle(6)
+    await run.claim()
+    await run.settle(0.1)
+    assert (run.ready(), run.fleet.own("web").status().counts[ResourceState.PREPARING]) == (0, 2)
+    began = host.clock.now()
+
+    claim = await run.claim(wait=600.0)
+
+    assert claim.state is ClaimState.BOUND
+    assert host.clock.now() - began == pytest.approx(5.0, abs=0.2)
     await run.stop()
