@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 PASS_DELAY = 0.005
 """A pass begins this long after the first touch, so that a burst of claims makes one pass."""
+BREATH = 0.002
+"""Seconds between two creations of a burst, at most."""
 RETRY_DELAY = 1.0
 
 
@@ -324,6 +326,8 @@ class Pool:
                 if self._wants_more():
                     self._begin(Lane.BACKGROUND)
                     self._filling_now += 1
+                    # A burst at once would hold up every claim that comes meanwhile.
+                    await asyncio.sleep(min(BREATH, 0.5 / self.spec.backfill.rate))
         finally:
             self._filling = None
 
