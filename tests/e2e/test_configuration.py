@@ -193,7 +193,7 @@ def test_a_claim_survives_kill_9_with_its_secret(daemon: RealDaemon) -> None:
     assert token not in daemon.said()
 
 
-def test_a_read_only_state_folder_is_a_clear_error(daemon: RealDaemon) -> None:
+def test_a_state_folder_that_is_a_file_is_a_clear_error(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(1))
     daemon.state = daemon.folder / "file"
     daemon.state.write_text("not a folder")
