@@ -98,7 +98,9 @@ def test_a_read_only_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 @needs_root
-async def test_a_ledger_in_a_read_only_folder_is_not_opened_until_it_is_writable(tmp_path: Path) -> None:
+async def test_a_ledger_in_a_read_only_folder_is_not_opened_until_it_is_writable(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "state"
     with mounted(path, "size=8m"):
         store = Folder(path, "thread").open()
