@@ -13,7 +13,10 @@ from ..config.catalogue import DriverFacts
 from ..config.expressions import ExpressionError
 from ..config.json_types import Json, JsonObject
 from ..config.revision import Blueprint, PartPlan
+from ..config.units import format_duration
 from .asking import ask, defect
+from .claim import Claim
+from .clock import Clock
 from .driver import (
     Driver,
     DriverError,
@@ -29,6 +32,7 @@ from .driver import (
 from .ids import part_id
 from .lanes import Lane
 from .lifecycle import PartState, check_part_move
+from .moments import rfc3339
 from .providers import Provider
 from .redacting import redact
 from .resource import Half, Part, Resource, part_values
@@ -49,21 +53,7 @@ class Assembly:
 
     def scope(self, claim: JsonObject | None = None, params: JsonObject | None = None) -> Scope:
         """What expressions see. `claim` and `params` only for finish parts and outputs."""
-        resource = self._resource
-        scope: Scope = {
-            "parts": {part.name: part_values(part) for part in resource.parts},
-            "resource": {
-                "id": resource.id,
-                "pool": resource.pool,
-                "labels": resource.labels,
-                "revision": resource.revision,
-            },
-        }
-        if params is not None:
-            scope["params"] = params
-        if claim is not None:
-            scope["claim"] = claim
-        return scope
+        return scope_of(self._resource, claim, params)
 
     async def make(self, plans: tuple[PartPlan, ...], half: Half, scope: Scope) -> None:
         """Makes the parts one after the other; `scope["parts"]` grows with each.
@@ -103,7 +93,7 @@ class Assembly:
             len(resource.parts),
         )
         if driver.pure:
-            settings = _checked(facts, plan, _rendered(plan, plan.settings.render(scope)))
+            settings = checked(facts, plan, rendered(plan, plan.settings.render(scope)))
             request = PartRequest(part.id, resource.pool, settings, {}, provider.ref)
             if provider.spec.settings:  # a key to read, say; without settings there is none
                 within = services.create_within
@@ -123,7 +113,7 @@ class Assembly:
         driver.watch(PartRef(part.id, provider.ref, part.handle))
         if plan.ready is not None:
             own = {**request.allotted, **made.outputs}
-            part.ready = _rendered(plan, plan.ready.render({**scope, "self": own}))
+            part.ready = rendered(plan, plan.ready.render({**scope, "self": own}))
             await self._verify(part, driver, provider)
         _move(part, PartState.VERIFIED)
         return part
@@ -138,13 +128,13 @@ class Assembly:
         """
         services, pool = self._services, self._resource.pool
         try:
-            partly = _rendered(plan, plan.settings.render_without(scope, "self"))
+            partly = rendered(plan, plan.settings.render_without(scope, "self"))
             bare = PartRequest(part.id, pool, partly, {}, provider.ref)
             allotted = await ask(
                 driver, driver.allot(bare), services.create_within, tasks=services.tasks
             )
-            whole = _rendered(plan, plan.settings.render({**scope, "self": allotted}))
-            settings = _checked(services.catalogue[plan.driver], plan, whole)
+            whole = rendered(plan, plan.settings.render({**scope, "self": allotted}))
+            settings = checked(services.catalogue[plan.driver], plan, whole)
             request = PartRequest(part.id, pool, settings, allotted, provider.ref)
             part.handle = self._intended(driver, request)
         except BaseException:
@@ -216,6 +206,41 @@ class Assembly:
         self.unwritten.append(part)
 
 
+def scope_of(
+    resource: Resource, claim: JsonObject | None = None, params: JsonObject | None = None
+) -> Scope:
+    """See `Assembly.scope`."""
+    scope: Scope = {
+        "parts": {part.name: part_values(part) for part in resource.parts},
+        "resource": {
+            "id": resource.id,
+            "pool": resource.pool,
+            "labels": resource.labels,
+            "revision": resource.revision,
+        },
+    }
+    if params is not None:
+        scope["params"] = params
+    if claim is not None:
+        scope["claim"] = claim
+    return scope
+
+
+def claim_facts(claim: Claim, clock: Clock) -> dict[str, Json]:
+    """What expressions see as `claim`."""
+    return {
+        "id": claim.id,
+        "ttl": format_duration(claim.ttl),
+        "expiresAt": rfc3339(clock.to_wall(claim.expires_at or 0.0)),
+        "caller": {
+            "uid": claim.claimant.uid,
+            "gid": claim.claimant.gid,
+            "pid": claim.claimant.pid,
+            "user": claim.claimant.user,
+        },
+    }
+
+
 def render_outputs(blueprint: Blueprint, scope: Scope) -> tuple[dict[str, Json], dict[str, Json]]:
     """The claim's outputs: those that may be shown, and the secret ones.
 
@@ -246,13 +271,14 @@ def secrets_of(resource: Resource) -> list[JsonObject]:
     return [part.secrets for part in resource.parts if part.secrets]
 
 
-def _rendered(plan: PartPlan, value: Json) -> Mapping[str, Json]:
+def rendered(plan: PartPlan, value: Json) -> Mapping[str, Json]:
+    """The settings, which an expression cannot turn into something else. Raises `Rejected`."""
     if not isinstance(value, dict):
         raise Rejected(f"the settings of the part {plan.name} are not an object")
     return value
 
 
-def _checked(facts: DriverFacts, plan: PartPlan, settings: JsonObject) -> JsonObject:
+def checked(facts: DriverFacts, plan: PartPlan, settings: JsonObject) -> JsonObject:
     """The settings, if the driver's model accepts them now that the expressions are rendered."""
     if plan.settings.constant:
         return settings  # checked when the configuration was loaded
@@ -274,7 +300,11 @@ __all__ = [
     "Assembly",
     "DriverError",
     "Scope",
+    "checked",
+    "claim_facts",
     "failure_sentence",
     "render_outputs",
+    "rendered",
+    "scope_of",
     "secrets_of",
 ]

@@ -20,7 +20,10 @@ class ClaimState(StrEnum):
 
 CLAIM_MOVES: dict[ClaimState, frozenset[ClaimState]] = {
     ClaimState.PENDING: frozenset(
-        {ClaimState.FINISHING, ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED}
+        {
+            *(ClaimState.FINISHING, ClaimState.BOUND),
+            *(ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED),
+        }
     ),
     ClaimState.FINISHING: frozenset({ClaimState.BOUND, ClaimState.PENDING, ClaimState.FAILED}),
     ClaimState.BOUND: frozenset({ClaimState.ENDING}),
@@ -29,7 +32,8 @@ CLAIM_MOVES: dict[ClaimState, frozenset[ClaimState]] = {
     ClaimState.REFUSED: frozenset(),
     ClaimState.FAILED: frozenset(),
 }
-"""`finishing -> pending`: finishing went wrong on one resource and another is tried.
+"""`pending -> bound`: nothing outside the ledger had to be made for it.
+`finishing -> pending`: finishing went wrong on one resource and another is tried.
 `pending -> ended`: it was released before it was bound."""
 
 OVER = frozenset({ClaimState.ENDED, ClaimState.REFUSED, ClaimState.FAILED})
@@ -92,7 +96,7 @@ class Claim:
     """SHA-256 of the request's body: tells a retry from a reuse."""
     answered: bool = False
     """True once the claimant knows the id (a 202 was written): such a claim outlives a crash."""
-    resources: list[ResourceId] = field(default_factory=list[ResourceId])
+    resources: list[ResourceId] = field(default_factory=list)
     bound_at: float | None = None
     expires_at: float | None = None
     outputs: JsonObject = field(default_factory=nothing)

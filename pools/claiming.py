@@ -10,7 +10,8 @@ A claim under way is an `Errand`. Up to three resources are tried within its dea
    outside, an intent (claim and resource `finishing`) is durable before it does.
 3. *Bind*: resource, parts, claim, key and event in one durable transaction; then the answer.
 
-A blueprint whose finish parts are all pure (a token) needs the transaction of step 3 alone.
+A blueprint whose finish parts are all pure (a token) needs the transaction of step 3 alone: a warm
+claim of it goes the short way of `handover`.
 
 Whoever asked may leave at any moment. Before step 2 the resource goes back; after it the resource
 is used up. A claim with an idempotency key that is bound although its caller has left stays bound:
@@ -25,19 +26,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..config.json_types import Json
 from ..config.revision import Blueprint
 from ..config.units import format_duration
-from .assembly import Assembly, failure_sentence, render_outputs, secrets_of
+from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
 from .breaker import THRESHOLD
 from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry
-from .clock import Clock
 from .driver import DriverError, Rejected, Unavailable
 from .endings import Endings
 from .errands import Errand, GivenUp, Left
+from .handover import HandOver, write_bound
 from .lanes import Lane
 from .lifecycle import ResourceState
-from .moments import rfc3339
 from .pool import Pool
 from .requests import Code, Refusal
 from .resource import Half, Resource, nothing
@@ -62,6 +61,7 @@ class Claiming:
         bound: Callable[[Claim], None],
         end: Callable[[Claim, EndedBecause, str], None],
         over: Callable[[Claim], None],
+        settled: Callable[[Errand], None],
     ) -> None:
         self._services = services
         self._endings = endings
@@ -71,7 +71,18 @@ class Claiming:
         """Ends a bound claim that nobody wants any more, for the request with that id."""
         self._over = over
         """Told of a claim that came to nothing."""
+        self._settled = settled
+        """Told of an errand whose outcome is known."""
         self.stopping = False
+        self._hand_over = HandOver(
+            services, bound=self._handed, refused=self._refused, defective=self._broken
+        )
+
+    def start(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
+        """Begins to serve the errand; see `run`."""
+        if resource is None or not self._hand_over.begin(errand, resource):
+            work = self.run(errand, resource, pend=pend)
+            self._services.tasks.start(work, f"claim {errand.claim.id}")
 
     async def run(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
         """Brings the errand to its outcome, with `resource` to begin with if one was taken.
@@ -82,17 +93,14 @@ class Claiming:
             if pend:
                 await self._write_pending(errand)
             await self._serve(errand, resource)
-            errand.settle(errand.claim)
-            # After the caller's turn, which comes next: it waits for its answer, not for metrics.
-            asyncio.get_running_loop().call_soon(self._report, errand.claim)
+            self._handed(errand)
         except Refusal as refusal:
             await self._come_to_nothing(errand, refusal)
         except asyncio.CancelledError:
-            errand.settle(stopping())
+            self._settle(errand, stopping())
             raise
         except Exception as error:  # noqa: BLE001
-            self._services.tasks.report(error, f"serving {errand.claim.id}")
-            await self._come_to_nothing(errand, _defect(error))
+            await self._break(errand, error)
 
     def deserted(self, errand: Errand) -> None:
         """A caller has left. If it was the last one, the claim is given up as far as that goes."""
@@ -221,12 +229,36 @@ class Claiming:
         now = services.clock.now()
         claim.timing.bind = now - finished
         claim.timing.total = claim.timing.policy + now - claim.created_at
+        return None
+
+    def _handed(self, errand: Errand) -> None:
+        """The claim is bound and durable: whoever asked is told, unless nobody wants it any more."""
+        claim = errand.claim
         self._bound(claim)
         if errand.given_up is not None:
             self._end(claim, EndedBecause.RELEASED, errand.given_up)
         elif errand.deserted and claim.key is None:
             self._end(claim, EndedBecause.CLAIMANT_GONE, claim.request_id)
-        return None
+        self._settle(errand, claim)
+        # After the caller's turn, which comes next: it waits for its answer, not for metrics.
+        asyncio.get_running_loop().call_soon(self._report, claim)
+
+    def _settle(self, errand: Errand, outcome: Claim | Refusal) -> None:
+        errand.settle(outcome)
+        self._settled(errand)
+
+    def _broken(self, errand: Errand, error: Exception) -> None:
+        self._services.tasks.start(self._break(errand, error), f"claim {errand.claim.id}")
+
+    async def _break(self, errand: Errand, error: Exception) -> None:
+        self._services.tasks.report(error, f"serving {errand.claim.id}")
+        await self._come_to_nothing(errand, _defect(error))
+
+    def _refused(self, errand: Errand, resource: Resource, error: StoreError) -> None:
+        """The ledger did not take a claim that was handed over."""
+        self._undo(errand, resource, "the ledger refused the claim")
+        work = self._come_to_nothing(errand, _unwritable(error))
+        self._services.tasks.start(work, f"claim {errand.claim.id}")
 
     async def _finish(self, claim: Claim, resource: Resource, blueprint: Blueprint) -> None:
         """Makes the finish parts and renders the outputs. Raises `DriverError`, `StoreError`."""
@@ -262,34 +294,7 @@ class Claiming:
 
     async def _commit_bound(self, claim: Claim, resource: Resource) -> None:
         services = self._services
-        now = services.clock.now()
-        services.inventory.move(resource, ResourceState.BOUND, f"bound to {claim.id}", now)
-        advance(claim, ClaimState.BOUND)
-        claim.bound_at = now
-        claim.expires_at = now + claim.ttl
-        transaction = services.store.transaction()
-        transaction.put_resource(resource)
-        for part in resource.parts:
-            # What a pure part made is in the claim, and there is nothing of it to remove later.
-            if part.half is Half.FINISH and not services.drivers[part.driver].pure:
-                transaction.put_part(resource, part)
-        transaction.put_claim(claim)
-        transaction.add_event(
-            NewEvent(
-                "claim.bound",
-                pool=claim.pool,
-                resource=resource.id,
-                claim=claim.id,
-                request=claim.request_id,
-                reason=claim.reason,
-                data={
-                    "uid": claim.claimant.uid,
-                    "pid": claim.claimant.pid,
-                    "ttl": claim.ttl,
-                    "warm": claim.warm,
-                },
-            )
-        )
+        transaction = write_bound(services, claim, resource, services.clock.now())
         await services.commit(transaction, urgent=True)
         claim.params = nothing()  # kept until now: if this fails, another resource needs them
 
@@ -315,7 +320,7 @@ class Claiming:
                 await self._endings.write(claim, keep=claim.answered, because=refusal.message)
         finally:
             self._over(claim)
-            errand.settle(refusal)
+            self._settle(errand, refusal)
 
     def _report(self, claim: Claim) -> None:
         telemetry, timing = self._services.telemetry, claim.timing
@@ -324,21 +329,6 @@ class Claiming:
             telemetry.stage(claim.pool, "queued", timing.queued)
         telemetry.stage(claim.pool, "finish", timing.finish)
         telemetry.stage(claim.pool, "bind", timing.bind)
-
-
-def claim_facts(claim: Claim, clock: Clock) -> dict[str, Json]:
-    """What expressions see as `claim`."""
-    return {
-        "id": claim.id,
-        "ttl": format_duration(claim.ttl),
-        "expiresAt": rfc3339(clock.to_wall(claim.expires_at or 0.0)),
-        "caller": {
-            "uid": claim.claimant.uid,
-            "gid": claim.claimant.gid,
-            "pid": claim.claimant.pid,
-            "user": claim.claimant.user,
-        },
-    }
 
 
 def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:

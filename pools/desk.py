@@ -53,7 +53,12 @@ class ClaimDesk:
         self.endings = Endings(services)
         self.leases = Leases(services, dismantler, self.endings, self.over)
         self._claiming = Claiming(
-            services, endings=self.endings, bound=self._bound, end=self._end, over=self.over
+            services,
+            endings=self.endings,
+            bound=self._bound,
+            end=self._end,
+            over=self.over,
+            settled=lambda errand: self._unregister(errand.claim),
         )
 
     # Starting and stopping
@@ -65,7 +70,7 @@ class ClaimDesk:
     def wait_again(self, claim: Claim) -> None:
         """A claim that was told "pending" by an earlier run of the daemon queues again."""
         pool = self._pools.get(claim.pool) or self._undeclared(claim.pool)
-        self._start(self._register(claim, pool), None)
+        self._claiming.start(self._register(claim, pool), None)
 
     async def close(self, grace: float) -> None:
         """Refuses new claims and those that wait; lets those being served finish within `grace`."""
@@ -182,7 +187,7 @@ class ClaimDesk:
         if resource is None:
             self._refuse_to_queue(pool)
         errand = self._register(claim, pool)
-        self._start(errand, resource, pend=resource is None and request.wait is None)
+        self._claiming.start(errand, resource, pend=resource is None and request.wait is None)
         return await self._listen(errand, request)
 
     def _open_pool(self, request: ClaimRequest) -> Pool:
@@ -250,16 +255,6 @@ class ClaimDesk:
         if claim.key is not None:
             self._by_key[claim.key] = errand
         return errand
-
-    def _start(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
-        run = self._run(errand, resource, pend=pend)
-        self._services.tasks.start(run, f"claim {errand.claim.id}")
-
-    async def _run(self, errand: Errand, resource: Resource | None, *, pend: bool) -> None:
-        try:
-            await self._claiming.run(errand, resource, pend=pend)
-        finally:
-            self._unregister(errand.claim)
 
     def _unregister(self, claim: Claim) -> None:
         errand = self._errands.pop(claim.id, None)

@@ -14,7 +14,7 @@ Rules that every driver keeps, proved by `tests/drivers/contract.py`:
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..config.json_types import Json, JsonObject
 from .ids import PartId
@@ -167,6 +167,15 @@ class Driver(Protocol):
 
     def forget(self, part: PartId) -> None:
         """Ends the watch and frees what was allotted. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class PureDriver(Driver, Protocol):
+    """One whose `pure` is true."""
+
+    def make(self, request: PartRequest) -> Made:
+        """As `create`, now. Raises `Unavailable` when something has to be awaited first."""
         ...
 
 

@@ -15,7 +15,8 @@ Theory of operation
 * `claimed`: taken for one claim, in memory; nothing was made for it and nobody was told, so it may
   still go back to `ready` when the claimant has left. Nothing else can happen to it: whoever
   wants to retire it comes too late. Never seen in the ledger.
-* `finishing`: the parts of `finish` are being made for that claim.
+* `finishing`: the parts of `finish` are being made for that claim. Left out when none of them
+  touches the outside.
 * `bound`: the claim was answered with it.
 * `failed`: making it went wrong; its parts may exist. Always goes on to `retiring`.
 * `retiring`: no longer wanted; nothing was handed out.
@@ -52,7 +53,7 @@ MOVES: dict[ResourceState, frozenset[ResourceState]] = {
     S.PLANNED: frozenset({S.PREPARING, S.FAILED, S.RETIRING}),
     S.PREPARING: frozenset({S.READY, S.FAILED, S.RETIRING}),
     S.READY: frozenset({S.CLAIMED, S.RETIRING, S.HELD}),
-    S.CLAIMED: frozenset({S.FINISHING, S.READY}),
+    S.CLAIMED: frozenset({S.FINISHING, S.BOUND, S.READY}),
     S.FINISHING: frozenset({S.BOUND, S.RETIRING}),
     S.BOUND: frozenset({S.ENDING, S.HELD}),
     S.FAILED: frozenset({S.RETIRING, S.HELD}),

@@ -88,4 +88,4 @@ class Resource:
 
 def part_values(part: Part) -> dict[str, Json]:
     """What expressions see as `parts.NAME`: outputs and secrets together."""
-    return {**part.outputs, **part.secrets}
+    return {**part.outputs, **part.secrets} if part.secrets else part.outputs

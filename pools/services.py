@@ -14,7 +14,7 @@ from .driver import Drivers
 from .ids import Ids
 from .inventory import Inventory
 from .providers import Providers
-from .store import Store, StoreError, Transaction
+from .store import Done, Store, StoreError, Transaction
 from .tasks import Tasks
 from .telemetry import Telemetry
 from .timers import Timers
@@ -61,10 +61,24 @@ class Services:
         try:
             await self.store.commit(transaction, urgent=urgent)
         except StoreError as error:
+            self._remember(error)
+            raise
+        self._remember(None)
+
+    def submit(self, transaction: Transaction, done: Done, *, urgent: bool = False) -> None:
+        """The same, for what goes on whoever is cancelled: `done` gets None, or the error."""
+
+        def told(error: StoreError | None) -> None:
+            self._remember(error)
+            done(error)
+
+        self.store.submit(transaction, told, urgent=urgent)
+
+    def _remember(self, error: StoreError | None) -> None:
+        if error is not None:
             if not self.ledger_error:
                 log.warning("the ledger refuses writes: %s", error)
             self.ledger_error = str(error)
-            raise
-        if self.ledger_error:
+        elif self.ledger_error:
             log.warning("the ledger takes writes again")
             self.ledger_error = ""

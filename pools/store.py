@@ -94,6 +94,12 @@ class Image:
     last_event: int = 0
 
 
+class Done(Protocol):
+    """What is called when a submitted transaction is durable, or was refused."""
+
+    def __call__(self, error: StoreError | None, /) -> None: ...
+
+
 class Transaction(Protocol):
     """Collects writes; hand it to `Store.commit` once."""
 
@@ -142,6 +148,13 @@ class Store(Protocol):
         under way at once: whoever owns the resource awaits the first.
 
         When the waiting caller is cancelled the write may still happen.
+        """
+        ...
+
+    def submit(self, transaction: Transaction, done: Done, *, urgent: bool = False) -> None:
+        """As `commit`, for who cannot be cancelled: `done` is called once, in the event loop.
+
+        It is given None when all is durable, and the error when nothing of it was written.
         """
         ...
 

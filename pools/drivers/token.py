@@ -28,9 +28,11 @@ from ..driver import (
     PartRequest,
     Presence,
     Rejected,
+    Unavailable,
 )  # fmt: skip
 from ..entropy import Entropy
 from ..ids import PartId
+from ..resource import nothing
 from .context import DriverContext
 from .settings import Duration, Settings, read_settings
 from .signing_keys import KeptKey, SigningKey, read_key
@@ -125,10 +127,20 @@ class TokenDriver:
     async def create(self, request: PartRequest) -> Made:
         settings = self._settings(request)
         if settings.kind == "random":
-            value = _encode(self._random_bytes(settings.bytes), settings.encoding)
-            return Made(handle={}, secrets={"value": value})
+            return self._random(settings)
         provider = _provider_settings(request)
         return self._sign(request.id, settings, provider, await self._key(provider, fresh=False))
+
+    def make(self, request: PartRequest) -> Made:
+        """A random token, or one signed with a key that was read a moment ago."""
+        settings = self._settings(request)
+        if settings.kind == "random":
+            return self._random(settings)
+        provider = _provider_settings(request)
+        kept = self._keys.get((provider.key_file, provider.algorithm))
+        if kept is None or self._clock.now() - kept.read_at > KEEP_KEY:
+            raise Unavailable(f"the key of the provider {request.provider.name} has to be read")
+        return self._sign(request.id, settings, provider, kept.key)
 
     async def observe(self, part: PartRef) -> Observation:  # noqa: ARG002
         return Observation(Presence.PRESENT)
@@ -144,6 +156,10 @@ class TokenDriver:
 
     def forget(self, part: PartId) -> None:
         """Nothing was kept."""
+
+    def _random(self, settings: TokenSettings) -> Made:
+        value = _encode(self._random_bytes(settings.bytes), settings.encoding)
+        return Made(handle=nothing(), outputs=nothing(), secrets={"value": value})
 
     def _settings(self, request: PartRequest) -> TokenSettings:
         if self._last is not None and self._last[0] is request.settings:

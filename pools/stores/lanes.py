@@ -1,8 +1,7 @@
 """What waits to be written: urgent jobs, and behind them the rest in small helpings."""
 
-import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..store import StoreError
@@ -23,9 +22,10 @@ class Job:
 
     statements: Sequence[Statement]
     events: Sequence[Draft]
-    done: asyncio.Future[int]
-    """Resolves to the number of rows that were changed."""
+    done: "Callable[[Job], None]"
+    """Called once in the event loop, when the job has its `changed` or its `error`."""
     changed: int = field(default=0, init=False)
+    """How many rows were."""
     error: StoreError | None = field(default=None, init=False)
 
 

@@ -19,7 +19,7 @@ from ...config.json_types import Json
 from ..claim import Claim
 from ..ids import ClaimId
 from ..sealing import Sealer
-from ..store import Event, EventListener, Image, StoreCorrupt, Transaction
+from ..store import Done, Event, EventListener, Image, StoreCorrupt, Transaction
 from . import reading
 from .chain import Draft
 from .checkpoints import Checkpoints
@@ -151,6 +151,12 @@ class SqliteStore:
     def transaction(self) -> SqliteTransaction:
         return SqliteTransaction(self._sealer)
 
+    def submit(self, transaction: Transaction, done: Done, *, urgent: bool = False) -> None:
+        if not isinstance(transaction, SqliteTransaction):
+            raise TypeError("a transaction is committed to the store that made it")
+        job = Job(transaction.statements, transaction.events, lambda job: done(job.error))
+        self._writer.submit(job, urgent=urgent)
+
     async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
         if not isinstance(transaction, SqliteTransaction):
             raise TypeError("a transaction is committed to the store that made it")
@@ -215,9 +221,10 @@ class SqliteStore:
     async def _write(
         self, statements: Sequence[Statement], events: Sequence[Draft], *, urgent: bool = False
     ) -> int:
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Job(statements, events, done), urgent=urgent)
-        return await done
+        written: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        job = Job(statements, events, lambda job: _resolve(written, job))
+        self._writer.submit(job, urgent=urgent)
+        return await written
 
     async def _read(
         self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **more: P.kwargs
@@ -255,6 +262,16 @@ class SqliteStore:
                 listener(events)
             except Exception:
                 log.exception("a listener of the ledger's events failed; the others go on")
+
+
+def _resolve(written: asyncio.Future[int], job: Job) -> None:
+    if written.done():
+        return  # whoever waited was cancelled
+    if job.error is None:
+        written.set_result(job.changed)
+    else:
+        # Each gets an exception of its own: a shared one would grow a traceback per waiter.
+        written.set_exception(type(job.error)(*job.error.args))
 
 
 def _stand_on(path: Path, lock: FolderLock, wall: Callable[[], float], *, threads: bool) -> Footing:

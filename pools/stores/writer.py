@@ -6,6 +6,7 @@ batch is on its way to the disk, the next one gathers.
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -14,6 +15,8 @@ from ..store import Event, StoreError
 from .checkpoints import IDLE_SECONDS, Checkpoints
 from .lanes import Job, Lanes
 from .pen import Pen
+
+log = logging.getLogger(__name__)
 
 Announce = Callable[[Sequence[Event]], None]
 Delay = Callable[[], Awaitable[None]]
@@ -42,13 +45,10 @@ class Writer(Protocol):
 def deliver(batch: Sequence[Job], events: Sequence[Event], announce: Announce) -> None:
     """Tells those who wait, then those who listen. Runs in the event loop."""
     for job in batch:
-        if job.done.done():
-            continue  # whoever waited was cancelled
-        if job.error is None:
-            job.done.set_result(job.changed)
-        else:
-            # Each gets an exception of its own: a shared one would grow a traceback per waiter.
-            job.done.set_exception(type(job.error)(*job.error.args))
+        try:
+            job.done(job)
+        except Exception:
+            log.exception("what follows a commit failed; the others of its batch go on")
     if events:
         announce(events)
 
@@ -70,6 +70,7 @@ class ThreadWriter:
         self._awake = False
         self._closing = False
         self._killed = False
+        self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -80,8 +81,10 @@ class ThreadWriter:
     def submit(self, job: Job, *, urgent: bool) -> None:
         if self._killed:
             return  # and the one who waits does so for ever, as after a crash
+        self._loop = asyncio.get_running_loop()
         if self._closing:
-            job.done.set_exception(closed())
+            job.error = closed()
+            self._loop.call_soon(job.done, job)
             return
         self._lanes.add(job, urgent=urgent)
         self._rouse()
@@ -120,9 +123,8 @@ class ThreadWriter:
     def _write(self, batch: Sequence[Job]) -> None:
         events = self._pen.write(batch)
         if not self._killed:
-            loop = batch[0].done.get_loop()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(deliver, batch, events, self._announce)
+                self._loop.call_soon_threadsafe(deliver, batch, events, self._announce)
         self._checkpoints.after_batch()
 
     def _rest(self) -> None:
@@ -160,7 +162,8 @@ class InlineWriter:
         if self._killed:
             return  # and the one who waits does so for ever, as after a crash
         if self._closed:
-            job.done.set_exception(closed())
+            job.error = closed()
+            asyncio.get_running_loop().call_soon(job.done, job)
             return
         self._lanes.add(job, urgent=urgent)
         if self._delay is None:

@@ -42,7 +42,7 @@ async def store(disk: Folder) -> AsyncIterator[OpenStore]:
 
 
 def a_job() -> Job:
-    return Job((), (), asyncio.get_running_loop().create_future())
+    return Job((), (), lambda _: None)
 
 
 async def test_urgent_jobs_go_first_with_a_few_others_beside_them() -> None:
