@@ -10,12 +10,22 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
+import orjson
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientConnectionResetError
+from pydantic_core import to_json
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 JSON = "application/json"
+
+
+def encode(value: object) -> bytes:
+    """JSON. What orjson refuses (integers beyond 64 bits, lone surrogates) also works."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return to_json(value)
 
 
 class Answer(web.StreamResponse):

@@ -9,13 +9,12 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from pydantic_core import to_json
 
 from ..config.spelling import suggestion
 from ..config.units import UnitError, format_duration, parse_duration
 from ..pools.claim import Claimant
 from ..pools.requests import Code, Refusal
-from .answering import JSON, Answer
+from .answering import JSON, Answer, encode
 from .connections import BODY_WITHIN, MAX_BODY, too_slow
 from .event_stream import EventFeed
 from .gate import Gate
@@ -222,7 +221,7 @@ class Call:
         await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer(self, value: object, status: int = 200, *, location: str | None = None) -> Answer:
-        return self.answer_bytes(to_json(value), status, location=location)
+        return self.answer_bytes(encode(value), status, location=location)
 
     def answer_bytes(
         self,
@@ -247,7 +246,7 @@ class Call:
                     more = True
                     break
                 count += 1
-                batch.append(to_json(one))
+                batch.append(encode(one))
             if len(batch) >= _SLICE or one is None:
                 if batch:
                     slices.append(b",".join(batch))

@@ -54,8 +54,9 @@ async def create(call: Call) -> web.StreamResponse:
     data = await call.body()
     body = read(ClaimBody, data)
     body.check(len(data))
-    key = call.request.headers.get("Idempotency-Key")
-    if key is not None and len(call.request.headers.getall("Idempotency-Key")) > 1:
+    headers = call.request.headers
+    key = headers.get("Idempotency-Key")
+    if key is not None and len(headers.getall("Idempotency-Key")) > 1:
         raise Problem(HttpCode.MALFORMED, "Send one Idempotency-Key header.")
     uid = call.caller.uid
     claim = await core.fleet.claim(

@@ -25,9 +25,11 @@ from prometheus_client.process_collector import ProcessCollector
 from ..pools.requests import Code
 from .facade import FleetView
 from .gauges import Gauges, Ledger
+from .tallies import Tallies, Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
-Child: TypeAlias = Counter | Histogram
+Series: TypeAlias = tuple[str, str, str]
+"""A metric's key in the tables below, its first label and its second (empty when it has one)."""
 
 _CLAIM_BUCKETS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0,
@@ -106,10 +108,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=False)
-        self._of_pools = _histograms(_HISTOGRAMS_OF_POOLS, registry)
-        self._of_pools |= _counters(_COUNTERS_OF_POOLS, registry)
+        self._of_pools = _tallies(_HISTOGRAMS_OF_POOLS, registry)
         self._of_drivers = _histograms(_HISTOGRAMS_OF_DRIVERS, registry)
-        self._of_drivers |= _counters(_COUNTERS_OF_DRIVERS, registry)
+        self._counts = _counters({**_COUNTERS_OF_POOLS, **_COUNTERS_OF_DRIVERS}, registry)
         self._problems = Counter(
             "stoker_http_problems_total",
             "Requests that were answered with an error, by its code.",
@@ -142,7 +143,9 @@ class Metrics:
         ProcessCollector(namespace="stoker", registry=registry)
         self.gauges = Gauges()
         registry.register(self.gauges)
-        self._kept: dict[tuple[str, str, str], Child] = {}
+        # The children by metric and labels, found by one look-up where it is hot.
+        self._tallies: dict[Series, Tally] = {}
+        self._counters: dict[Series, Counter] = {}
         self._gone: set[str] = set()
         self._rendering = asyncio.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -176,13 +179,21 @@ class Metrics:
         if self.gauges.fleet is None:
             return
         present = {pool.name for pool in self.gauges.fleet.pools()}
-        known = {pool for name, pool, _ in self._kept if name in self._of_pools} - {""}
-        gone = known - present
-        for name, pool, rest in list(self._kept):
-            if name in self._of_pools and pool in gone & self._gone:
-                del self._kept[name, pool, rest]
-                self._of_pools[name].remove(*([pool, rest] if rest else [pool]))
+        seen = [*self._tallies, *(key for key in self._counters if key[0] in _COUNTERS_OF_POOLS)]
+        gone = {pool for _, pool, _ in seen} - {""} - present
+        for series in seen:
+            if series[1] in gone & self._gone:
+                self._remove(series)
         self._gone = gone
+
+    def _remove(self, series: Series) -> None:
+        name, pool, rest = series
+        labels = [pool, rest] if rest else [pool]
+        if self._tallies.pop(series, None) is not None:
+            self._of_pools[name].remove(*labels)
+        else:
+            del self._counters[series]
+            self._counts[name].remove(*labels)
 
     # What the pools tell (stoker.pools.telemetry.Telemetry)
 
@@ -193,10 +204,10 @@ class Metrics:
         self._observe("stages", pool, stage, seconds)
 
     def part_made(self, driver: str, outcome: str, seconds: float) -> None:
-        self._observe("made", driver, outcome, seconds)
+        self._time("made", driver, outcome, seconds)
 
     def part_removed(self, driver: str, outcome: str, seconds: float) -> None:
-        self._observe("removed", driver, outcome, seconds)
+        self._time("removed", driver, outcome, seconds)
 
     def pass_done(self, pool: str, seconds: float) -> None:
         self._observe("passes", pool, "", seconds)
@@ -239,30 +250,37 @@ class Metrics:
     # The children
 
     def _observe(self, name: str, first: str, second: str, seconds: float) -> None:
-        child = self._kept.get((name, first, second))
-        if child is None:
-            child = self._keep(name, first, second)
-        assert isinstance(child, Histogram)
-        child.observe(seconds)
+        tally = self._tallies.get((name, first, second))
+        if tally is None:
+            tally = self._of_pools[name].labels(*([first, second] if second else [first]))
+            self._tallies[name, first, second] = tally
+        tally.observe(seconds)
+
+    def _time(self, name: str, driver: str, outcome: str, seconds: float) -> None:
+        self._of_drivers[name].labels(driver, outcome).observe(seconds)
 
     def _count(self, name: str, first: str, second: str) -> None:
-        child = self._kept.get((name, first, second))
+        child = self._counters.get((name, first, second))
         if child is None:
-            child = self._keep(name, first, second)
-        assert isinstance(child, Counter)
+            child = self._counts[name].labels(*([first, second] if second else [first]))
+            self._counters[name, first, second] = child
         child.inc()
 
-    def _keep(self, name: str, first: str, second: str) -> Child:
-        metric = self._of_pools.get(name) or self._of_drivers[name]
-        child = metric.labels(*([first, second] if second else [first]))
-        self._kept[name, first, second] = child
-        return child
+
+def _tallies(
+    table: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]],
+    registry: CollectorRegistry,
+) -> dict[str, Tallies]:
+    made = {key: Tallies(*facts) for key, facts in table.items()}
+    for each in made.values():
+        registry.register(each)
+    return made
 
 
 def _histograms(
     table: Mapping[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]],
     registry: CollectorRegistry,
-) -> dict[str, Child]:
+) -> dict[str, Histogram]:
     return {
         key: Histogram(name, meaning, labels, buckets=buckets, registry=registry)
         for key, (name, meaning, labels, buckets) in table.items()
@@ -271,7 +289,7 @@ def _histograms(
 
 def _counters(
     table: Mapping[str, tuple[str, str, tuple[str, ...]]], registry: CollectorRegistry
-) -> dict[str, Child]:
+) -> dict[str, Counter]:
     return {
         key: Counter(name, meaning, labels, registry=registry)
         for key, (name, meaning, labels) in table.items()

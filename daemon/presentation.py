@@ -30,6 +30,10 @@ Place = tuple[int, float | None]
 """Position in the queue from 1, and estimated seconds."""
 
 
+_WITH_OUTPUTS = frozenset({ClaimState.BOUND, ClaimState.ENDING})
+_UNDER_WAY = frozenset({ClaimState.BOUND, ClaimState.FINISHING})
+
+
 def rfc3339(wall: float) -> str:
     """UTC with milliseconds, for example `2026-01-31T12:00:00.250Z`."""
     seconds, milliseconds = divmod(round(wall * 1000), 1000)
@@ -48,7 +52,7 @@ _duration = lru_cache(maxsize=1024)(format_duration)
 
 def _span(seconds: float) -> str:
     """A measured width, in milliseconds to the microsecond: `0.412ms`."""
-    return f"{seconds * 1000:.3f}ms"
+    return f"{seconds * 1000:.3f}ms" if seconds else "0.000ms"
 
 
 def show_claim(
@@ -60,44 +64,44 @@ def show_claim(
     place: Place | None = None,
 ) -> ClaimJson:
     """`secrets`: whether the caller may see the secret outputs; they exist only while bound."""
+    state, claimant, timing = claim.state, claim.claimant, claim.timing
+    step = to_wall(claim.created_at) - claim.created_at
     shown: ClaimJson = {
         "id": claim.id,
         "pool": claim.pool,
-        "state": claim.state,
+        "state": state,
         "resources": [{"id": resource, "outputs": {}} for resource in claim.resources],
         "caller": {
-            "uid": claim.claimant.uid,
-            "gid": claim.claimant.gid,
-            "pid": claim.claimant.pid,
-            "user": claim.claimant.user,
-            "exe": claim.claimant.exe,
-            "unit": claim.claimant.unit,
+            "uid": claimant.uid,
+            "gid": claimant.gid,
+            "pid": claimant.pid,
+            "user": claimant.user,
+            "exe": claimant.exe,
+            "unit": claimant.unit,
         },
-        "createdAt": rfc3339(to_wall(claim.created_at)),
+        "createdAt": rfc3339(claim.created_at + step),
         "ttl": _duration(claim.ttl),
         "warm": claim.warm,
         "revision": claim.revision,
         "timing": {
-            "queued": _span(claim.timing.queued),
-            "policy": _span(claim.timing.policy),
-            "bind": _span(claim.timing.bind),
-            "finish": _span(claim.timing.finish),
-            "total": _span(claim.timing.total),
+            "queued": _span(timing.queued),
+            "policy": _span(timing.policy),
+            "bind": _span(timing.bind),
+            "finish": _span(timing.finish),
+            "total": _span(timing.total),
         },
         "decision": {"policy": verdict.policy, "rule": verdict.rule},
         "reason": claim.reason,
-        "labels": dict(claim.labels),
+        "labels": claim.labels,
     }
-    if shown["resources"] and claim.state in {ClaimState.BOUND, ClaimState.ENDING}:
-        outputs = dict(claim.outputs)
-        if secrets and claim.state is ClaimState.BOUND:
-            outputs.update(claim.secrets)
-        shown["resources"][0]["outputs"] = outputs
+    if shown["resources"] and state in _WITH_OUTPUTS:
+        with_secrets = secrets and state is ClaimState.BOUND
+        shown["resources"][0]["outputs"] = claim.all_outputs() if with_secrets else claim.outputs
     if claim.bound_at is not None:
-        shown["boundAt"] = rfc3339(to_wall(claim.bound_at))
+        shown["boundAt"] = rfc3339(claim.bound_at + step)
     if claim.expires_at is not None:
-        shown["expiresAt"] = rfc3339(to_wall(claim.expires_at))
-    if claim.state not in {ClaimState.BOUND, ClaimState.FINISHING}:
+        shown["expiresAt"] = rfc3339(claim.expires_at + step)
+    if state not in _UNDER_WAY:
         _add_how_it_ended(shown, claim, to_wall)
     if place is not None:
         shown["position"] = place[0]

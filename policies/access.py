@@ -40,4 +40,4 @@ def decide(caller_uid: int, daemon_uid: int) -> Verdict:
 
 def may_see_secrets(caller_uid: int, claimant_uid: int) -> bool:
     """Secret outputs are for the claimant, and for root, who could read them anyway."""
-    return caller_uid in {claimant_uid, ROOT}
+    return caller_uid in (claimant_uid, ROOT)  # a tuple: asked for each claim

@@ -183,7 +183,7 @@ class ClaimDesk:
     async def _begin(self, request: ClaimRequest) -> Claim:
         pool = self._open_pool(request)
         claim = self._new_claim(request, pool.spec)
-        resource = pool.take()
+        resource = pool.take(claim.created_at)
         if resource is None:
             self._refuse_to_queue(pool)
         errand = self._register(claim, pool)

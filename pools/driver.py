@@ -12,12 +12,13 @@ Rules that every driver keeps, proved by `tests/drivers/contract.py`:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from ..config.json_types import Json, JsonObject
+from ..config.json_types import JsonObject
 from .ids import PartId
+from .resource import nothing
 
 
 class DriverError(Exception):
@@ -52,16 +53,14 @@ class Unavailable(DriverError):
     """It did not work, or cannot be told, this time."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRef:
+class ProviderRef(NamedTuple):
     """The account or endpoint a part lives in, with the settings of its Provider document."""
 
     name: str
-    settings: JsonObject = field(default_factory=dict[str, Json])
+    settings: JsonObject = nothing()
 
 
-@dataclass(frozen=True, slots=True)
-class PartRequest:
+class PartRequest(NamedTuple):
     """What is to be made."""
 
     id: PartId
@@ -84,14 +83,13 @@ class PartRef:
     """What `intend` returned, replaced by what `create` returned once that was written. Never secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """The outcome of a creation."""
 
     handle: JsonObject
     """What observe and destroy need; kept in the ledger in the clear, so never secret."""
-    outputs: JsonObject = field(default_factory=dict[str, Json])
-    secrets: JsonObject = field(default_factory=dict[str, Json])
+    outputs: JsonObject = nothing()
+    secrets: JsonObject = nothing()
     """Outputs that are sealed in the ledger and never logged."""
 
 

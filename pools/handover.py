@@ -63,13 +63,16 @@ class HandOver:
         """By the blueprint's digest."""
 
     def begin(self, errand: Errand, resource: Resource) -> bool:
-        """Sends the bound claim to the ledger. False, and nothing changed, when it cannot be."""
+        """Sends a claim that was just made, bound, to the ledger.
+
+        False, and nothing changed, when it cannot go this way.
+        """
         services, claim = self._services, errand.claim
         blueprint = errand.pool.blueprint_of(resource)
         recipe = self._recipe(blueprint)
         if recipe is None:
             return False
-        began = services.clock.now()
+        began = claim.created_at  # a moment ago
         claim.expires_at = began + claim.ttl
         try:
             self._finish(claim, resource, blueprint, recipe)

@@ -43,6 +43,8 @@ class Ids:
     ) -> None:
         self._random_bytes = random_bytes or Entropy()
         self._now = now
+        self._ticks = -1
+        self._signs = ""
 
     def resource(self, pool: str) -> ResourceId:
         """7 signs of time and 5 random ones (25 bits for each hundredth of a second)."""
@@ -57,8 +59,10 @@ class Ids:
 
     def _moment(self) -> str:
         ticks = int(self._now() / _TICK) & ((1 << _TICK_BITS) - 1)
-        signs = [_ALPHABET[(ticks >> shift) & 31] for shift in range(30, -1, -5)]
-        return bytes(signs).decode("ascii")
+        if ticks != self._ticks:
+            signs = [_ALPHABET[(ticks >> shift) & 31] for shift in range(30, -1, -5)]
+            self._ticks, self._signs = ticks, bytes(signs).decode("ascii")
+        return self._signs
 
     def _letters(self, count: int) -> str:
         return self._random_bytes(count).translate(_LETTERS).decode("ascii")

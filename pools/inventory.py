@@ -8,47 +8,62 @@ here, so counted and claimable can never differ.
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from .ids import ResourceId
 from .lifecycle import COMING, OCCUPYING, ResourceState, check_move
 from .resource import Health, Resource
 
 
+MOST_SKIPPED = 256
+"""So many places at the front of a list are left empty before it is made shorter."""
+
+
 class ByAge:
     """Resources in the order in which they became ready, however they come in.
 
     The order is what `maxAge` and "oldest first" stand on: after a restart, or when a claimant
-    leaves, they come in any order. Taking the oldest moves references up: of ten thousand, in a
-    few microseconds.
+    leaves, they come in any order. Those taken from the front stay in the list for a while, so that
+    taking the oldest of ten thousand does not move the others up.
     """
 
-    __slots__ = ("_keys", "_resources")
+    __slots__ = ("_head", "_keys", "_resources")
 
     def __init__(self) -> None:
         self._keys: list[tuple[float, ResourceId]] = []
+        self._head = 0
+        """Where those that are still there begin."""
         self._resources: dict[ResourceId, Resource] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._resources)
 
     def __iter__(self) -> Iterator[ResourceId]:
-        return (identity for _, identity in self._keys)
+        return (identity for _, identity in islice(self._keys, self._head, None))
 
     def values(self) -> Iterator[Resource]:
         """Oldest first."""
-        return (self._resources[identity] for _, identity in self._keys)
+        return (self._resources[identity] for identity in self)
 
     def first(self) -> Resource | None:
-        return self._resources[self._keys[0][1]] if self._keys else None
+        return self._resources[self._keys[self._head][1]] if self._resources else None
 
     def add(self, resource: Resource) -> None:
         if resource.id not in self._resources:
             self._resources[resource.id] = resource
-            insort(self._keys, _age(resource))
+            insort(self._keys, _age(resource), self._head)
 
     def discard(self, resource: Resource) -> None:
-        if self._resources.pop(resource.id, None) is not None:
-            del self._keys[bisect_left(self._keys, _age(resource))]
+        if self._resources.pop(resource.id, None) is None:
+            return
+        head, keys = self._head, self._keys
+        if keys[head][1] != resource.id:
+            del keys[bisect_left(keys, _age(resource), head)]
+        elif head < MOST_SKIPPED:
+            self._head = head + 1
+        else:
+            del keys[: head + 1]
+            self._head = 0
 
 
 def _age(resource: Resource) -> tuple[float, ResourceId]:
@@ -122,6 +137,11 @@ class Members:
         elif resource.state in COMING:
             self.coming[resource.id] = resource
 
+    def unfile_claimable(self, resource: Resource) -> None:
+        """As `unfile`, for what every claim takes."""
+        index = self.current if resource.digest == self.digest else self.outdated
+        index.discard(resource)
+
     def unfile(self, resource: Resource) -> None:
         self.current.discard(resource)
         self.outdated.discard(resource)
@@ -167,7 +187,9 @@ class Inventory:
         check_move(resource.id, resource.state, to)
         members = self._pools[resource.pool]
         members.counts[resource.state] -= 1
-        if resource.state in FILED:
+        if resource.claimable:
+            members.unfile_claimable(resource)
+        elif resource.state in FILED:
             members.unfile(resource)
         resource.state = to
         resource.reason = reason

@@ -145,13 +145,13 @@ class Pool:
             loop = asyncio.get_running_loop()
             self._due = loop.call_later(0.0 if at_once else PASS_DELAY, self._pass)
 
-    def take(self) -> Resource | None:
-        """A claimable resource for somebody who just came, unless others wait already."""
+    def take(self, now: float) -> Resource | None:
+        """A claimable resource for somebody who came at `now`, unless others wait already."""
         if len(self.line):
             return None
         resource = self._members.first_claimable()
         if resource is not None:
-            self._take(resource)
+            self._take(resource, now)
         return resource
 
     def serve_waiters(self) -> None:
@@ -304,15 +304,14 @@ class Pool:
         log.info("%s is retired (%s): %s", resource.id, command.cause, command.reason)
         self._dismantler.start(resource)
 
-    def _take(self, resource: Resource) -> None:
-        now = self._services.clock.now()
+    def _take(self, resource: Resource, now: float) -> None:
         self._services.inventory.move(resource, ResourceState.CLAIMED, "taken for a claim", now)
         self.touch()
 
     def _hand_over(self, waiter: Waiter, resource: Resource) -> None:
         self.line.leave(waiter.claim.id)
         if waiter.offer(resource):
-            self._take(resource)
+            self._take(resource, self._services.clock.now())
 
     # Creating
 

@@ -4,11 +4,12 @@ The codes of refusals are part of the public surface: docs/errors.md lists each 
 and remedy, and a test compares the two.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
-from ..config.json_types import Json, JsonObject
+from ..config.json_types import JsonObject
 from .claim import Claimant
+from .resource import nothing
 
 
 class Code(StrEnum):
@@ -53,8 +54,7 @@ class Refusal(Exception):
         self.details: JsonObject = details or {}
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
+class ClaimRequest(NamedTuple):
     """A claim as it was asked for, already authenticated. Durations are in seconds.
 
     `wait`: how long the caller stays on the line. None: it does not stay; a claim that cannot be
@@ -63,11 +63,11 @@ class ClaimRequest:
 
     pool: str
     claimant: Claimant
-    params: JsonObject = field(default_factory=dict[str, Json])
+    params: JsonObject = nothing()
     ttl: float | None = None
     wait: float | None = None
     reason: str = ""
-    labels: JsonObject = field(default_factory=dict[str, Json])
+    labels: JsonObject = nothing()
     key: bytes | None = None
     """SHA-256 over the caller's uid and its Idempotency-Key."""
     body: bytes = b""

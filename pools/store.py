@@ -9,7 +9,7 @@ A transaction is encoded when a `put` is called, so the caller may go on changin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..config.json_types import Json, JsonObject
 from .claim import Claim
@@ -29,8 +29,7 @@ class StoreCorrupt(StoreError):
     """The file is not a ledger of ours, is damaged, or is from a newer version."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """One line of the audit, before the ledger has numbered it. Never holds a secret."""
 
     kind: str
@@ -40,11 +39,10 @@ class NewEvent:
     claim: str = ""
     request: str = ""
     reason: str = ""
-    data: JsonObject = field(default_factory=nothing)
+    data: JsonObject = nothing()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A durable event. `at` is wall-clock seconds at the time of writing.
 
     `hash` is SHA-256 over the previous event's hash and this event's canonical JSON, so that a

@@ -19,17 +19,13 @@ FEW = 64
 
 
 class Timer:
-    __slots__ = ("_owner", "call", "seq", "when")
+    __slots__ = ("_owner", "call", "when")
 
-    def __init__(self, when: float, seq: int, call: Callable[[], None], owner: "Timers") -> None:
+    def __init__(self, when: float, call: Callable[[], None], owner: "Timers") -> None:
         self.when = when
-        self.seq = seq
         self.call: Callable[[], None] | None = call
         """None once it was called or cancelled."""
         self._owner = owner
-
-    def __lt__(self, other: "Timer") -> bool:
-        return (self.when, self.seq) < (other.when, other.seq)
 
     def cancel(self) -> None:
         if self.call is not None:
@@ -40,7 +36,8 @@ class Timer:
 class Timers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[Timer] = []
+        self._heap: list[tuple[float, int, Timer]] = []
+        """By time, then in the order in which they were set."""
         self._cancelled = 0
         self._seq = 0
         self._nap: asyncio.TimerHandle | None = None
@@ -53,10 +50,10 @@ class Timers:
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Calls back at steady time `when`, in the event loop; at once if that is past."""
         self._seq += 1
-        timer = Timer(when, self._seq, call, self)
+        timer = Timer(when, call, self)
         if not self._closed:
-            heapq.heappush(self._heap, timer)
-            if self._heap[0] is timer:
+            heapq.heappush(self._heap, (when, self._seq, timer))
+            if self._heap[0][2] is timer:
                 self._sleep()
         return timer
 
@@ -67,7 +64,7 @@ class Timers:
         """
         self._cancelled += 1
         if self._cancelled > max(FEW, len(self._heap) // 2):
-            self._heap = [timer for timer in self._heap if timer.call is not None]
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
 
@@ -83,17 +80,17 @@ class Timers:
         if self._nap is not None:
             self._nap.cancel()
             self._nap = None
-        while self._heap and self._heap[0].call is None:
+        while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
             self._cancelled = max(0, self._cancelled - 1)
         if self._heap and not self._closed:
-            wait = min(LONGEST_NAP, max(0.0, self._heap[0].when - self._clock.now()))
+            wait = min(LONGEST_NAP, max(0.0, self._heap[0][0] - self._clock.now()))
             self._nap = asyncio.get_running_loop().call_later(wait, self._ring)
 
     def _ring(self) -> None:
         now = self._clock.now()
-        while self._heap and self._heap[0].when <= now:
-            timer = heapq.heappop(self._heap)
+        while self._heap and self._heap[0][0] <= now:
+            timer = heapq.heappop(self._heap)[2]
             call, timer.call = timer.call, None
             if call is None:
                 self._cancelled = max(0, self._cancelled - 1)

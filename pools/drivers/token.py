@@ -9,7 +9,7 @@ the first creation and again when it has not been looked at for a while, so a ke
 replaced is used within seconds.
 """
 
-import base64
+import binascii
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -40,6 +40,7 @@ from .workers import Workers
 
 KEEP_KEY = 10.0
 """Seconds after which a key file is read again."""
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _RESERVED = frozenset({"iat", "nbf", "exp", "aud", "iss", "sub", "jti"})
 
 
@@ -221,8 +222,9 @@ def _encode(random: bytes, encoding: str) -> str:
     if encoding == "hex":
         return random.hex()
     if encoding == "base64":
-        return base64.b64encode(random).decode()
-    return base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+        return binascii.b2a_base64(random, newline=False).decode("ascii")
+    text = binascii.b2a_base64(random, newline=False).translate(_URL_SAFE)
+    return text.rstrip(b"=").decode("ascii")
 
 
 def create_driver(context: DriverContext) -> Driver:

@@ -9,7 +9,7 @@ number and hash of the last event that was deleted.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -21,16 +21,14 @@ EVENT_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A place in the chain: the number and hash of an event, or of the genesis (number 0)."""
 
     seq: int
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event, encoded when it was added, before it has a time, a number and a hash."""
 
     event: NewEvent
@@ -45,8 +43,8 @@ def genesis(ledger: str) -> Link:
 
 def draft(event: NewEvent) -> Draft:
     """Strings are made fit for the file first, so that the hash covers what is read back."""
-    facts = (event.pool, event.resource, event.claim, event.request, event.reason)
-    kept = event if all(map(str.isascii, facts)) else _fit(event)
+    free = f"{event.pool}{event.resource}{event.claim}{event.request}{event.reason}"
+    kept = event if free.isascii() else _fit(event)
     fields = {
         "claim": kept.claim,
         "data": kept.data,

@@ -70,8 +70,8 @@ def place(table: str, row: str, column: str) -> bytes:
     return f"{table}\0{row}\0{column}".encode()
 
 
-def _seal(value: JsonObject, sealer: Sealer, table: str, row: str, column: str) -> bytes | None:
-    return sealer.seal(encode_json(value), place(table, row, column)) if value else None
+def _seal(value: JsonObject, sealer: Sealer, table: str, row: str, column: str) -> bytes:
+    return sealer.seal(encode_json(value), place(table, row, column))
 
 
 def encode_resource(resource: Resource) -> Row:
@@ -83,12 +83,12 @@ def encode_resource(resource: Resource) -> Row:
         resource.blueprint,
         resource.digest,
         resource.revision,
-        resource.state.value,
+        resource.state._value_,
         resource.created_at,
         resource.changed_at,
         resource.ready_at,
         resource.claim,
-        resource.health.value,
+        resource.health._value_,
         text(resource.reason),
         encode_object(resource.labels),
     )
@@ -106,22 +106,22 @@ def encode_part(resource: ResourceId, part: Part, sealer: Sealer) -> Row:
         part.state.value,
         encode_object(part.handle),
         encode_object(part.outputs),
-        _seal(part.secrets, sealer, "parts", part.id, "secrets"),
+        _seal(part.secrets, sealer, "parts", part.id, "secrets") if part.secrets else None,
         encode_object(part.ready),
     )
 
 
 def encode_claim(claim: Claim, sealer: Sealer) -> Row:
     """In the order of `CLAIM_COLUMNS`. Drops what the claim's state no longer needs."""
-    over = claim.state in OVER
-    params = claim.params if claim.state in _UNFINISHED else nothing()
-    secrets = nothing() if over else claim.secrets
-    claimant, timing = claim.claimant, claim.timing
+    state, timing, claimant = claim.state, claim.timing, claim.claimant
+    over = state in OVER
+    params = claim.params if state in _UNFINISHED else None
+    secrets = None if over else claim.secrets
     return (
         claim.id,
         claim.version,
         claim.pool,
-        claim.state.value,
+        state._value_,
         claim.key,
         claim.body,
         over_since(claim) if over else None,
@@ -139,8 +139,8 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         claim.expires_at,
         claim.ended_at,
         claim.ended_because.value if claim.ended_because else None,
-        int(claim.answered),
-        int(claim.warm),
+        claim.answered,
+        claim.warm,
         claim.revision,
         text(claim.reason),
         text(claim.request_id),
@@ -154,8 +154,8 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         encode_object(claim.labels),
         " ".join(claim.resources) or None,
         encode_object(claim.outputs),
-        _seal(params, sealer, "claims", claim.id, "params"),
-        _seal(secrets, sealer, "claims", claim.id, "secrets"),
+        _seal(params, sealer, "claims", claim.id, "params") if params else None,
+        _seal(secrets, sealer, "claims", claim.id, "secrets") if secrets else None,
     )
 
 
