@@ -36,8 +36,8 @@ _UNDER_WAY = frozenset({ClaimState.BOUND, ClaimState.FINISHING})
 
 def rfc3339(wall: float) -> str:
     """UTC with milliseconds, for example `2026-01-31T12:00:00.250Z`."""
-    seconds, milliseconds = divmod(round(wall * 1000), 1000)
-    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+    milliseconds = round(wall * 1000)
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=4096)

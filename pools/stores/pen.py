@@ -11,6 +11,7 @@ reach the disk are announced late rather than never.
 import contextlib
 import sqlite3
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain as chain_of
@@ -22,7 +23,7 @@ from .connections import at_fault, sentence
 from .encoding import Row
 from .lanes import Job
 from .reading import chain_end, events_after
-from .transaction import ADD_EVENT, MOST_ROWS, is_insert, statement_for
+from .transaction import ADD_EVENT, LENGTHS, is_insert, statement_for
 
 
 @dataclass(slots=True)
@@ -161,11 +162,10 @@ class Pen:
             self._insert(sql, rows)
 
     def _insert(self, sql: str, rows: Sequence[Row]) -> None:
-        """In powers of two, so that the connection's cache of statements has them all."""
-        at, count = 0, MOST_ROWS
-        while at < len(rows):
-            while count > len(rows) - at:
-                count //= 2
+        """In few statements, and of few lengths: the connection's cache has to hold them all."""
+        at = 0
+        while left := len(rows) - at:
+            count = left if left < LENGTHS[0] else LENGTHS[bisect_right(LENGTHS, left) - 1]
             values = list(chain_of.from_iterable(rows[at : at + count]))
             self._connection.execute(statement_for(sql, count), values)
             at += count

@@ -43,8 +43,8 @@ _DROP_REVISIONS = "DELETE FROM revisions"
 ADD_EVENT = _insert("events", EVENT_COLUMNS)
 
 
-MOST_ROWS = 64
-"""Rows of the longest statement that `statement_for` makes."""
+LENGTHS = (16, 24, 32, 48, 64)
+"""Rows of the longer statements that are made; shorter ones have any number of rows."""
 
 
 @cache
