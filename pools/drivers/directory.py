@@ -196,7 +196,7 @@ class DirectoryDriver:
 
 
 def _build(root: int, name: str, settings: DirectorySettings, shown: str) -> os.stat_result:
-    """Makes the folder beside its place, complete and on the disk, and moves it there."""
+    """Makes the folder beside its place, its files on the disk, and moves it there."""
     making, mode = MAKING + name, int(settings.mode, 8)
     while not remove_some(root, making, STEP, shown):  # left by a creation that was cut
         pass
@@ -224,10 +224,14 @@ def _make_inner(folder: int, steps: tuple[str, ...]) -> None:
 
 
 def _settle(folder: int, steps: tuple[str, ...], mode: int) -> None:
-    """Gives a folder its final mode (never by the umask) and puts it on the disk."""
+    """Gives a folder its final mode (never by the umask).
+
+    Folders are not flushed: that would make every claim's commit wait for the file system's
+    journal, which keeps the order of these steps by itself, so that a folder with its final name
+    is complete after a power loss too. One that was lost is seen to be absent at the next start.
+    """
     with opened_within(folder, steps) as inner:
         os.fchmod(inner, mode)
-        os.fsync(inner)
 
 
 def create_driver(context: DriverContext) -> Driver:
