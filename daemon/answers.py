@@ -3,13 +3,14 @@
 Times are RFC 3339 in UTC, durations are text as in the config.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 AnyObject = Annotated[
-    dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})
+    Mapping[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})
 ]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Duration = Annotated[str, WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})]

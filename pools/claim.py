@@ -71,6 +71,10 @@ class Timing:
     total: float = 0.0
 
 
+def _no_resources() -> list[ResourceId]:
+    return []
+
+
 @dataclass(slots=True)
 class Claim:
     """One caller's time-bounded right. Times are steady seconds; widths are seconds."""
@@ -96,7 +100,7 @@ class Claim:
     """SHA-256 of the request's body: tells a retry from a reuse."""
     answered: bool = False
     """True once the claimant knows the id (a 202 was written): such a claim outlives a crash."""
-    resources: list[ResourceId] = field(default_factory=list)
+    resources: list[ResourceId] = field(default_factory=_no_resources)
     bound_at: float | None = None
     expires_at: float | None = None
     outputs: JsonObject = field(default_factory=nothing)

@@ -96,14 +96,16 @@ class HealthWatch:
         inventory = self._services.inventory
         while True:
             await asyncio.sleep(TICK)
-            for resource_id in probes.next(lambda: [r.id for r in inventory if _has_probe(r)]):
-                self._revisit(resource_id)
-            for resource_id in everything.next(lambda: [r.id for r in inventory]):
+            for resource_id in probes.next(inventory.ids):
+                self._revisit(resource_id, only_probed=True)
+            for resource_id in everything.next(inventory.ids):
                 self._revisit(resource_id)
 
-    def _revisit(self, resource_id: ResourceId) -> None:
+    def _revisit(self, resource_id: ResourceId, *, only_probed: bool = False) -> None:
         resource = self._services.inventory.get(resource_id)
-        if resource is not None and resource.state in STANDING:
+        if resource is None or resource.state not in STANDING:
+            return
+        if not only_probed or any(map(_probes, resource.parts)):
             self.look_at(resource)
 
     async def _look(self, resource: Resource) -> None:
@@ -224,10 +226,6 @@ class _Round:
             self._ids = ids()
         self._tick += 1
         return self._ids[place :: self._ticks]
-
-
-def _has_probe(resource: Resource) -> bool:
-    return resource.state in STANDING and any(_probes(part) for part in resource.parts)
 
 
 def _probes(part: Part) -> bool:

@@ -14,7 +14,6 @@ from .ids import ResourceId
 from .lifecycle import COMING, OCCUPYING, ResourceState, check_move
 from .resource import Health, Resource
 
-
 MOST_SKIPPED = 256
 """So many places at the front of a list are left empty before it is made shorter."""
 
@@ -162,6 +161,9 @@ class Inventory:
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._resources.values())
+
+    def ids(self) -> list[ResourceId]:
+        return list(self._resources)
 
     def get(self, resource: ResourceId) -> Resource | None:
         return self._resources.get(resource)

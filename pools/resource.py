@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..config.json_types import Json, JsonObject
+from ..config.json_types import JsonObject
 from .ids import ClaimId, PartId, ResourceId
 from .lifecycle import PartState, ResourceState
 
@@ -86,6 +86,6 @@ class Resource:
         return next((part for part in self.parts if part.name == name), None)
 
 
-def part_values(part: Part) -> dict[str, Json]:
+def part_values(part: Part) -> JsonObject:
     """What expressions see as `parts.NAME`: outputs and secrets together."""
     return {**part.outputs, **part.secrets} if part.secrets else part.outputs

@@ -5,8 +5,10 @@ in which they are first seen ("web#2.server create: done"). So a point is the sa
 run of a scenario, however its tasks interleave, and a failure says where it was.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 from stoker.config.json_types import JsonObject
 from stoker.pools.claim import Claim
@@ -23,7 +25,7 @@ from stoker.pools.driver import (
 from stoker.pools.ids import ClaimId, PartId, ResourceId, resource_of
 from stoker.pools.resource import Part, Resource
 from stoker.pools.sealing import Sealer
-from stoker.pools.store import ClockAnchor, KeptRevision, NewEvent, Transaction
+from stoker.pools.store import ClockAnchor, Done, KeptRevision, NewEvent, StoreError, Transaction
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.stores.transaction import SqliteTransaction
 
@@ -129,6 +131,8 @@ class CutStore(SqliteStore):
     """The real ledger, with a point before each commit and one when it is durable."""
 
     cuts: Cuts
+    submitted: ClassVar[set[asyncio.Task[None]]] = set()
+    """So that they are not collected under way."""
 
     def transaction(self) -> NamedTransaction:
         return NamedTransaction(self._sealer, self.cuts.names)
@@ -139,6 +143,19 @@ class CutStore(SqliteStore):
         await self.cuts.reach(f"{what}: not begun")
         await super().commit(transaction, urgent=urgent)
         await self.cuts.reach(f"{what}: durable")
+
+    def submit(self, transaction: Transaction, done: Done, *, urgent: bool = False) -> None:
+        async def go() -> None:
+            error: StoreError | None = None
+            try:
+                await self.commit(transaction, urgent=urgent)
+            except StoreError as refused:
+                error = refused
+            done(error)
+
+        task = asyncio.get_running_loop().create_task(go(), name="a submitted commit")
+        self.submitted.add(task)
+        task.add_done_callback(self.submitted.discard)
 
 
 class CutDriver:

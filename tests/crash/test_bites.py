@@ -12,7 +12,7 @@ from stoker.pools.dismantling import Dismantler
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Refusal
 from stoker.pools.services import Services
-from stoker.pools.store import Image, Transaction
+from stoker.pools.store import Done, Image, Transaction
 from stoker.pools.stores.sqlite import SqliteStore
 from tests.crash.playing import Course, cut_everywhere
 from tests.crash.plots import PLOTS
@@ -23,14 +23,21 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def answers_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
     writing: list[asyncio.Task[None]] = []
 
-    async def commit(self: Services, transaction: Transaction, *, urgent: bool = False) -> None:
-        async def write() -> None:
-            await asyncio.sleep(0.005)
-            await self.store.commit(transaction, urgent=urgent)
+    async def write(services: Services, transaction: Transaction, *, urgent: bool) -> None:
+        await asyncio.sleep(0.005)
+        await services.store.commit(transaction, urgent=urgent)
 
-        writing.append(asyncio.ensure_future(write()))
+    async def commit(self: Services, transaction: Transaction, *, urgent: bool = False) -> None:
+        writing.append(asyncio.ensure_future(write(self, transaction, urgent=urgent)))
+
+    def submit(
+        self: Services, transaction: Transaction, done: Done, *, urgent: bool = False
+    ) -> None:
+        writing.append(asyncio.ensure_future(write(self, transaction, urgent=urgent)))
+        done(None)
 
     patch.setattr(Services, "commit", commit)
+    patch.setattr(Services, "submit", submit)
 
 
 def creates_without_an_intent(patch: pytest.MonkeyPatch) -> None:
