@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .revision import PoolSpec, ProviderSpec, Revision
+from .revision import Courtesy, PoolSpec, ProviderSpec, Revision
 from .units import format_duration, format_rate
 
 
@@ -98,7 +98,7 @@ def _fields(before: PoolSpec, after: PoolSpec) -> tuple[FieldChange, ...]:
 def _settings(pool: PoolSpec) -> dict[str, str]:
     """The settings of a pool by their path in the manifest."""
     lifetime, backfill, queue = pool.lifetime, pool.backfill, pool.queue
-    blueprint = pool.blueprint
+    blueprint, courtesy = pool.blueprint, lifetime.courtesy or Courtesy()
     return {
         "blueprint": blueprint.name,
         "blueprint.cost.perHour": f"{blueprint.cost.per_hour:g}",
@@ -109,6 +109,8 @@ def _settings(pool: PoolSpec) -> dict[str, str]:
         "lifetime.ttl": format_duration(lifetime.ttl),
         "lifetime.maxTtl": format_duration(lifetime.max_ttl),
         "lifetime.maxAge": "" if lifetime.max_age is None else format_duration(lifetime.max_age),
+        "lifetime.notice": "" if courtesy.notice is None else format_duration(courtesy.notice),
+        "lifetime.grace": format_duration(courtesy.grace) if courtesy.grace else "",
         "backfill.rate": format_rate(backfill.rate),
         "backfill.burst": str(backfill.burst),
         "backfill.concurrency": str(backfill.concurrency),

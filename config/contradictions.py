@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+from . import manifests
 from .documents import Document
 from .manifests import Pool, Provider, default_burst
 from .problems import Problem
-from .revision import Backfill, Lifetime, ProviderLimits, Queue, Size
+from .revision import Backfill, Courtesy, Lifetime, ProviderLimits, Queue, Size
 from .units import format_duration
 
 _MAX_TTL = 14400.0
+_MAX_GRACE = 3600.0
 _RESERVE = 4
 
 
@@ -29,6 +31,33 @@ def pool_contradictions(document: Document, pool: Pool) -> Iterator[Problem]:
             ("spec", "lifetime", "ttl" if given else "maxTtl"),
             f"{said} is longer than maxTtl ({format_duration(limit)})",
             "shorten ttl or lengthen maxTtl" if given else "write a shorter ttl",
+        )
+    yield from _courtesy_contradictions(document, spec.lifetime)
+
+
+def _courtesy_contradictions(document: Document, lifetime: manifests.Lifetime) -> Iterator[Problem]:
+    ttl = format_duration(lifetime.ttl)
+    if lifetime.notice is not None and lifetime.notice >= lifetime.ttl:
+        yield document.problem(
+            ("spec", "lifetime", "notice"),
+            f"notice ({format_duration(lifetime.notice)}) is not shorter than ttl ({ttl}), so that"
+            " every claim would expire soon from its first moment on",
+            "shorten notice or lengthen ttl",
+        )
+    if lifetime.grace is None:
+        return
+    grace = format_duration(lifetime.grace)
+    if lifetime.grace > _MAX_GRACE:
+        yield document.problem(
+            ("spec", "lifetime", "grace"),
+            f"grace ({grace}) is longer than {format_duration(_MAX_GRACE)}",
+            "shorten grace, and let claims be renewed while they work",
+        )
+    elif lifetime.grace > lifetime.ttl:
+        yield document.problem(
+            ("spec", "lifetime", "grace"),
+            f"grace ({grace}) is longer than ttl ({ttl})",
+            "shorten grace or lengthen ttl",
         )
 
 
@@ -53,7 +82,9 @@ def size_of(pool: Pool) -> Size:
 def lifetime_of(pool: Pool) -> Lifetime:
     lifetime = pool.spec.lifetime
     longest = lifetime.max_ttl if lifetime.max_ttl is not None else max(_MAX_TTL, lifetime.ttl)
-    return Lifetime(lifetime.ttl, longest, lifetime.max_age)
+    plain = lifetime.notice is None and lifetime.grace is None
+    courtesy = None if plain else Courtesy(lifetime.notice, lifetime.grace or 0.0)
+    return Lifetime(lifetime.ttl, longest, lifetime.max_age, courtesy)
 
 
 def backfill_of(pool: Pool) -> Backfill:

@@ -250,6 +250,10 @@ class Lifetime(Manifest):
     """The longest that a claim may ask for; 4h, or the ttl if that is longer."""
     max_age: Duration | None = None
     """How long a resource may wait unclaimed before it is replaced; for ever when left out."""
+    notice: Duration | None = None
+    """How long before its expiry a claim is announced to expire; not at all when left out."""
+    grace: Duration | None = None
+    """How long an expired claim keeps its resource for work in flight, at most 1h; 0 when left out."""
 
 
 class Backfill(Manifest):

@@ -77,12 +77,23 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Courtesy:
+    """What claims are granted around their expiry, in seconds."""
+
+    notice: float | None = None
+    """How long before it the expiry is announced; None: it is not."""
+    grace: float = 0.0
+    """How long after it a claim keeps its resource."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lifetime:
     """Seconds. `max_age` is None when resources may stay ready for ever."""
 
     ttl: float = 1800.0
     max_ttl: float = 14400.0
     max_age: float | None = None
+    courtesy: Courtesy | None = None
 
 
 @dataclass(frozen=True, slots=True)

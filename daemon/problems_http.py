@@ -68,6 +68,8 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.BAD_PARAMETER: Meaning(422, "Bad parameter"),
     Code.TTL_TOO_LONG: Meaning(422, "Time to live too long"),
     Code.KEY_REUSED: Meaning(409, "Idempotency key reused"),
+    Code.CANNOT_FOLLOW: Meaning(422, "The claimant cannot be followed"),
+    Code.TOO_MANY_FOLLOWED: Meaning(503, "Too many processes are followed", retry=True),
     Code.CLAIM_OVER: Meaning(409, "Claim is over"),
     Code.CLAIM_PENDING: Meaning(409, "Claim is not bound yet"),
     Code.QUEUE_FULL: Meaning(429, "Queue full", retry=True),

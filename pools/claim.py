@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..config.json_types import Json, JsonObject
+from .binding import Binding
+from .expiry import Terms
 from .ids import ClaimId, ResourceId
 from .resource import nothing
 
@@ -113,6 +115,10 @@ class Claim:
     code: str = ""
     """For refused and failed: the error code (docs/errors.md)."""
     detail: str = ""
+    binding: Binding | None = None
+    """What it hangs on beside time; None for time alone."""
+    terms: Terms | None = None
+    """What its pool grants around the expiry; None for nothing."""
 
     def all_outputs(self) -> dict[str, Json]:
         return {**self.outputs, **self.secrets}

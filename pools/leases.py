@@ -1,4 +1,7 @@
-"""The end of a claim: renewal, release, expiry. Everything that ends one passes through `end`."""
+"""The end of a claim: renewal, release, expiry. Everything that ends one passes through `end`.
+
+`expiry` says what is due when; a claim has one timer, for whatever comes next.
+"""
 
 import asyncio
 import logging
@@ -6,12 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..config.json_types import Json
 from ..config.units import format_duration
 from .claim import Claim, ClaimState, EndedBecause, advance
 from .dismantling import Dismantler
 from .endings import Endings
+from .expiry import Step, Terms, due, ends_at, next_step
 from .ids import ClaimId
 from .lifecycle import ResourceState
+from .moments import rfc3339
 from .requests import Code, Refusal
 from .resource import Resource
 from .services import Services
@@ -19,6 +25,9 @@ from .store import NewEvent, StoreError, Transaction
 from .timers import Timer
 
 log = logging.getLogger(__name__)
+
+ANNOUNCE_AGAIN = 5.0
+"""Seconds after which an announcement is tried again that the ledger refused."""
 
 
 class Leases:
@@ -47,21 +56,25 @@ class Leases:
         now = self._services.clock.now()
         late: list[Claim] = []
         for claim in claims:
-            if claim.expires_at is None or claim.expires_at <= now:
+            if claim.expires_at is None or ends_at(claim.expires_at, claim.terms) <= now:
                 late.append(claim)
             else:
                 self.watch(claim)
         await asyncio.gather(*(self._expire(claim) for claim in late))
 
     def watch(self, claim: Claim) -> None:
-        """From now on the claim ends by itself at `expires_at`."""
+        """From now on the claim ends by itself, and what its terms grant happens before."""
         assert claim.expires_at is not None
+        when = claim.expires_at
+        if claim.terms is not None:
+            when, _ = next_step(when, claim.ttl, claim.terms)
+        self._ring(claim, when)
+
+    def _ring(self, claim: Claim, when: float) -> None:
         known = self._timers.pop(claim.id, None)
         if known is not None:
             known.cancel()
-        self._timers[claim.id] = self._services.timers.at(
-            claim.expires_at, lambda: self._expired(claim)
-        )
+        self._timers[claim.id] = self._services.timers.at(when, lambda: self._rung(claim))
 
     async def renew(self, claim: Claim, ttl: float | None, request_id: str) -> Claim:
         """The expiry becomes now + width, never past `bound_at + max_ttl`; it never adds up."""
@@ -70,8 +83,8 @@ class Leases:
         assert claim.bound_at is not None
         now = services.clock.now()
         if claim.expires_at is not None and claim.expires_at <= now:
-            # Its timer is about to ring, or rings late because the host was suspended.
-            raise Refusal(Code.CLAIM_OVER, f"the claim {claim.id} has expired; make a new claim")
+            # Its grace runs; or its timer is about to ring, or late as the host was suspended.
+            raise _expired(claim)
         width = claim.ttl if ttl is None else ttl
         if width > claim.max_ttl:
             raise ttl_too_long(width, claim.max_ttl, claim.pool)
@@ -111,7 +124,9 @@ class Leases:
                 self.watch(claim)
         _require_bound(claim)  # it may have been released while the commit ran
 
-    async def end(self, claim: Claim, because: EndedBecause, request_id: str = "") -> None:
+    async def end(
+        self, claim: Claim, because: EndedBecause, request_id: str = "", *, why: str = ""
+    ) -> None:
         """Ends a bound claim: durable first, then its resource is taken away. Repeating is harmless.
 
         Raises `StoreError` when the ledger refuses; the end goes on by itself then, because it is
@@ -134,6 +149,7 @@ class Leases:
             resource=claim.resources[0] if claim.resources else "",
             claim=claim.id,
             request=request_id or claim.request_id,
+            reason=why,
         )
         resource = self._resource(claim)
         if resource is None:
@@ -179,17 +195,80 @@ class Leases:
         if timer is not None:
             timer.cancel()
 
-    def _expired(self, claim: Claim) -> None:
+    def _rung(self, claim: Claim) -> None:
         """The timer's call. A renewal in the meantime has set another timer."""
         now = self._services.clock.now()
         if claim.state is not ClaimState.BOUND or claim.expires_at is None:
             return
         if claim.id in self._renewing:
             return  # which sets the timer again, whatever its outcome
-        if claim.expires_at > now:
+        step = due(claim.expires_at, claim.ttl, claim.terms, now)
+        if step is Step.END:
+            self._services.tasks.start(self._expire(claim), f"expire {claim.id}")
+        elif step is Step.WAIT or claim.terms is None:
             self.watch(claim)
         else:
-            self._services.tasks.start(self._expire(claim), f"expire {claim.id}")
+            self._announce(claim, claim.terms, step)
+
+    def _announce(self, claim: Claim, terms: Terms, step: Step) -> None:
+        """Says that the claim is about to expire, or that its grace has begun.
+
+        That it was said is written with the event, so it is said once for each deadline. The row
+        is made here, in one go with the look at `_renewing`: a renewal that begins now has a newer
+        one. If the ledger refuses, it was not said and is said later, while there is time.
+        """
+        before, deadline = terms.announced, claim.expires_at
+        if step is Step.ANNOUNCE:
+            terms.announced = deadline
+        else:
+            terms.lapsed = True
+        claim.version += 1
+        transaction = self._services.store.transaction()
+        transaction.put_claim(claim)
+        transaction.add_event(self._announcement(claim, terms, step))
+        self.watch(claim)
+
+        async def write() -> None:
+            try:
+                await self._services.commit(transaction, urgent=True)
+            except StoreError as error:
+                log.warning("%s could not be announced to expire yet: %s", claim.id, error)
+                terms.lapsed = False
+                if terms.announced == deadline:  # and no later one
+                    terms.announced = before
+                if claim.state is ClaimState.BOUND and claim.expires_at is not None:
+                    now, end = self._services.clock.now(), ends_at(claim.expires_at, terms)
+                    self._ring(claim, min(now + ANNOUNCE_AGAIN, max(now, end)))
+
+        self._services.tasks.start(write(), f"announce {claim.id}")
+
+    def _announcement(self, claim: Claim, terms: Terms, step: Step) -> NewEvent:
+        assert claim.expires_at is not None
+        assert claim.bound_at is not None
+        clock = self._services.clock
+        data: dict[str, Json] = {"expiresAt": rfc3339(clock.to_wall(claim.expires_at))}
+        if terms.grace:
+            data["graceUntil"] = rfc3339(clock.to_wall(claim.expires_at + terms.grace))
+        if step is Step.LAPSE:
+            kind = "claim.lapsed"
+            reason = f"its time is up; work in flight has {format_duration(terms.grace)} to end"
+        else:
+            kind = "claim.expiring"
+            left = format_duration(round(max(0.0, claim.expires_at - clock.now()), 1))
+            renewable = claim.expires_at < claim.bound_at + claim.max_ttl
+            data["renewable"] = renewable
+            reason = f"it expires in {left}" + (
+                " unless it is renewed" if renewable else ", and it has lasted as long as it may"
+            )
+        return NewEvent(
+            kind,
+            pool=claim.pool,
+            resource=claim.resources[0] if claim.resources else "",
+            claim=claim.id,
+            request=claim.request_id,
+            reason=reason,
+            data=data,
+        )
 
     async def _expire(self, claim: Claim) -> None:
         try:
@@ -212,6 +291,12 @@ def ttl_too_long(ttl: float, limit: float, pool: str) -> Refusal:
         f"{format_duration(ttl)} was asked for",
         details={"maxTtl": format_duration(limit)},
     )
+
+
+def _expired(claim: Claim) -> Refusal:
+    in_grace = claim.terms is not None and claim.terms.grace
+    how = "has expired, and its grace is no time for renewals" if in_grace else "has expired"
+    return Refusal(Code.CLAIM_OVER, f"the claim {claim.id} {how}; make a new claim")
 
 
 def _ledger_refused(what: str, error: StoreError) -> Refusal:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ..config.json_types import JsonObject
+from .binding import Tie
 from .claim import Claimant
 from .resource import nothing
 
@@ -22,6 +23,8 @@ class Code(StrEnum):
     BAD_PARAMETER = "bad-parameter"
     TTL_TOO_LONG = "ttl-too-long"
     KEY_REUSED = "key-reused"
+    CANNOT_FOLLOW = "cannot-follow"
+    TOO_MANY_FOLLOWED = "too-many-followed"
     CLAIM_OVER = "claim-over"
     CLAIM_PENDING = "claim-pending"
     QUEUE_FULL = "queue-full"
@@ -72,5 +75,7 @@ class ClaimRequest(NamedTuple):
     """SHA-256 over the caller's uid and its Idempotency-Key."""
     body: bytes = b""
     """SHA-256 of the canonical request, compared when a key comes again."""
+    tie: Tie | None = None
+    """What the claim ends with, beside time; held by whoever asks until the claim is made."""
     request_id: str = ""
     policy_seconds: float = 0.0

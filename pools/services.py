@@ -13,6 +13,7 @@ from .clock import Clock
 from .driver import Drivers
 from .ids import Ids
 from .inventory import Inventory
+from .processes import HostProcesses, Processes
 from .providers import Providers
 from .store import Done, Store, StoreError, Transaction
 from .tasks import Tasks
@@ -49,6 +50,7 @@ class Services:
     inventory: Inventory
     tasks: Tasks
     timers: Timers
+    processes: Processes = field(default_factory=HostProcesses)
     chance: Callable[[], float] = random.random
     """A random number in [0, 1), for jitter alone."""
     create_within: float = 300.0

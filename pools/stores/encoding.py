@@ -13,7 +13,9 @@ from typing import Any, TypeAlias, cast
 import orjson
 
 from ...config.json_types import JsonObject
+from ..binding import Bind, Binding, Process
 from ..claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing
+from ..expiry import Terms
 from ..ids import ClaimId, PartId, ResourceId, part_id
 from ..lifecycle import PartState, ResourceState
 from ..resource import Half, Health, Part, Resource, nothing
@@ -35,7 +37,7 @@ CLAIM_COLUMNS = (
     *("exe", "unit", "created_at", "ttl", "max_ttl", "deadline", "bound_at", "expires_at"),
     *("ended_at", "ended_because", "answered", "warm", "revision", "reason", "request_id"),
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
-    *("outputs", "params", "secrets"),
+    *("outputs", "params", "secrets", "binding", "terms"),
 )
 _UNFINISHED = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
 
@@ -156,7 +158,25 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         encode_object(claim.outputs),
         _seal(params, sealer, "claims", claim.id, "params") if params else None,
         _seal(secrets, sealer, "claims", claim.id, "secrets") if secrets else None,
+        None if claim.binding is None else _encode_binding(claim.binding),
+        None if claim.terms is None else _encode_terms(claim.terms),
     )
+
+
+def _encode_binding(binding: Binding) -> str:
+    process = binding.process
+    whose = None if process is None else [process.pid, process.start, process.boot]
+    return encode_json({"to": binding.to.value, "process": whose}).decode()
+
+
+def _decode_binding(encoded: str) -> Binding:
+    known = json.loads(encoded)
+    process = known["process"]
+    return Binding(Bind(known["to"]), None if process is None else Process(*process))
+
+
+def _encode_terms(terms: Terms) -> str:
+    return encode_json([terms.notice, terms.grace, terms.announced, terms.lapsed]).decode()
 
 
 def over_since(claim: Claim) -> float:
@@ -237,6 +257,8 @@ class Decoder:
             outputs=decode_object(facts[28]),
             params=self._open(facts[29], "claims", identity, "params"),
             secrets=self._open(facts[30], "claims", identity, "secrets"),
+            binding=None if facts[31] is None else _decode_binding(facts[31]),
+            terms=None if facts[32] is None else Terms(*json.loads(facts[32])),
         )
 
     def _resource(self, row: Row) -> Resource:

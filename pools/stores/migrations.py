@@ -53,8 +53,13 @@ _STEP_2 = (
     # One index for start-up (over_at IS NULL), for purge and for the list of what is over.
     "CREATE INDEX claims_over ON claims (over_at)",
 )
+_STEP_3 = (
+    # What a claim's end hangs on beside time, and what is granted around its expiry. Mostly NULL.
+    "ALTER TABLE claims ADD COLUMN binding TEXT",
+    "ALTER TABLE claims ADD COLUMN terms TEXT",
+)
 
-STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2)
+STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)
 NEWEST = len(STEPS)
 
 
