@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .documents import ClaimInfo, claim_info, refusal_of
+from .documents import ClaimInfo, Line, claim_info, refusal_of
 from .durations import Span
 from .errors import Conflict, NotFound, StokerError
 from .renewal import Renewal, boottime
@@ -35,6 +35,7 @@ class AsyncClaim:
         *,
         ttl: Span | None = None,
         on_lost: Callable[[StokerError], None] | None = None,
+        line: Line | None = None,
     ) -> None:
         self.info = info
         """The claim as the daemon showed it last."""
@@ -43,6 +44,8 @@ class AsyncClaim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
+        self._line = line
+        """The connection that it is bound to, if it is."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -94,6 +97,9 @@ class AsyncClaim:
             self.info = await self._stoker.release(self.id) or self.info
         except (NotFound, Conflict):
             return
+        finally:
+            if self._line is not None:
+                self._line.close()
 
     def start_renewing(self) -> None:
         """Begins to renew in a task of its own; entering the claim does this."""

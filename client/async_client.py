@@ -26,10 +26,10 @@ from .errors import StokerError
 from .places import find_socket
 from .requests import (
     MOST,
+    Bind,
     Request,
     claim_request,
     list_request,
-    new_key,
     release_request,
     renew_request,
     show_request,
@@ -61,6 +61,7 @@ class AsyncStoker:
         key: str | None = None,
         reason: str | None = None,
         labels: Mapping[str, str] | None = None,
+        bind: Bind | None = None,
         on_lost: Callable[[StokerError], None] | None = None,
     ) -> AsyncClaim:
         """Claims a resource of the pool.
@@ -69,19 +70,24 @@ class AsyncStoker:
         the claim may still be pending: entering it (`with`) waits until it is bound.
 
         `key` is the Idempotency-Key: the same key and arguments give the same claim, also from
-        another process. `on_lost` is called once, in the event loop, when an entered claim is found
+        another process. `bind` says what ends the claim beside time: with `"process"` the end of this
+        process, however it ends; with `"connection"` the end of a connection that the claim holds
+        (closed by `release`, and with this process). `on_lost` is called once, in the event loop, when an entered claim is found
         to be over or could not be renewed in time.
         """
         request = claim_request(
             pool,
-            key=key or new_key(),
+            key=key,
             params=params,
             ttl=ttl,
             wait=wait,
             reason=reason,
             labels=labels,
+            bind=bind,
         )
-        return AsyncClaim(self, claim_info(await self.request(request)), ttl=ttl, on_lost=on_lost)
+        reply = await self._answer(request)
+        info = claim_info(document_of(reply))
+        return AsyncClaim(self, info, ttl=ttl, on_lost=on_lost, line=reply.line)
 
     async def renew(self, claim: str, ttl: Span | None = None) -> ClaimInfo:
         """The claim now ends `ttl` from now (its own ttl when none is given)."""

@@ -71,7 +71,8 @@ class AsyncTransport:
     async def send(self, request: Request) -> Reply:
         """One attempt. Raises `Lost`, or TimeoutError when the answer is late."""
         async with asyncio.timeout(request.timeout):
-            connection = self._idle.pop() if self._idle else await self._connect()
+            fresh = request.stays or not self._idle
+            connection = await self._connect() if fresh else self._idle.pop()
             try:
                 head = await _exchange(connection, request)
                 body = b"".join([chunk async for chunk in _body(connection.reader, head)])
@@ -83,6 +84,8 @@ class AsyncTransport:
                 connection.close()
                 raise
         connection.used = True
+        if request.stays and head.status < 300:
+            return Reply(head.status, head.headers, body, connection)
         if head.keeps_alive and len(self._idle) < KEPT:
             self._idle.append(connection)
         else:

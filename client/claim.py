@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .documents import ClaimInfo, claim_info, refusal_of
+from .documents import ClaimInfo, Line, claim_info, refusal_of
 from .durations import Span
 from .errors import Conflict, NotFound, StokerError
 from .renewal import Renewal, boottime
@@ -33,6 +33,7 @@ class Claim:
         *,
         ttl: Span | None = None,
         on_lost: Callable[[StokerError], None] | None = None,
+        line: Line | None = None,
     ) -> None:
         self.info = info
         """The claim as the daemon showed it last."""
@@ -41,6 +42,8 @@ class Claim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
+        self._line = line
+        """The connection that it is bound to, if it is."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -93,6 +96,9 @@ class Claim:
             self.info = self._stoker.release(self.id) or self.info
         except (NotFound, Conflict):
             return
+        finally:
+            if self._line is not None:
+                self._line.close()
 
     def start_renewing(self) -> None:
         """Begins to renew in a thread of its own; entering the claim does this."""

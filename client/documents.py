@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from .durations import seconds
 from .errors import BadRequest, Conflict, Denied, NotFound, StokerError, Unavailable, error_of
@@ -29,6 +29,10 @@ class ClaimInfo:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The outputs of the first resource."""
     expires_at: datetime | None = None
+    grace_until: datetime | None = None
+    """When its resource is taken away after the expiry, where the pool grants a grace."""
+    bind: str = "time"
+    """What ends it beside time."""
     ended_because: str = ""
     position: int | None = None
     """While it waits: its place in the queue, from 1."""
@@ -59,6 +63,8 @@ def claim_info(document: Mapping[str, Any]) -> ClaimInfo:
         resources=tuple(str(r.get("id", "")) for r in resources),
         outputs=cast("Document", outputs) if isinstance(outputs, dict) else {},
         expires_at=moment(document.get("expiresAt")),
+        grace_until=moment(document.get("graceUntil")),
+        bind=str(document.get("bind") or "time"),
         ended_because=str(document.get("endedBecause") or ""),
         position=_whole(document.get("position")),
         eta=span(document.get("eta")),
@@ -136,6 +142,14 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    line: "Line | None" = None
+    """The connection, when it stays open; whoever has the reply closes it."""
+
+
+class Line(Protocol):
+    """A connection on which a claim hangs."""
+
+    def close(self) -> None: ...
 
 
 def document_of(reply: Reply) -> Document:

@@ -3,8 +3,8 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from .durations import Span, seconds, text
@@ -18,6 +18,9 @@ SILENCE = 60.0
 """Seconds without a byte after which a stream counts as dead; the daemon sends an empty line
 every 15."""
 
+Bind = Literal["time", "process", "connection"]
+"""What ends a claim beside its time and its release."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -27,6 +30,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout: float = ANSWER_WITHIN
     """Seconds until the whole answer must be there."""
+    stays: bool = False
+    """It goes out on a connection of its own, which stays open with its `Reply`."""
 
 
 def new_key() -> str:
@@ -37,14 +42,21 @@ def new_key() -> str:
 def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
     pool: str,
     *,
-    key: str,
+    key: str | None = None,
     params: Mapping[str, Any] | None = None,
     ttl: Span | None = None,
     wait: Span | None = None,
     reason: str | None = None,
     labels: Mapping[str, str] | None = None,
+    bind: Bind | None = None,
 ) -> Request:
-    """The claim, with its Idempotency-Key: sent again after a lost answer, byte for byte."""
+    """The claim, with its Idempotency-Key: sent again after a lost answer, byte for byte.
+
+    When no key is given one is made up, unless the claim is bound to its connection: if that
+    breaks, the claim ends with it, and what is wanted then is a new one.
+    """
+    if key is None and bind != "connection":
+        key = new_key()
     body: dict[str, Any] = {"pool": pool}
     if params:
         body["params"] = dict(params)
@@ -52,12 +64,15 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
         body["ttl"] = text(ttl)
     if wait is not None:
         body["wait"] = text(wait)
+    if bind is not None:
+        body["bind"] = bind
     if reason:
         body["reason"] = reason
     if labels:
         body["labels"] = dict(labels)
     timeout = ANSWER_WITHIN + (seconds(wait) if wait is not None else 0.0)
-    return _with_body("POST", "/v1/claims", body, timeout=timeout, key=key)
+    request = _with_body("POST", "/v1/claims", body, timeout=timeout, key=key)
+    return replace(request, stays=True) if bind == "connection" else request
 
 
 def renew_request(claim: str, ttl: Span | None = None, *, within: float = ANSWER_WITHIN) -> Request:

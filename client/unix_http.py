@@ -4,6 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from .documents import Reply
 from .requests import SILENCE, Request
@@ -52,7 +53,7 @@ class Transport:
 
     def send(self, request: Request) -> Reply:
         """One attempt. Raises `Lost`, or TimeoutError when the answer is late."""
-        connection = self._take()
+        connection = UnixConnection(self.path, 0) if request.stays else self._take()
         try:
             response = self._begin(connection, request)
             reply = Reply(response.status, _headers(response), response.read())
@@ -66,6 +67,8 @@ class Transport:
             connection.close()
             raise
         connection.used = True
+        if request.stays and reply.status < 300:
+            return replace(reply, line=connection)
         self._give_back(connection, response)
         return reply
 

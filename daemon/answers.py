@@ -61,6 +61,10 @@ class ClaimJson(TypedDict):
     caller: CallerJson
     createdAt: Time
     ttl: Duration
+    bind: Annotated[
+        str,
+        Field(description="What ends it beside time: `time` (nothing), `process`, `connection`."),
+    ]
     warm: bool
     revision: str
     timing: TimingJson
@@ -69,6 +73,19 @@ class ClaimJson(TypedDict):
     labels: AnyObject
     boundAt: NotRequired[Time]
     expiresAt: NotRequired[Time]
+    graceUntil: NotRequired[
+        Annotated[
+            str,
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When the resource is taken away if nobody releases the claim"
+                    " before; where the pool grants a grace after the expiry.",
+                }
+            ),
+        ]
+    ]
     endedAt: NotRequired[Time]
     endedBecause: NotRequired[str]
     code: NotRequired[str]

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from aiohttp import web
 
 from ..policies.access import decide, may_see_secrets
+from ..pools.binding import Bind
 from ..pools.claim import OVER, Claim, ClaimState
 from ..pools.ids import ClaimId
 from ..pools.requests import ClaimRequest, Code, Refusal
 from .answering import Answer
 from .answers import ClaimJson, ClaimsJson
+from .binding import bind_to
 from .calls import Call, Parameter, Route, paced
 from .facade import Core
 from .gate import stopping
@@ -59,23 +61,33 @@ async def create(call: Call) -> web.StreamResponse:
     if key is not None and len(headers.getall("Idempotency-Key")) > 1:
         raise Problem(HttpCode.MALFORMED, "Send one Idempotency-Key header.")
     uid = call.caller.uid
-    claim = await core.fleet.claim(
-        ClaimRequest(
-            pool=body.pool,
-            claimant=call.caller,
-            params=body.params or {},
-            ttl=body.ttl,
-            wait=body.wait,
-            reason=body.reason,
-            labels=body.labels or {},
-            key=None if key is None else idempotency_key(uid, key),
-            body=b"" if key is None else body.digest(),
-            request_id=call.id,
-        )
+    request = ClaimRequest(
+        pool=body.pool,
+        claimant=call.caller,
+        params=body.params or {},
+        ttl=body.ttl,
+        wait=body.wait,
+        reason=body.reason,
+        labels=body.labels or {},
+        key=None if key is None else idempotency_key(uid, key),
+        body=b"" if key is None else body.digest(),
+        request_id=call.id,
     )
+    if body.bind is None or body.bind == "time":
+        claim = await core.fleet.claim(request)
+    else:
+        claim = await _claim_bound(call, core, request, Bind(body.bind))
     if key is not None:
         return _claimed(call, core, claim)
     return await _hand_over(call, core, claim)
+
+
+async def _claim_bound(call: Call, core: Core, request: ClaimRequest, to: Bind) -> Claim:
+    bound = await bind_to(call, core, to)
+    try:
+        return await core.fleet.claim(request._replace(tie=bound.tie))
+    finally:
+        bound.release()
 
 
 def _claimed(call: Call, core: Core, claim: Claim) -> Answer:
@@ -244,6 +256,8 @@ ROUTES = (
             Code.BAD_PARAMETER,
             Code.TTL_TOO_LONG,
             Code.KEY_REUSED,
+            Code.CANNOT_FOLLOW,
+            Code.TOO_MANY_FOLLOWED,
             Code.CLAIM_OVER,
             Code.QUEUE_FULL,
             Code.NO_CAPACITY,

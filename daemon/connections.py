@@ -14,6 +14,7 @@ import heapq
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -23,6 +24,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from ..policies.access import Verdict
+from ..pools.binding import Process
 from ..pools.claim import Claimant
 from .answering import Answer
 from .peers import Credentials
@@ -58,6 +60,8 @@ class Connection(RequestHandler):
     """One connection. `credentials` is None for a TCP peer, whom the kernel cannot name."""
 
     __slots__ = (
+        "accepted_at",
+        "at_end",
         "claimant",
         "credentials",
         "head_bytes",
@@ -65,6 +69,7 @@ class Connection(RequestHandler):
         "head_too_long",
         "home",
         "peer",
+        "process",
         "stalled",
         "verdict",
         "waiting_bytes",
@@ -95,6 +100,13 @@ class Connection(RequestHandler):
         self.credentials = credentials
         self.claimant: Claimant | None = None
         self.verdict: Verdict | None = None
+        self.process: Process | None = None
+        """The peer's process, once a claim was bound to it."""
+        self.accepted_at = clock_gettime(CLOCK_BOOTTIME)
+        """By the clock of the start times in /proc."""
+        self.at_end: Callable[[], None] | None = None
+        """Told when the connection has ended. While claims hang on it, it is not closed for being
+        idle."""
         self.head_bytes = 0
         self.head_since: float | None = None
         self.head_too_long = False
@@ -109,6 +121,16 @@ class Connection(RequestHandler):
     @property
     def idle_until(self) -> float:
         return self._next_keepalive_close_time
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.at_end is not None:
+            self.at_end()
+
+    def _process_keepalive(self) -> None:
+        if self.at_end is not None:
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE
+        super()._process_keepalive()
 
     def data_received(self, data: bytes) -> None:
         if not data:  # aiohttp asks itself whether something is left
@@ -169,6 +191,25 @@ class Connection(RequestHandler):
         response = problem_response(problem, self.home.new_id())
         response.force_close()
         return response
+
+
+class ConnectionEnd:
+    """The end of a connection, for the claims that hang on it. One at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def watch(self, ended: Callable[[], None]) -> None:
+        self._connection.at_end = ended
+        if self._connection.transport is None:
+            asyncio.get_running_loop().call_soon(self._told)
+
+    def _told(self) -> None:
+        if self._connection.at_end is not None:
+            self._connection.at_end()
+
+    def close(self) -> None:
+        self._connection.at_end = None
 
 
 class ConnectionServer(web.Server):
@@ -240,7 +281,7 @@ class ConnectionServer(web.Server):
 
     def _evict(self) -> bool:
         """Closes the connections that have been idle longest; False when all are at work."""
-        idle = [connection for connection in self.present if connection.idle]
+        idle = [one for one in self.present if one.idle and one.at_end is None]
         for connection in heapq.nsmallest(_EVICT_AT_ONCE, idle, key=lambda one: one.idle_until):
             connection.force_close()
         return bool(idle)

@@ -14,6 +14,7 @@ from ..pools.requests import ClaimRequest
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
 from ..pools.store import Event, EventListener
+from ..pools.ties import Ties
 
 
 class FleetView(Protocol):
@@ -40,6 +41,9 @@ class FleetView(Protocol):
     def pools(self) -> list[PoolStatus]: ...
 
     def pool(self, name: str, /) -> PoolStatus | None: ...
+
+    @property
+    def ties(self) -> Ties: ...
 
     def place_in_line(self, claim: Claim, /) -> tuple[int, float | None]: ...
 

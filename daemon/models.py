@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -155,7 +155,11 @@ class ClaimBody(Body):
     count: Annotated[int, Field(description="How many resources; only 1 in this version.")] = 1
     select: Annotated[Any, Field(description="Not supported by this version.")] = None
     bind: Annotated[
-        str | None, Field(description="What the claim's end hangs on; only `time` in this version.")
+        Literal["time", "process", "connection"] | None,
+        Field(
+            description="What ends the claim before its time: nothing (`time`, the default), the end"
+            " of the process that claims, or of the connection on which it does."
+        ),
     ] = None
     wait: Annotated[
         ClaimWait | None,
@@ -177,8 +181,6 @@ class ClaimBody(Body):
             raise _unsupported("count", "claims one resource at a time; leave out 'count'")
         if self.select is not None:
             raise _unsupported("select", "hands out any ready resource; leave out 'select'")
-        if self.bind is not None and self.bind != "time":
-            raise _unsupported("bind", "ends claims by time alone; leave out 'bind'")
 
     def digest(self) -> bytes:
         """SHA-256 of the request, the same for every way of writing it.

@@ -81,6 +81,7 @@ def show_claim(
         },
         "createdAt": rfc3339(claim.created_at + step),
         "ttl": _duration(claim.ttl),
+        "bind": "time" if claim.binding is None else claim.binding.to.value,
         "warm": claim.warm,
         "revision": claim.revision,
         "timing": {
@@ -101,6 +102,8 @@ def show_claim(
         shown["boundAt"] = rfc3339(claim.bound_at + step)
     if claim.expires_at is not None:
         shown["expiresAt"] = rfc3339(claim.expires_at + step)
+        if claim.terms is not None and claim.terms.grace:
+            shown["graceUntil"] = rfc3339(claim.expires_at + claim.terms.grace + step)
     if state not in _UNDER_WAY:
         _add_how_it_ended(shown, claim, to_wall)
     if place is not None:

@@ -111,10 +111,11 @@ class Claiming:
         elif errand.claim.key is None:
             self._end(errand.claim, EndedBecause.CLAIMANT_GONE, errand.claim.request_id)
 
-    def give_up(self, errand: Errand, request_id: str) -> None:
-        """The claim is released. One that is being finished is bound first, and released then."""
-        errand.given_up = request_id
-        errand.pool.line.dismiss(errand.claim.id, GivenUp())
+    def give_up(self, errand: Errand, request_id: str, because: EndedBecause) -> None:
+        """The claim is to end. One that is being finished is bound first, and ends then."""
+        if errand.given_up is None:
+            errand.given_up, errand.because = request_id, because
+        errand.pool.line.dismiss(errand.claim.id, GivenUp(errand.because))
 
     async def _serve(self, errand: Errand, resource: Resource | None) -> None:
         """Binds the claim. Raises `Refusal`."""
@@ -190,7 +191,7 @@ class Claiming:
 
     def _refuse_to_wait(self, errand: Errand, now: float) -> None:
         if errand.given_up is not None:
-            raise GivenUp
+            raise GivenUp(errand.because)
         if errand.deserted:
             raise Left
         if self.stopping and not errand.claim.answered:
@@ -207,7 +208,7 @@ class Claiming:
         services, claim, pool = self._services, errand.claim, errand.pool
         if errand.deserted or errand.given_up is not None:
             pool.give_back(resource)
-            raise Left if errand.given_up is None else GivenUp
+            raise Left if errand.given_up is None else GivenUp(errand.because)
         began = services.clock.now()
         try:
             await self._finish(claim, resource, pool.blueprint_of(resource))
@@ -236,7 +237,7 @@ class Claiming:
         claim = errand.claim
         self._bound(claim)
         if errand.given_up is not None:
-            self._end(claim, EndedBecause.RELEASED, errand.given_up)
+            self._end(claim, errand.because, errand.given_up)
         elif errand.deserted and claim.key is None:
             self._end(claim, EndedBecause.CLAIMANT_GONE, claim.request_id)
         self._settle(errand, claim)
@@ -334,7 +335,7 @@ class Claiming:
 def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:
     if isinstance(refusal, GivenUp):
         advance(claim, ClaimState.ENDED)
-        claim.ended_because = EndedBecause.RELEASED
+        claim.ended_because = refusal.because
     elif claim.state not in OVER:
         advance(claim, ClaimState.FAILED)
     claim.code, claim.detail = refusal.code, refusal.message

@@ -17,6 +17,7 @@ from .claiming import Claiming, stopping
 from .dismantling import Dismantler
 from .endings import Endings
 from .errands import Errand, Left
+from .expiry import Terms
 from .ids import ClaimId
 from .leases import Leases, ttl_too_long
 from .pool import Pool
@@ -24,9 +25,12 @@ from .requests import ClaimRequest, Code, Refusal
 from .resource import Resource
 from .services import Services
 from .store import StoreError
+from .ties import Ties
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 100
+"""So many claims of one claimant that has gone are ended before other work gets its turn."""
 LOST = "it has no resource in the ledger any more"
 
 
@@ -51,6 +55,7 @@ class ClaimDesk:
         self._errands: dict[ClaimId, Errand] = {}
         self._by_key: dict[bytes, Errand] = {}
         self.endings = Endings(services)
+        self.ties = Ties(services, self._gone)
         self.leases = Leases(services, dismantler, self.endings, self.over)
         self._claiming = Claiming(
             services,
@@ -67,13 +72,26 @@ class ClaimDesk:
         """What the ledger knows of, at the start."""
         self._claims = claims
 
-    def wait_again(self, claim: Claim) -> None:
+    async def resume(self, bound: Sequence[Claim], waiting: Iterable[Claim]) -> None:
+        """After a start: claims that ended meanwhile end before anybody sees them, others go on."""
+        gone = await self.ties.resume((*bound, *waiting))
+        for claim in waiting:
+            self._wait_again(claim, gone=claim.id in gone)
+        await self.leases.resume(bound)
+        departed = [claim for claim in bound if claim.id in gone]
+        await asyncio.gather(*(self._end_departed(claim, gone[claim.id]) for claim in departed))
+
+    def _wait_again(self, claim: Claim, *, gone: bool) -> None:
         """A claim that was told "pending" by an earlier run of the daemon queues again."""
         pool = self._pools.get(claim.pool) or self._undeclared(claim.pool)
-        self._claiming.start(self._register(claim, pool), None)
+        errand = self._register(claim, pool)
+        if gone:
+            self._claiming.give_up(errand, claim.request_id, EndedBecause.CLAIMANT_GONE)
+        self._claiming.start(errand, None)
 
     async def close(self, grace: float) -> None:
         """Refuses new claims and those that wait; lets those being served finish within `grace`."""
+        self.ties.close()  # what ends from now on, the next start finds
         self._claiming.stopping = True
         for errand in self._errands.values():
             if not errand.claim.answered:
@@ -132,21 +150,27 @@ class ClaimDesk:
     async def release(self, claim_id: ClaimId, *, request_id: str) -> Claim:
         """Ends a claim, whatever its state; repeating it is harmless."""
         claim = await self.find_claim(claim_id)
-        errand = self._errands.get(claim_id)
-        if errand is not None:
-            self._claiming.give_up(errand, request_id)
-            try:
-                claim = await errand.watch()
-            except Refusal:
-                return errand.claim
         try:
-            await self.leases.end(claim, EndedBecause.RELEASED, request_id)
+            return await self._end_any(claim, EndedBecause.RELEASED, request_id)
         except StoreError as error:
             raise Refusal(
                 Code.LEDGER_UNAVAILABLE,
                 f"the release cannot be written down yet: {error}; repeat it",
                 retry_after=2.0,
             ) from error
+
+    async def _end_any(
+        self, claim: Claim, because: EndedBecause, request_id: str, *, why: str = ""
+    ) -> Claim:
+        """Ends a claim, whatever its state. Raises `StoreError`."""
+        errand = self._errands.get(claim.id)
+        if errand is not None:
+            self._claiming.give_up(errand, request_id, because)
+            try:
+                claim = await errand.watch()
+            except Refusal:
+                return errand.claim
+        await self.leases.end(claim, because, request_id, why=why)
         return claim
 
     async def find_claim(self, claim_id: ClaimId) -> Claim:
@@ -182,11 +206,18 @@ class ClaimDesk:
 
     async def _begin(self, request: ClaimRequest) -> Claim:
         pool = self._open_pool(request)
+        if request.tie is not None and not self.ties.alive(request.tie.anchor):
+            raise Refusal(
+                Code.CANNOT_FOLLOW,
+                f"the {request.tie.binding.to} that the claim was to be bound to has ended",
+            )
         claim = self._new_claim(request, pool.spec)
         resource = pool.take(claim.created_at)
         if resource is None:
             self._refuse_to_queue(pool)
         errand = self._register(claim, pool)
+        if request.tie is not None:
+            self.ties.tie(claim.id, request.tie.anchor)
         self._claiming.start(errand, resource, pend=resource is None and request.wait is None)
         return await self._listen(errand, request)
 
@@ -210,7 +241,7 @@ class ClaimDesk:
         return pool
 
     def _new_claim(self, request: ClaimRequest, spec: PoolSpec) -> Claim:
-        lifetime = spec.lifetime
+        lifetime, courtesy = spec.lifetime, spec.lifetime.courtesy
         ttl = lifetime.ttl if request.ttl is None else request.ttl
         if ttl > lifetime.max_ttl:
             raise ttl_too_long(ttl, lifetime.max_ttl, spec.name)
@@ -229,6 +260,8 @@ class ClaimDesk:
             request_id=request.request_id,
             key=request.key,
             body=request.body,
+            binding=None if request.tie is None else request.tie.binding,
+            terms=None if courtesy is None else Terms(courtesy.notice, courtesy.grace),
         )
 
     def _refuse_to_queue(self, pool: Pool) -> None:
@@ -298,12 +331,33 @@ class ClaimDesk:
         self._claims.pop(claim.id, None)
         self._unregister(claim)
         self.leases.forget(claim)
+        if claim.binding is not None:
+            self.ties.untie(claim.id)
 
     def _bound(self, claim: Claim) -> None:
         self.leases.watch(claim)
         resource = self._services.inventory.get(claim.resources[0])
         if resource is not None and resource.suspect:
             self._look(resource)
+
+    def _gone(self, claims: Sequence[ClaimId], why: str) -> None:
+        self._services.tasks.start(self._end_all_departed(claims, why), f"claims left: {why}")
+
+    async def _end_all_departed(self, claims: Sequence[ClaimId], why: str) -> None:
+        for number, claim_id in enumerate(claims):
+            claim = self._claims.get(claim_id)
+            if claim is not None:
+                work = self._end_departed(claim, why)
+                self._services.tasks.start(work, f"claimant of {claim_id} gone")
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+
+    async def _end_departed(self, claim: Claim, why: str) -> None:
+        because = EndedBecause.CLAIMANT_GONE
+        try:
+            await self._end_any(claim, because, claim.request_id, why=why)
+        except StoreError as error:
+            log.warning("the end of %s could not be written yet: %s", claim.id, error)
 
     def _end(self, claim: Claim, because: EndedBecause, request_id: str) -> None:
         work = self._end_unwanted(claim, because, request_id)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from .claim import Claim
+from .claim import Claim, EndedBecause
 from .pool import Pool
 from .requests import Code, Refusal
 
@@ -17,10 +17,12 @@ class Left(Refusal):
 
 
 class GivenUp(Left):
-    """The claim was released while it waited."""
+    """The claim was ended while it waited: released, or because its claimant has gone."""
 
-    def __init__(self) -> None:
-        Refusal.__init__(self, Code.CLAIM_OVER, "the claim was released before it was bound")
+    def __init__(self, because: EndedBecause) -> None:
+        how = "released" if because is EndedBecause.RELEASED else "given up with its claimant"
+        Refusal.__init__(self, Code.CLAIM_OVER, f"the claim was {how} before it was bound")
+        self.because = because
 
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ class Errand:
 
     __slots__ = (
         *("_listeners", "_onlookers", "_outcome", "_told"),
-        *("claim", "failure", "given_up", "pool"),
+        *("because", "claim", "failure", "given_up", "pool"),
     )
 
     def __init__(self, claim: Claim, pool: Pool) -> None:
@@ -45,7 +47,9 @@ class Errand:
         self.failure = ""
         """Why the last resource that was tried could not be finished, without secrets."""
         self.given_up: str | None = None
-        """The id of the request that released it, once one did."""
+        """The id of the request that ended it, once one did."""
+        self.because = EndedBecause.RELEASED
+        """Why it was given up, if it was."""
         self._listeners: dict[Told, bool] = {}
         """In the order they came; True for who hangs up once the claim is written down."""
         self._onlookers: dict[Told, None] = {}

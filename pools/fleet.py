@@ -56,6 +56,7 @@ class Fleet:
         self.live_claims = self._desk.live_claims
         self.ended_claims = self._desk.ended_claims
         self.place_in_line = self._desk.place_in_line
+        self.ties = self._desk.ties
         self.orphans = OrphanSweep(services, resync_every)
         self.housekeeping = Housekeeping(services, self.invariants)
 
@@ -82,9 +83,7 @@ class Fleet:
         start = self._services.tasks.start
         await self._desk.close_books(recovered.lost, recovered.forgotten)
         recovery.restart_leftovers(recovered, self.dismantler)
-        await self._desk.leases.resume(recovered.bound)
-        for claim in recovered.waiting:
-            self._desk.wait_again(claim)
+        await self._desk.resume(recovered.bound, recovered.waiting)
         start(self.health.first_look(), "first look")
         start(self.health.patrol(), "patrol")
         start(self.orphans.watch(), "orphan sweep")

@@ -56,6 +56,11 @@ class Ties:
         return self._processes
 
     @property
+    def boot(self) -> str:
+        """The boot id of now: part of what tells a process from every other one."""
+        return self._services.processes.boot
+
+    @property
     def full(self) -> bool:
         """No more processes can be followed: each takes a file descriptor."""
         return self._processes >= self._services.processes.most

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...client import Claim, Stoker
+from ...client.requests import Bind
 from ...config.units import parse_duration
 from .failing import Ended
 from .options import (
@@ -28,6 +29,10 @@ HELP = """Claim a resource of POOL and print it, or run COMMAND with it.
     becomes JSON, and STOKER_OUTPUTS holds all of them. STOKER_CLAIM, STOKER_POOL and STOKER_RESOURCE
     say what was claimed. The claim is renewed while the command runs and released when it
     ends, however it ends; the exit code is the command's (128+N when signal N ended it).
+
+    With --bind process the claim also ends with this stoker process, even when that is killed with
+    kill -9, where it would otherwise last until it expires; with --bind connection it ends with the
+    connection that this process keeps for it. Both need a COMMAND.
 
     Without a COMMAND the claim is printed and lasts until it is released or expires.
 
@@ -65,6 +70,7 @@ def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
         "stoker claim web",
         "stoker claim web --param greeting=hello --ttl 1h -o json",
         "stoker claim web --param-json 'sizes=[1,2]' --param count:=3",
+        "stoker claim web --bind process -- ./serve.sh",
         'stoker claim db --wait 5m --reason "nightly import" -- ./import.sh',
         "stoker claim web -- sh -c 'curl \"$STOKER_URL\"'",
     ),
@@ -116,6 +122,13 @@ def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
     help="A label of the claim. May be repeated.",
 )
 @click.option(
+    "--bind",
+    type=click.Choice(["time", "process", "connection"]),
+    default="time",
+    show_default=True,
+    help="What ends the claim beside its time and its release; others than time need a COMMAND.",
+)
+@click.option(
     "--on-lost",
     type=click.Choice(["warn", "kill"]),
     default="warn",
@@ -135,10 +148,16 @@ def claim(  # noqa: PLR0913 - the command's options
     key: str | None,
     reason: str | None,
     labels: dict[str, str],
+    bind: Bind,
     on_lost: str,
     output: str,
     socket: str | None,
 ) -> int:
+    if bind != "time" and not command:
+        raise click.UsageError(
+            f"--bind {bind} needs a COMMAND: without one this process ends as soon as the claim is "
+            f"printed, and the claim with it. Write: stoker claim {pool} --bind {bind} -- COMMAND"
+        )
     asked = Asked(
         pool=pool,
         params=params | json_params,
@@ -147,6 +166,7 @@ def claim(  # noqa: PLR0913 - the command's options
         key=key,
         reason=reason,
         labels=labels,
+        bind=bind,
     )
     bound: Claim | None = None
     with Stoker(socket) as stoker, ending_signals():

@@ -19,6 +19,11 @@ _COLOURS = {
     "held": "yellow",
 }
 
+_ENDS_WITH = {
+    "process": "the process that claimed it",
+    "connection": "the connection it was claimed on",
+}
+
 
 def section(document: Document, name: str) -> Document:
     """The object of that name; an empty one when there is none."""
@@ -44,6 +49,8 @@ def claim_text(claim: ClaimInfo) -> str:
             ("reason", document.get("reason")),
             ("labels", _labels(document)),
             ("expires", _when(document.get("expiresAt")) if bound else None),
+            ("grace", _when(document.get("graceUntil")) if bound else None),
+            ("ends with", _ENDS_WITH.get(claim.bind)),
             ("ended", document.get("endedAt")),
             ("place", claim.position),
             ("to go", about(claim.eta) if claim.eta else None),

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ...client import Claim, Stoker, StokerError, Unavailable
-from ...client.requests import Request, claim_request, new_key
+from ...client.requests import Bind, Request, claim_request, new_key
 from .failing import Ended
 from .terminal import about
 
@@ -38,6 +38,7 @@ class Asked:
     key: str | None = None
     reason: str | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    bind: Bind = "time"
 
 
 def obtain(stoker: Stoker, asked: Asked) -> Claim:
@@ -53,17 +54,20 @@ def obtain(stoker: Stoker, asked: Asked) -> Claim:
 
 def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
     given: dict[str, Any] = {
-        "key": asked.key or new_key(),
+        # A claim that hangs on its connection needs none: with the connection it is taken back.
+        "key": asked.key or (None if asked.bind == "connection" else new_key()),
         "params": asked.params,
         "ttl": asked.ttl,
         "wait": wait,
         "reason": asked.reason,
         "labels": asked.labels,
+        "bind": None if asked.bind == "time" else asked.bind,
     }
     try:
         return stoker.claim(asked.pool, **given)
     except Ended:
-        _take_back(stoker, claim_request(asked.pool, **given))
+        if given["key"] is not None:
+            _take_back(stoker, replace(claim_request(asked.pool, **given), stays=False))
         raise
 
 

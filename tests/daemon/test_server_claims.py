@@ -226,7 +226,7 @@ async def test_claims_are_filtered_by_pool_state_label_and_limit(short_tmp: Path
         ({"pool": "web", "wait": "2h"}, 422, "invalid", "at most 1h"),
         ({"pool": "web", "count": 2}, 422, "unsupported", "one resource at a time"),
         ({"pool": "web", "select": "x"}, 422, "unsupported", "'select'"),
-        ({"pool": "web", "bind": "process"}, 422, "unsupported", "'bind'"),
+        ({"pool": "web", "bind": "terminal"}, 422, "invalid", "'bind'"),
         ({"pool": "web", "params": {"x": 1}}, 422, "unknown-parameter", "x"),
         ({"pool": "web", "reason": "x" * 1001}, 422, "invalid", "1000"),
         ({"pool": "web", "reason": "\x1b[2J"}, 422, "invalid", "control"),

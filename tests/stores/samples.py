@@ -6,7 +6,9 @@ import string
 from hypothesis import strategies as st
 
 from stoker.config.json_types import Json
+from stoker.pools.binding import Bind, Binding, Process
 from stoker.pools.claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing
+from stoker.pools.expiry import Terms
 from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.resource import Half, Health, Part, Resource
@@ -170,6 +172,13 @@ def parts(draw: st.DrawFn, resource: Resource) -> Part:
     )
 
 
+processes = st.builds(Process, small_integers, st.integers(min_value=0, max_value=2**62), names)
+bindings = st.builds(
+    Binding, st.sampled_from((Bind.PROCESS, Bind.CONNECTION)), st.none() | processes
+)
+terms = st.builds(Terms, st.none() | moments, moments, st.none() | moments, st.booleans())
+
+
 @st.composite
 def claims(draw: st.DrawFn) -> Claim:
     claimant = Claimant(
@@ -209,4 +218,6 @@ def claims(draw: st.DrawFn) -> Claim:
         ended_because=draw(st.none() | st.sampled_from(EndedBecause)),
         code=draw(names),
         detail=draw(texts),
+        binding=draw(st.none() | bindings),
+        terms=draw(st.none() | terms),
     )

@@ -22,7 +22,10 @@ from stoker.pools.stores.migrations import NEWEST, STEPS, apply_steps
 from tests.stores.disks import Folder, put
 from tests.stores.samples import KEY, a_claim, a_part, a_resource, an_event
 
-ADDED_BY_STEP = {2: {("parts", "ready")}}
+ADDED_BY_STEP = {
+    2: {("parts", "ready")},
+    3: {("claims", "binding"), ("claims", "terms")},
+}
 """Columns that a ledger of an earlier schema cannot have had."""
 
 
