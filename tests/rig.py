@@ -7,7 +7,7 @@ virtual time (`@pytest.mark.looptime`, or `tests.virtual_loop`).
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Hashable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from stoker.config.revision import (
 )
 from stoker.config.shapes import Environment, Shape
 from stoker.config.templates import compile_template
+from stoker.pools.binding import Bind, Binding, Process, Tie, process_ended
 from stoker.pools.claim import Claim, Claimant
 from stoker.pools.driver import Driver
 from stoker.pools.drivers import token
@@ -38,6 +39,7 @@ from stoker.pools.fleet import Fleet
 from stoker.pools.ids import Ids, PartId, ResourceId
 from stoker.pools.inventory import Inventory
 from stoker.pools.pool import Pool
+from stoker.pools.processes import Tied
 from stoker.pools.providers import Providers
 from stoker.pools.requests import ClaimRequest
 from stoker.pools.resource import Resource
@@ -49,6 +51,7 @@ from stoker.pools.tasks import Tasks
 from stoker.pools.telemetry import Silent
 from stoker.pools.timers import Timers
 from tests.builders import a_pool, a_revision
+from tests.fakes.processes import SimulatedProcesses
 from tests.fakes.world import FACTS, Faults, SimulatedDriver, SimulatedWorld
 
 ANYTHING = Environment(
@@ -104,6 +107,7 @@ class Host:
         self.world = SimulatedWorld(random.Random(self.random.random()), self.faults)
         self.disk = MemoryDisk()
         self.clock = VirtualClock()
+        self.processes = SimulatedProcesses()
         self.sealer = Sealer(self.random.randbytes(32))
 
     async def start(self, *pools: PoolSpec, revision: Revision | None = None) -> "Run":
@@ -130,6 +134,7 @@ class OpenFleet(Fleet):
 
     def die(self) -> None:
         """Stops what the pools do by themselves, and tells nobody."""
+        self._desk.ties.close()
         for pool in self._pools.values():
             pool.close()
 
@@ -175,6 +180,7 @@ class Run:
             inventory=Inventory(),
             tasks=Tasks(self.defects.append),
             timers=Timers(host.clock),
+            processes=host.processes,
             chance=host.random.random,
         )
         self.fleet = OpenFleet(self.services)
@@ -203,6 +209,27 @@ class Run:
         self, pool: str = "web", *, wait: float | None = 30.0, **more: Unpack[Asked]
     ) -> Claim:
         return await self.fleet.claim(ClaimRequest(pool, ME, wait=wait, **more))
+
+    async def claim_with(
+        self,
+        process: Process,
+        pool: str = "web",
+        *,
+        to: Bind = Bind.PROCESS,
+        anchor: Hashable = None,
+        thing: Tied | None = None,
+        wait: float | None = 30.0,
+        **more: Unpack[Asked],
+    ) -> Claim:
+        """A claim that hangs on the process, or on `thing`, a connection of that process."""
+        anchor = process if anchor is None else anchor
+        thing = self.host.processes.open(process) if thing is None else thing
+        tie = Tie(Binding(to, process), anchor)
+        hold = self.fleet.ties.hold(anchor, thing, process_ended(process))
+        try:
+            return await self.fleet.claim(ClaimRequest(pool, ME, wait=wait, tie=tie, **more))
+        finally:
+            hold.release()
 
     def held(self, claim: Claim) -> Resource:
         """The resource that the claim holds."""
