@@ -134,7 +134,7 @@ def find_peer(
         raise _cannot("it is in another pid namespace, where this daemon sees no processes")
     pidfd, exact = _pidfd_of(peer, pid, option)
     try:
-        start = start_of(pid)
+        start = _start_of(pid)
         if not still_runs(pidfd) or (not exact and not _fits(peer, start, accepted_at)):
             raise _has_ended(pid)
         if start is None:
@@ -156,12 +156,15 @@ def _pidfd_of(peer: socket.socket, pid: int, option: int) -> tuple[int, bool]:
         return os.pidfd_open(pid), False
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise Refusal(
-                Code.TOO_MANY_FOLLOWED,
-                f"the claiming process cannot be followed now: {error.strerror}; try again",
-                retry_after=5.0,
-            ) from error
+            raise _not_now(error) from error
         raise _has_ended(pid) from None  # ESRCH; EINVAL from older kernels, EBADF of a closed one
+
+
+def _start_of(pid: int) -> int | None:
+    try:
+        return start_of(pid)
+    except OSError as error:
+        raise _not_now(error) from error
 
 
 def _fits(peer: socket.socket, start: int | None, accepted_at: float) -> bool:
@@ -174,6 +177,14 @@ def _fits(peer: socket.socket, start: int | None, accepted_at: float) -> bool:
     except ValueError:  # it was closed meanwhile
         return False
     return not poll.poll(0)
+
+
+def _not_now(error: OSError) -> Refusal:
+    return Refusal(
+        Code.TOO_MANY_FOLLOWED,
+        f"the claiming process cannot be followed now: {error.strerror}; try again",
+        retry_after=5.0,
+    )
 
 
 def _cannot(why: str) -> Refusal:

@@ -38,8 +38,8 @@ class Processes(Protocol):
     most: int
     """How many may be followed at once."""
 
-    @property
-    def boot(self) -> str: ...
+    boot: str
+    """The kernel's boot id."""
 
     async def find(self, wanted: Iterable[Process]) -> Mapping[Process, Tied | None]:
         """Takes hold of exactly these; None for one that has ended.
@@ -80,12 +80,7 @@ class HostProcesses:
     def __init__(self) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.most = max(16, soft // SHARE)
-        self._boot = ""
-
-    @property
-    def boot(self) -> str:
-        self._boot = self._boot or read_boot_id()
-        return self._boot
+        self.boot = read_boot_id()
 
     async def find(self, wanted: Iterable[Process]) -> Mapping[Process, Tied | None]:
         found = await asyncio.to_thread(_open_all, list(wanted), self.boot)
@@ -110,7 +105,12 @@ def _open(process: Process) -> int | None:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return None
-    if start_of(process.pid) == process.start and still_runs(pidfd):
+    try:
+        it_is = start_of(process.pid) == process.start and still_runs(pidfd)
+    except BaseException:
+        os.close(pidfd)
+        raise
+    if it_is:
         return pidfd
     os.close(pidfd)
     return None
@@ -124,7 +124,10 @@ def still_runs(pidfd: int) -> bool:
 
 
 def start_of(pid: int) -> int | None:
-    """Clock ticks from the boot to its start; None when /proc shows no such process."""
+    """Clock ticks from the boot to its start; None when /proc shows no such process.
+
+    Raises OSError when that cannot be told (no file descriptor is left).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - no path to work with
             text = file.read()

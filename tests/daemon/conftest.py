@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 Factories = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
-ON_BOTH = {"test_server_bad_input"}
+ON_BOTH = {"test_server_bad_input", "test_binding"}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Factories:

@@ -20,6 +20,7 @@ from stoker.daemon.metrics import Metrics
 from stoker.daemon.server import SocketServer
 from stoker.daemon.status import StatusFacts
 from stoker.pools.ids import Ids
+from stoker.pools.processes import HostProcesses
 from stoker.pools.stores.sqlite import SqliteStore
 from tests.builders import a_revision
 from tests.fakes.world import Faults
@@ -93,6 +94,7 @@ class DiskRun(Run):
         folder.mkdir(mode=0o700)
         self.store = SqliteStore.open(folder, sealer=host.sealer, wall=time.time)
         self.services.store = self.store
+        self.services.processes = HostProcesses()
 
 
 class OpenServer(SocketServer):

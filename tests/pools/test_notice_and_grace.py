@@ -250,7 +250,7 @@ async def test_a_change_of_the_pool_leaves_the_terms_of_claims_as_they_were() ->
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_renewal_applies_the_width_anew_and_stops_at_the_longest(restart: bool) -> None:  # noqa: FBT001
+async def test_a_renewal_applies_the_width_anew_and_stops_at_the_longest(restart: bool) -> None:
     host = Host()
     run = await a_run(host, notice=10.0)
     told = await run.claim()
