@@ -44,8 +44,8 @@ class AsyncClaim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
-        self._line = line
-        """The connection that it is bound to, if it is."""
+        self.line = line
+        """The connection that it is bound to, if it is: closing it ends the claim."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -98,8 +98,8 @@ class AsyncClaim:
         except (NotFound, Conflict):
             return
         finally:
-            if self._line is not None:
-                self._line.close()
+            if self.line is not None:
+                self.line.close()
 
     def start_renewing(self) -> None:
         """Begins to renew in a task of its own; entering the claim does this."""

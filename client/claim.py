@@ -42,8 +42,8 @@ class Claim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
-        self._line = line
-        """The connection that it is bound to, if it is."""
+        self.line = line
+        """The connection that it is bound to, if it is: closing it ends the claim."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -97,8 +97,8 @@ class Claim:
         except (NotFound, Conflict):
             return
         finally:
-            if self._line is not None:
-                self._line.close()
+            if self.line is not None:
+                self.line.close()
 
     def start_renewing(self) -> None:
         """Begins to renew in a thread of its own; entering the claim does this."""

@@ -335,3 +335,11 @@ def test_a_command_starts_in_a_moment(server: ScriptedServer) -> None:
         )
         took.append(time.monotonic() - started)
     assert min(took) < 0.4
+
+
+@pytest.mark.parametrize("bind", ["process", "connection"])
+def test_a_claim_that_would_end_with_the_command_line_itself_is_wrong_usage(bind: str) -> None:
+    result = stoker("claim", "web", "--bind", bind)
+    assert 2 == result.exit_code
+    assert "needs a COMMAND" in result.stderr
+    assert f"stoker claim web --bind {bind} -- COMMAND" in result.stderr

@@ -1,6 +1,7 @@
 """What both clients do with a daemon that answers, fails, dies and comes back."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from stoker.client import (
     StokerError,
     Unavailable,
 )
+from stoker.client.documents import claim_info
 from stoker.client.places import find_socket
-from stoker.client.requests import list_request
+from stoker.client.requests import claim_request, list_request
 
 from .documents import a_claim, a_problem
 from .scripted_server import (
@@ -341,3 +343,26 @@ def test_the_socket_is_the_one_given_or_of_the_environment(monkeypatch: pytest.M
     monkeypatch.setenv("STOKER_SOCKET", "/from/environment")
     assert "/given" == find_socket("/given")
     assert "/from/environment" == find_socket(None)
+
+
+def test_a_claim_says_what_it_is_bound_to_and_is_retried_with_a_key_unless_it_is_the_connection() -> (
+    None
+):
+    bodies = {
+        bind: claim_request("web", bind=bind) for bind in ("time", "process", "connection", None)
+    }
+    assert {"time", "process", "connection", None} == {
+        json.loads(request.body).get("bind") for request in bodies.values()
+    }
+    assert ["connection"] == [
+        bind for bind, request in bodies.items() if "Idempotency-Key" not in request.headers
+    ]
+    assert ["connection"] == [bind for bind, request in bodies.items() if request.stays]
+    assert "k" == claim_request("web", key="k", bind="connection").headers["Idempotency-Key"]
+
+
+def test_a_claim_tells_its_binding_and_its_grace() -> None:
+    told = {"id": "c-1", "bind": "process", "graceUntil": "2026-01-31T12:00:30.000Z"}
+    assert "process" == claim_info(told).bind
+    assert "12:00:30" == f"{claim_info(told).grace_until:%H:%M:%S}"
+    assert ("time", None) == (claim_info({}).bind, claim_info({}).grace_until)

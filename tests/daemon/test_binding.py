@@ -115,6 +115,10 @@ async def reasons_of_the_end(served: Served, claim: Claim) -> list[str]:
     return [event.reason for event in events]
 
 
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def pidfds() -> int:
     """How many of this process's descriptors are pidfds."""
     found = 0
@@ -179,8 +183,8 @@ def test_a_process_that_has_ended_is_refused_by_either_way(short_tmp: Path, opti
         subprocess.run(command, pass_fds=[other.fileno()], check=True)
         accepted, _ = listening.accept()
         _, kept, _, _ = socket.recv_fds(one, 1, 1)
+        pid = credentials_of(accepted).pid
         with accepted, pytest.raises(Refusal) as refused:
-            pid = credentials_of(accepted).pid
             find_peer(accepted, pid, accepted_now(), HERE, option=option)
         os.close(kept[0])
     assert Code.CANNOT_FOLLOW is refused.value.code
@@ -190,17 +194,18 @@ def test_a_process_that_has_ended_is_refused_by_either_way(short_tmp: Path, opti
 def test_without_the_kernels_help_a_younger_process_of_that_number_is_refused(
     short_tmp: Path,
 ) -> None:
+    start = start_of(os.getpid())
+    assert start is not None
+    before = start / os.sysconf("SC_CLK_TCK") - 0.02
     with a_pair(short_tmp) as (accepted, _), pytest.raises(Refusal, match="has ended already"):
-        start = start_of(os.getpid())
-        assert start is not None
-        before = start / os.sysconf("SC_CLK_TCK") - 0.02
         find_peer(accepted, os.getpid(), before, HERE, option=UNKNOWN_OPTION)
 
 
 def test_without_the_kernels_help_a_peer_that_hung_up_is_refused(short_tmp: Path) -> None:
-    with a_pair(short_tmp) as (accepted, peer), pytest.raises(Refusal, match="has ended already"):
+    with a_pair(short_tmp) as (accepted, peer):
         peer.close()
-        find_peer(accepted, os.getpid(), accepted_now(), HERE, option=UNKNOWN_OPTION)
+        with pytest.raises(Refusal, match="has ended already"):
+            find_peer(accepted, os.getpid(), accepted_now(), HERE, option=UNKNOWN_OPTION)
 
 
 def test_a_peer_of_another_pid_namespace_is_refused(short_tmp: Path) -> None:
@@ -228,11 +233,11 @@ def test_a_peer_of_another_pid_namespace_is_refused(short_tmp: Path) -> None:
 
 def test_nothing_is_left_open_by_a_refusal(short_tmp: Path) -> None:
     with a_pair(short_tmp) as (accepted, _):
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         for option in (SO_PEERPIDFD, UNKNOWN_OPTION):
             with pytest.raises(Refusal):
                 find_peer(accepted, 2**22 + 7, 0.0, HERE, option=option)
-        assert before == len(os.listdir("/proc/self/fd"))
+        assert before == descriptors()
 
 
 # Processes
@@ -393,29 +398,35 @@ async def test_a_connection_with_claims_is_not_closed_for_being_idle(
     short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "KEEPALIVE", 0.2)
-    async with a_server(short_tmp, a_box_pool(min=2)) as served:
-        async with a_line(served) as line, a_line(served) as plain:
-            told = await line.claim(bind="connection")
-            await plain.claim()
-            async with asyncio.timeout(SOON):
-                assert b"" == await plain.reader.read()
-            await asyncio.sleep(0.5)
-            assert is_bound(served, told["id"])
-            released = await line.ask("DELETE", f"/v1/claims/{told['id']}")
-            assert 200 == released["_status"]
-            async with asyncio.timeout(SOON):
-                assert b"" == await line.reader.read(), "it is idle like any other again"
+    async with (
+        a_server(short_tmp, a_box_pool(min=2)) as served,
+        a_line(served) as line,
+        a_line(served) as plain,
+    ):
+        told = await line.claim(bind="connection")
+        await plain.claim()
+        async with asyncio.timeout(SOON):
+            assert b"" == await plain.reader.read()
+        await asyncio.sleep(0.5)
+        assert is_bound(served, told["id"])
+        released = await line.ask("DELETE", f"/v1/claims/{told['id']}")
+        assert 200 == released["_status"]
+        async with asyncio.timeout(SOON):
+            assert b"" == await line.reader.read(), "it is idle like any other again"
 
 
 async def test_a_connection_with_claims_makes_no_room_for_others(short_tmp: Path) -> None:
-    async with a_server(short_tmp, a_box_pool(min=1), max_connections=2) as served:
-        async with a_line(served) as line, a_line(served) as plain:
-            told = await line.claim(bind="connection")
-            await plain.ask("GET", "/v1/pools/web")
-            async with a_line(served) as third:
-                assert 200 == (await third.ask("GET", "/v1/pools/web"))["_status"]
-                assert b"" == await plain.reader.read()
-            assert is_bound(served, told["id"])
+    async with (
+        a_server(short_tmp, a_box_pool(min=1), max_connections=2) as served,
+        a_line(served) as line,
+        a_line(served) as plain,
+    ):
+        told = await line.claim(bind="connection")
+        await plain.ask("GET", "/v1/pools/web")
+        async with a_line(served) as third:
+            assert 200 == (await third.ask("GET", "/v1/pools/web"))["_status"]
+            assert b"" == await plain.reader.read()
+        assert is_bound(served, told["id"])
 
 
 async def test_a_request_that_closes_its_connection_cannot_bind_to_it(short_tmp: Path) -> None:

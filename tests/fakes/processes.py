@@ -82,3 +82,29 @@ class SimulatedProcesses:
             process: SimulatedProcess(self, process) if process in self.alive else None
             for process in wanted
         }
+
+
+class SimulatedLine:
+    """A connection, as the daemon hands it over to be followed. It breaks once."""
+
+    def __init__(self) -> None:
+        self.broken_at: float | None = None
+        self._ended: Callable[[], None] | None = None
+
+    def watch(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+        if self.broken_at is not None:
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def close(self) -> None:
+        self._ended = None
+
+    def break_off(self) -> None:
+        if self.broken_at is None:
+            self.broken_at = asyncio.get_running_loop().time()
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended()

@@ -2,15 +2,22 @@
 
 from collections import Counter
 
+from stoker.pools.binding import Bind
 from stoker.pools.claim import Claim, ClaimState
+from stoker.pools.expiry import ends_at
 from stoker.pools.ids import resource_of
 from stoker.pools.lifecycle import LEAVING
+from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
 from tests.simulation.story import Promise, Story
 
 FORGET_AFTER = 60.0
 """Seconds after its end for which a promise is still looked at."""
+LATE = 1.0
+"""Seconds that a claim may be bound after its time: timers are exact, and nothing is suspended."""
+LATE_WITH_ITS_PROCESS = 0.1
+"""Seconds that a claim may outlive its process or its connection."""
 SLACK = 2.0
 """Seconds that an ending may take to begin when its time has come and the daemon is up."""
 
@@ -51,6 +58,7 @@ class Watcher:
             self._fail_if(story.run.breaches())
             self._check_claims()
             self._check_sizes()
+            self._check_announcements()
 
     def settle(self) -> None:
         """Everything is calm: the declared state is reached and nothing is forgotten."""
@@ -98,22 +106,27 @@ class Watcher:
                 continue
             at = EPOCH + effect.at
             released = promise.released_at is not None and promise.released_at <= at
-            if not released and at < promise.expires_at - 0.001:
+            left_at = self.story.left_at(promise)
+            left = left_at is not None and left_at <= at
+            if not released and not left and at < promise.until - 0.001:
                 raise Broken(
                     f"{effect.part} was removed under {promise.claim} at {at}, "
-                    f"which holds it until {promise.expires_at}"
+                    f"which holds it until {promise.until}"
                 )
 
     def _check_claims(self) -> None:
         story, now = self.story, self.story.now()
         live = {claim.id: claim for claim in story.daemon.fleet.live_claims()}
         for promise in story.promises.values():
-            if promise.released_at is None and now < promise.expires_at - SLACK:
+            if promise.released_at is not None or story.left_at(promise) is not None:
+                self._check_the_left(promise, live.get(promise.claim), now)
+            elif now < promise.until - SLACK:
                 self._check_promise(promise, live.get(promise.claim))
         for claim in live.values():
             if claim.state is ClaimState.BOUND:
                 self._check_the_end(claim, now)
                 self._check_the_abandoned(claim, now)
+                self._check_the_process(claim, now)
 
     def _check_promise(self, promise: Promise, claim: Claim | None) -> None:
         """What was told, and neither released nor due yet, is still so."""
@@ -127,8 +140,41 @@ class Watcher:
     def _check_the_end(self, claim: Claim, now: float) -> None:
         if claim.expires_at is None:
             raise Broken(f"{claim.id} is bound for ever")
-        if claim.expires_at < now - 20.0:
-            raise Broken(f"{claim.id} is bound {now - claim.expires_at:.1f}s after its expiry")
+        late = now - ends_at(claim.expires_at, claim.terms)
+        if late > LATE:
+            raise Broken(f"{claim.id} is bound {late:.1f}s after its time")
+
+    def _check_the_process(self, claim: Claim, now: float) -> None:
+        """A claim outlives its process by no more than the bound, once the daemon runs."""
+        story = self.story
+        process = claim.binding.process if claim.binding is not None else None
+        if process is None or claim.binding is None or claim.bound_at is None:
+            return
+        if claim.binding.to is Bind.CONNECTION and claim.bound_at >= story.up_since:
+            return  # in this run it hangs on its connection; see `_check_the_left`
+        ended_at = story.host.processes.ended_at.get(process)
+        if ended_at is None or story.host.processes.unclear:
+            return
+        # What is being finished when its process ends is bound first, and ends then.
+        ended = max(EPOCH + ended_at, claim.bound_at)
+        since = max(ended, story.up_since, story.clear_since + LOOK_AGAIN + 0.01)
+        if now - since > LATE_WITH_ITS_PROCESS:
+            raise Broken(f"{claim.id} is bound {now - since:.2f}s after its process ended")
+
+    def _check_the_left(self, promise: Promise, claim: Claim | None, now: float) -> None:
+        """A claim ends with its connection; over a restart it hangs on the process."""
+        story, work = self.story, promise.work
+        if claim is None or claim.state is not ClaimState.BOUND or work is None:
+            return
+        if work.line is None or work.line.broken_at is None or claim.created_at < story.up_since:
+            return
+        since = max(EPOCH + work.line.broken_at, story.up_since, claim.bound_at or 0.0)
+        if now - since > LATE_WITH_ITS_PROCESS:
+            raise Broken(f"{claim.id} is bound {now - since:.2f}s after its connection ended")
+
+    def _check_announcements(self) -> None:
+        twice = [key for key, count in self.story.announced.items() if count > 1]
+        self._fail_if([f"announced twice: {key}" for key in twice])
 
     def _check_the_abandoned(self, claim: Claim, now: float) -> None:
         """Somebody who hung up without a key is not left with a claim (a crash may cause one)."""
@@ -152,7 +198,7 @@ class Watcher:
         """Keeps the promises that still say something about the present."""
         horizon = self.story.now() - FORGET_AFTER
         promises = self.story.promises
-        for claim in [id_ for id_, told in promises.items() if told.expires_at < horizon]:
+        for claim in [id_ for id_, told in promises.items() if told.until < horizon]:
             del promises[claim]
 
     def _fail_if(self, problems: list[str]) -> None:

@@ -4,17 +4,23 @@ Everything is drawn from one seeded source, and time is virtual, so a seed is it
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Revision
+from stoker.config.revision import Backfill, Courtesy, Lifetime, PoolSpec, Queue, Revision
+from stoker.pools.binding import Bind, Binding, Process, Tie
 from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.expiry import ends_at
 from stoker.pools.ids import ClaimId, ResourceId
+from stoker.pools.processes import Tied
 from stoker.pools.requests import ClaimRequest, Refusal
+from stoker.pools.store import Event
 from tests.builders import a_pool, a_revision
+from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
-from tests.rig import Host, Run, a_part, boxes
+from tests.rig import EPOCH, Host, Run, a_part, boxes
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
@@ -31,10 +37,20 @@ class Promise:
     pool: str
     resource: ResourceId
     token: object
-    expires_at: float
+    until: float
+    """When its resource may be taken away, if nobody releases or leaves it before."""
     key: bytes | None
+    work: "Work | None" = None
     released_at: float | None = None
     """When a release was asked for, successfully or not."""
+
+
+@dataclass
+class Work:
+    """What a claim hangs on: a process, and the connection to the daemon if it is that one."""
+
+    process: Process
+    line: SimulatedLine | None = None
 
 
 @dataclass
@@ -66,6 +82,11 @@ class Story:
         self.crashes = 0
         self.served = 0
         self.refused = 0
+        self.up_since = 0.0
+        self.clear_since = 0.0
+        """Since when the host can tell of every process whether it runs."""
+        self.announced: Counter[tuple[str, str, str]] = Counter()
+        """How often each deadline was announced: by kind, claim and deadline."""
         self.at_commit: Callable[[], None] = lambda: None
         """Called after each commit of the running daemon that has an event in it."""
         self._up = asyncio.Event()
@@ -106,7 +127,7 @@ class Story:
     async def _start(self) -> None:
         self.life += 1
         run = Run(self.host)
-        run.store.on_events(lambda _: self.at_commit() if self.up and self.run is run else None)
+        run.store.on_events(lambda events: self._committed(run, events))
         await run.open()
         while True:
             try:
@@ -116,7 +137,15 @@ class Story:
                 await asyncio.sleep(1)
         await run.fleet.start()
         self.run = run
+        self.up_since = self.now()
         self._up.set()
+
+    def _committed(self, run: Run, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.kind in {"claim.expiring", "claim.lapsed"}:
+                self.announced[event.kind, event.claim, str(event.data["expiresAt"])] += 1
+        if self.up and self.run is run:
+            self.at_commit()
 
     async def _reaper(self) -> None:
         """Kills the daemon at random moments, now and then while it is starting."""
@@ -130,6 +159,11 @@ class Story:
             else:
                 await run.crash()
             await asyncio.sleep(self.random.choice([0.0, 0.1, 5.0, 60.0]))
+            if self.random.random() < 0.1:
+                self.host.processes.reboot()
+            if self.random.random() < 0.2:
+                self.host.processes.unclear = True
+                asyncio.get_running_loop().call_later(self.random.uniform(0, 20), self._clear)
             if self.random.random() < 0.2:
                 stillborn = Run(self.host)
                 starting = asyncio.ensure_future(stillborn.open())
@@ -138,6 +172,10 @@ class Story:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
             await self._start()
+
+    def _clear(self) -> None:
+        self.host.processes.unclear = False
+        self.clear_since = self.now()
 
     async def _weather(self) -> None:
         """Calm and storms: slow, failing, throttling, lying providers."""
@@ -205,6 +243,7 @@ class Story:
                 ttl=draw.choice([20.0, 120.0]),
                 max_ttl=draw.choice([120.0, 600.0]),
                 max_age=draw.choice([None, None, 200.0]),
+                courtesy=draw.choice([None, None, Courtesy(15.0), Courtesy(5.0, 10.0)]),
             ),
             backfill=Backfill(
                 rate=draw.choice([1.0, 20.0]),
@@ -239,12 +278,32 @@ class Story:
             body=b"b",
             request_id=request,
         )
-        claim = await self._insist(asked, caller)
+        work = self._draw_work()
+        claim = await self._insist(asked, caller, work)
         if claim is None:
             return
         await self._use(claim, asked)
 
-    async def _insist(self, asked: ClaimRequest, caller: Caller) -> Claim | None:
+    def _draw_work(self) -> Work | None:
+        """A third of the claims hang on something, which ends when it likes."""
+        draw = self.random
+        if draw.random() > 0.35:
+            return None
+        processes = self.host.processes
+        work = Work(processes.start(), SimulatedLine() if draw.random() < 0.4 else None)
+        life = draw.choice([0.01, 5.0, 60.0, 200.0]) * draw.random()
+        asyncio.get_running_loop().call_later(life, self._end_work, work)
+        return work
+
+    def _end_work(self, work: Work) -> None:
+        if work.line is not None:
+            work.line.break_off()
+            if self.random.random() < 0.5:
+                return
+        if work.process in self.host.processes.alive:
+            self.host.processes.end(work.process)
+
+    async def _insist(self, asked: ClaimRequest, caller: Caller, work: Work | None) -> Claim | None:
         """Asks, loses patience or the answer, and asks again if it has a key."""
         draw = self.random
         for _ in range(6 if asked.key else 1):
@@ -252,7 +311,7 @@ class Story:
             run, life = self.daemon, self.life
             caller.lives.add(life)
             caller.left_at = None
-            asking = asyncio.ensure_future(self._ask(run, asked))
+            asking = asyncio.ensure_future(self._ask(run, asked, work))
             patience = draw.choice([0.01, 2.0, 60.0, 60.0])
             try:
                 done, _ = await asyncio.wait({asking}, timeout=patience)
@@ -266,23 +325,38 @@ class Story:
                 if answer is None:
                     self.refused += 1
                 elif answer.state in {ClaimState.BOUND, ClaimState.ENDING, ClaimState.ENDED}:
-                    self._promise(answer, asked)
+                    self._promise(answer, asked, work)
                 if draw.random() < 0.7:
                     return answer  # otherwise the reply was lost on its way
                 caller.left_at = self.now()
             await asyncio.sleep(draw.choice([0.0, 0.5, 10.0]))
         return None
 
-    async def _ask(self, run: Run, asked: ClaimRequest) -> Claim | None:
+    async def _ask(self, run: Run, asked: ClaimRequest, work: Work | None) -> Claim | None:
         try:
-            claim = await run.fleet.claim(asked)
+            claim = await self._ask_with(run, asked, work)
             if claim.state in {ClaimState.PENDING, ClaimState.FINISHING}:
                 claim = await run.fleet.settled(claim.id, 90.0)
         except Refusal:
             return None
         return claim
 
-    def _promise(self, claim: Claim, asked: ClaimRequest) -> None:
+    async def _ask_with(self, run: Run, asked: ClaimRequest, work: Work | None) -> Claim:
+        if work is None:
+            return await run.fleet.claim(asked)
+        if work.line is None:
+            tie = Tie(Binding(Bind.PROCESS, work.process), work.process)
+            thing: Tied = self.host.processes.open(work.process)
+        else:
+            tie, thing = Tie(Binding(Bind.CONNECTION, work.process), work.line), work.line
+        ties = run.fleet.ties
+        hold = ties.hold_again(tie.anchor) or ties.hold(tie.anchor, thing, "it has ended")
+        try:
+            return await run.fleet.claim(replace(asked, tie=tie))
+        finally:
+            hold.release()
+
+    def _promise(self, claim: Claim, asked: ClaimRequest, work: Work | None) -> None:
         if claim.state is not ClaimState.BOUND:
             return
         assert claim.expires_at is not None, f"{claim.id} is bound for ever"
@@ -292,8 +366,9 @@ class Story:
             claim.pool,
             claim.resources[0],
             claim.secrets["token"],
-            claim.expires_at,
+            ends_at(claim.expires_at, claim.terms),
             asked.key,
+            work,
         )
         self.answers.append(told)
         self.served += 1
@@ -322,7 +397,7 @@ class Story:
             return
         assert renewed.expires_at is not None, f"{renewed.id} was renewed for ever"
         if life == self.life:
-            promise.expires_at = renewed.expires_at
+            promise.until = ends_at(renewed.expires_at, renewed.terms)
 
     async def _release(self, promise: Promise) -> None:
         await self._up.wait()
@@ -332,6 +407,17 @@ class Story:
                 await self.daemon.fleet.release(promise.claim, request_id=promise.request)
         except (Refusal, TimeoutError):
             return
+
+    def left_at(self, promise: Promise) -> float | None:
+        """When what the claim hangs on ended, or None. Nobody may count on the claim since."""
+        work = promise.work
+        if work is None:
+            return None
+        moments = [self.host.processes.ended_at.get(work.process)]
+        if work.line is not None:
+            moments.append(work.line.broken_at)
+        ended = [EPOCH + moment for moment in moments if moment is not None]
+        return min(ended, default=None)
 
     def now(self) -> float:
         return self.host.clock.now()

@@ -3,18 +3,22 @@
 import os
 import subprocess
 import sys
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 import pytest
 
 from stoker.pools.claim import Claim, EndedBecause
 from stoker.pools.driver import NotFound, PartRef, Unavailable
+from stoker.pools.expiry import Step, Terms
+from stoker.pools.ids import ClaimId
 from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.orphans import OrphanSweep
 from stoker.pools.services import Services
 from stoker.pools.store import Done, Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
+from stoker.pools.ties import Ties
 from tests.fakes.world import SimulatedDriver
 from tests.simulation.running import play
 
@@ -102,7 +106,8 @@ def test_an_answer_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -
 
     problem = first_problem()
 
-    assert "gone before its time" in problem or "is leased to" in problem
+    symptoms = ("gone before its time", "is leased to", "a retry of")
+    assert any(symptom in problem for symptom in symptoms), problem
 
 
 class EndsTooEarly(Leases):
@@ -121,6 +126,64 @@ def test_a_claim_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -
     problem = first_problem()
 
     assert "before its time" in problem or "was removed under" in problem
+
+
+class DeafTies(Ties):
+    """Is told of no end, but finds at a start what ended meanwhile."""
+
+    def _ended(self, anchor: Hashable) -> None:
+        self._drop(anchor)
+
+
+def test_a_claim_that_outlives_its_process_or_connection_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker.pools.desk.Ties", DeafTies)
+
+    assert "ended" in first_problem()
+
+
+class ForgetfulTies(Ties):
+    """Hears of every end, but follows nothing again after a start."""
+
+    async def resume(self, claims: Iterable[Claim]) -> dict[ClaimId, str]:
+        del claims
+        return {}
+
+
+def test_a_process_that_is_not_followed_again_after_a_start_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker.pools.desk.Ties", ForgetfulTies)
+
+    assert "after its process ended" in first_problem()
+
+
+def test_a_grace_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end_at_expiry(expires_at: float, _ttl: float, _terms: Terms | None, now: float) -> Step:
+        return Step.END if now >= expires_at else Step.WAIT
+
+    monkeypatch.setattr("stoker.pools.leases.due", end_at_expiry)
+    monkeypatch.setattr("stoker.pools.leases.next_step", lambda expiry, *_: (expiry, Step.END))
+
+    problem = first_problem()
+
+    assert "before its time" in problem or "was removed under" in problem
+
+
+def test_a_deadline_that_is_announced_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_claim = SqliteTransaction.put_claim
+
+    def put_claim_unannounced(self: SqliteTransaction, claim: Claim) -> None:
+        terms = claim.terms
+        put_claim(
+            self,
+            claim if terms is None else replace(claim, terms=replace(terms, announced=None)),
+        )
+
+    monkeypatch.setattr(SqliteTransaction, "put_claim", put_claim_unannounced)
+
+    assert "announced twice" in first_problem()
 
 
 @pytest.mark.parametrize("seed", [3, 4])
