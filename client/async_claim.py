@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +38,8 @@ class AsyncClaim:
         on_lost: Callable[[StokerError], None] | None = None,
         line: Line | None = None,
     ) -> None:
+        self.line = line
+        """The connection that it is bound to, if it is: closing it ends the claim."""
         self.info = info
         """The claim as the daemon showed it last."""
         self.lost: StokerError | None = None
@@ -44,8 +47,6 @@ class AsyncClaim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
-        self.line = line
-        """The connection that it is bound to, if it is: closing it ends the claim."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -163,6 +164,12 @@ class AsyncClaim:
         except StokerError:
             if not failing:
                 raise
+
+    def __del__(self) -> None:
+        # Nobody holds it any more, so nobody is left who could end it: the connection's end does.
+        if self.line is not None:
+            with suppress(RuntimeError):  # the loop is closed, and the connection with it
+                self.line.close()
 
     def __repr__(self) -> str:
         return f"<AsyncClaim {self.id} of {self.pool}: {self.state}>"

@@ -35,6 +35,8 @@ class Claim:
         on_lost: Callable[[StokerError], None] | None = None,
         line: Line | None = None,
     ) -> None:
+        self.line = line
+        """The connection that it is bound to, if it is: closing it ends the claim."""
         self.info = info
         """The claim as the daemon showed it last."""
         self.lost: StokerError | None = None
@@ -42,8 +44,6 @@ class Claim:
         self._stoker = stoker
         self._ttl = ttl
         self.on_lost = on_lost
-        self.line = line
-        """The connection that it is bound to, if it is: closing it ends the claim."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -161,6 +161,11 @@ class Claim:
         except StokerError:
             if not failing:
                 raise
+
+    def __del__(self) -> None:
+        # Nobody holds it any more, so nobody is left who could end it: the connection's end does.
+        if self.line is not None:
+            self.line.close()
 
     def __repr__(self) -> str:
         return f"<Claim {self.id} of {self.pool}: {self.state}>"

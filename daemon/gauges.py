@@ -86,6 +86,11 @@ class Gauges(Collector):
         if self.fleet is not None:
             yield from _of_pools(self.fleet.pools())
             yield _of_claims(self.fleet)
+            yield GaugeMetricFamily(
+                "stoker_processes_followed",
+                "Processes with whose end a claim ends.",
+                value=self.fleet.ties.processes,
+            )
         if self.ledger is not None:
             yield from _of_ledger(self.ledger.statistics())
         if self.status is not None:

@@ -195,7 +195,10 @@ class RenewBody(Body):
 
     ttl: Annotated[
         Positive | None,
-        Field(description="The claim now ends this long from now; without it, by its first ttl."),
+        Field(
+            description="The claim now ends this long from now; without it, by its own width: the"
+            " ttl that it was given last."
+        ),
     ] = None
 
 

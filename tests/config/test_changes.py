@@ -47,6 +47,17 @@ def test_settings_are_compared_as_people_write_them() -> None:
     ) == found.sentences()
 
 
+def test_notice_and_grace_are_compared_too() -> None:
+    courteous = BASE.rstrip() + "\n  lifetime: {notice: 5m, grace: 30s}\n"
+
+    found = changes(the_revision(BASE), the_revision(courteous))
+
+    assert (
+        FieldChange("lifetime.grace", "", "30s"),
+        FieldChange("lifetime.notice", "", "5m"),
+    ) == found.changed["boxes"]
+
+
 def test_a_changed_blueprint_makes_resources_outdated() -> None:
     found = changes(the_revision(BASE), the_revision(BASE.replace("name: a", "name: b")))
 

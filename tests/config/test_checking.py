@@ -258,6 +258,9 @@ def test_a_pool_and_a_blueprint_may_share_a_name() -> None:
     [
         ("  size: {min: 4, max: 3}", "spec.size.min: min (4) is more than max (3)."),
         ("  lifetime: {ttl: 2h, maxTtl: 1h}", "spec.lifetime.ttl: ttl (2h) is longer than maxTtl (1h)."),
+        ("  lifetime: {notice: 30m}", "spec.lifetime.notice: notice (30m) is not shorter than ttl (30m), so that every claim would expire soon from its first moment on."),
+        ("  lifetime: {ttl: 3h, grace: 2h}", "spec.lifetime.grace: grace (2h) is longer than 1h."),
+        ("  lifetime: {ttl: 1m, grace: 2m}", "spec.lifetime.grace: grace (2m) is longer than ttl (1m)."),
         ("  lifetime: {maxTtl: 1m}", "spec.lifetime.maxTtl: the ttl of 30m, which holds when none is written, is longer than maxTtl (1m)."),
     ],
 )  # fmt: skip

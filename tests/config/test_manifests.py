@@ -122,6 +122,10 @@ def test_what_was_written_reaches_the_revision_in_base_units() -> None:
 
 
 def test_a_long_ttl_alone_lengthens_the_default_limit() -> None:
+    assert (
+        None
+        is the_revision(a_pool_with("  size: {min: 1, max: 3}")).pools["boxes"].lifetime.courtesy
+    )
     pool = the_revision(a_pool_with("  size: {min: 1, max: 3}\n  lifetime: {ttl: 1d}")).pools
 
     assert 86400.0 == pool["boxes"].lifetime.max_ttl
