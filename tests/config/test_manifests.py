@@ -3,6 +3,7 @@
 import pytest
 
 from stoker.config.manifests import Pool, default_burst
+from stoker.config.revision import Courtesy
 from tests.config.catalogue import BLUEPRINT, POOL, a_blueprint_with, loaded, the_revision, told
 
 
@@ -121,11 +122,18 @@ def test_what_was_written_reaches_the_revision_in_base_units() -> None:
     assert (5, 0.25) == (pool.queue.max, pool.queue.wait)
 
 
+def test_notice_and_grace_are_read_and_nothing_is_kept_where_neither_is_written() -> None:
+    size = "  size: {min: 1, max: 3}\n"
+    plain = the_revision(a_pool_with(size)).pools["boxes"]
+    both = the_revision(a_pool_with(f"{size}  lifetime: {{notice: 5m, grace: 30s}}")).pools["boxes"]
+    one = the_revision(a_pool_with(f"{size}  lifetime: {{grace: 30s}}")).pools["boxes"]
+
+    assert None is plain.lifetime.courtesy
+    assert Courtesy(300.0, 30.0) == both.lifetime.courtesy
+    assert Courtesy(None, 30.0) == one.lifetime.courtesy
+
+
 def test_a_long_ttl_alone_lengthens_the_default_limit() -> None:
-    assert (
-        None
-        is the_revision(a_pool_with("  size: {min: 1, max: 3}")).pools["boxes"].lifetime.courtesy
-    )
     pool = the_revision(a_pool_with("  size: {min: 1, max: 3}\n  lifetime: {ttl: 1d}")).pools
 
     assert 86400.0 == pool["boxes"].lifetime.max_ttl

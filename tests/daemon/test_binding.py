@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Line:
 
 
 @asynccontextmanager
-async def a_line(served: Served) -> AsyncIterator[Line]:
+async def a_line(served: Served) -> AsyncGenerator[Line]:
     line = Line(*await asyncio.open_unix_connection(str(served.settings.socket)))
     try:
         yield line
@@ -81,7 +81,7 @@ async def a_line(served: Served) -> AsyncIterator[Line]:
 
 
 @contextmanager
-def a_claimant(served: Served, **body: Any) -> Iterator["subprocess.Popen[str]"]:
+def a_claimant(served: Served, **body: Any) -> Generator["subprocess.Popen[str]"]:
     """Another process that claims, keeps its connection, and sleeps."""
     command = [sys.executable, "-c", CLAIMANT, str(served.settings.socket)]
     process = subprocess.Popen(
@@ -138,7 +138,7 @@ def is_bound(served: Served, claim: str) -> bool:
 
 
 @contextmanager
-def a_pair(folder: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+def a_pair(folder: Path) -> Generator[tuple[socket.socket, socket.socket]]:
     """Both ends of a connection; this process is at both."""
     with closing(socket.socket(socket.AF_UNIX)) as listening, socket.socket(socket.AF_UNIX) as peer:
         listening.bind(str(folder / "pair"))

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ for line in sys.stdin:
 
 
 @contextmanager
-def a_claimant(daemon: RealDaemon, bind: str) -> Iterator[tuple["subprocess.Popen[str]", Any]]:
+def a_claimant(daemon: RealDaemon, bind: str) -> Generator[tuple["subprocess.Popen[str]", Any]]:
     process = subprocess.Popen(
         [sys.executable, "-c", CLAIMANT, str(daemon.socket), bind],
         stdin=subprocess.PIPE,

@@ -164,7 +164,11 @@ def test_a_grace_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> N
         return Step.END if now >= expires_at else Step.WAIT
 
     monkeypatch.setattr("stoker.pools.leases.due", end_at_expiry)
-    monkeypatch.setattr("stoker.pools.leases.next_step", lambda expiry, *_: (expiry, Step.END))
+
+    def at_expiry(expires_at: float, _ttl: float, _terms: Terms | None) -> tuple[float, Step]:
+        return expires_at, Step.END
+
+    monkeypatch.setattr("stoker.pools.leases.next_step", at_expiry)
 
     problem = first_problem()
 
