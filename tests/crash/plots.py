@@ -1,8 +1,10 @@
 """What goes on in the simulated histories: the scenarios of the real daemon, and some that need a world."""
 
 import asyncio
+from dataclasses import replace
 
-from stoker.config.revision import Backfill, Lifetime, PoolSpec, Queue, Size
+from stoker.config.revision import Backfill, Courtesy, Lifetime, PoolSpec, Queue, Size
+from stoker.pools.binding import Process
 from stoker.pools.lifecycle import ResourceState
 from tests.crash.playing import Plot
 from tests.crash.simulated import KEY, History
@@ -105,6 +107,36 @@ async def expired(history: History) -> None:
             await asyncio.sleep(0.1)
 
 
+def the_process(history: History) -> Process:
+    """The one that works, over all lives of the daemon."""
+    processes = history.host.processes
+    return next(iter(processes.alive), None) or processes.start()
+
+
+async def claim_for_a_process(history: History) -> None:
+    await history.claim(key=KEY, process=the_process(history))
+
+
+async def wait_for_a_process(history: History) -> None:
+    await history.claim(key=b"o" * 32)
+    await history.claim(key=KEY, wait=None, process=the_process(history))
+
+
+async def end_the_process(history: History) -> None:
+    """The claims of the process are held or waited for by nobody any more."""
+    history.host.processes.end(the_process(history))
+    history.let_go |= {claim.id for claim in history.run.fleet.live_claims() if claim.binding}
+    history.waiting.clear()
+    await ended(history)
+
+
+async def ended(history: History) -> None:
+    deadline = history.host.clock.now() + 100.0
+    while history.let_go & {one.id for one in history.run.fleet.live_claims()}:
+        assert history.host.clock.now() < deadline, "it is held for a process that has ended"
+        await asyncio.sleep(0.1)
+
+
 async def lengthen(history: History) -> None:
     (told,) = history.told
     await history.renew(told, 5400.0)
@@ -167,6 +199,7 @@ async def lose_the_answer(history: History) -> None:
 
 
 WEB = (a_web_pool(),)
+COURTEOUS = (replace(WEB[0], lifetime=Lifetime(3600.0, 7200.0, courtesy=Courtesy(20.0, 10.0))),)
 PLOTS = (
     Plot("claim", WEB, claim, after=claim, pairs=1),
     Plot("claim without a key", (PLAIN,), claim_without_key),
@@ -185,6 +218,19 @@ PLOTS = (
     Plot("renewal", WEB, lengthen, before=hold),
     Plot("release", WEB, release_all, before=hold, after=release_all, pairs=1),
     Plot("expiry", WEB, expire, before=hold_briefly, after=expired, pairs=1),
+    Plot("expiry with notice and grace", COURTEOUS, expire, before=hold_briefly, after=expired),
+    Plot("claim of a process", WEB, claim_for_a_process, after=claim_for_a_process, pairs=1),
+    Plot(
+        "end of a process", WEB, end_the_process, before=claim_for_a_process, after=ended, pairs=1
+    ),
+    Plot(
+        "end of a process that waits",
+        (a_web_pool(0, 1),),
+        end_the_process,
+        before=wait_for_a_process,
+        after=ended,
+        pairs=1,
+    ),
     Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),
     Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stoker.config.revision import PoolSpec, Revision
+from stoker.pools.binding import Process
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
@@ -146,14 +147,22 @@ class History:
     # The callers
 
     async def claim(
-        self, *, key: bytes | None = None, wait: float | None = 600.0, ttl: float | None = None
+        self,
+        *,
+        key: bytes | None = None,
+        wait: float | None = 600.0,
+        ttl: float | None = None,
+        process: Process | None = None,
     ) -> Claim:
         run = self.run
         if key is None:
             self.in_the_dark += 1
-        claim = await run.fleet.claim(
-            ClaimRequest(pool="web", claimant=ME, wait=wait, ttl=ttl, key=key, body=b"b")
-        )
+        if process is None:
+            claim = await run.fleet.claim(
+                ClaimRequest(pool="web", claimant=ME, wait=wait, ttl=ttl, key=key, body=b"b")
+            )
+        else:
+            claim = await run.claim_with(process, wait=wait, ttl=ttl, key=key, body=b"b")
         if not run.dead.is_set():
             if key is None:
                 self.in_the_dark -= 1

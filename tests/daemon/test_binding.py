@@ -323,6 +323,25 @@ async def test_a_daemon_without_descriptors_refuses_to_follow_and_goes_on(short_
         assert 201 == (await line.claim(bind="process"))["_status"]
 
 
+async def test_callers_that_leave_while_they_are_looked_at_leave_no_descriptor(
+    short_tmp: Path,
+) -> None:
+    async with a_server(short_tmp, a_box_pool(min=1, max=1)) as served:
+        before = pidfds()
+        for number in range(40):
+            line = Line(*await asyncio.open_unix_connection(str(served.settings.socket)))
+            asking = asyncio.create_task(line.claim(bind="process", wait="5s"))
+            await asyncio.sleep(number * 0.0002)
+            line.close()
+            await asyncio.gather(asking, return_exceptions=True)
+            for claim in list(served.run.fleet.live_claims()):
+                await served.run.fleet.release(claim.id, request_id="r")
+        async with asyncio.timeout(SOON):
+            while pidfds() > before:
+                await asyncio.sleep(0.01)
+        assert 0 == served.run.fleet.ties.processes
+
+
 async def test_time_is_the_default_and_may_be_said(short_tmp: Path) -> None:
     async with a_server(short_tmp, a_box_pool(min=2)) as served:
         async with a_line(served) as line:
