@@ -352,7 +352,7 @@ class Story:
         ties = run.fleet.ties
         hold = ties.hold_again(tie.anchor) or ties.hold(tie.anchor, thing, "it has ended")
         try:
-            return await run.fleet.claim(replace(asked, tie=tie))
+            return await run.fleet.claim(asked._replace(tie=tie))
         finally:
             hold.release()
 
