@@ -15,7 +15,7 @@ import uvloop
 
 from .report import WIDTH, Section, format_section, keep, machine
 from .scale import QUICK, Scale
-from .scenarios import backfilling, changes, claims, floors, pacing, tracking
+from .scenarios import backfilling, changes, claims, departures, floors, pacing, tracking
 
 SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "floors": floors.run,
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "tracking": tracking.run,
     "pacing": pacing.run,
     "changes": changes.run,
+    "departures": departures.run,
 }
 RESULTS = Path(__file__).parent / "results"
 
