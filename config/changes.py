@@ -116,5 +116,9 @@ def _settings(pool: PoolSpec) -> dict[str, str]:
         "backfill.concurrency": str(backfill.concurrency),
         "queue.max": str(queue.max),
         "queue.wait": format_duration(queue.wait),
+        **{
+            f"queue.priorities.{rule.name}": f"{rule.priority} when {rule.when.source}"
+            for rule in queue.priorities
+        },
         **{f"labels.{key}": value for key, value in pool.labels.items()},
     }

@@ -19,9 +19,10 @@ from .documents import Document
 from .json_types import Json
 from .manifests import API_VERSION, KINDS, LATER_KINDS, Blueprint, Pool, Provider
 from .mistakes import find_mistakes, mistakes_of, shown
+from .priorities import compile_priorities
 from .problems import Problem
 from .revision import Blueprint as CompiledBlueprint
-from .revision import PoolSpec, ProviderLimits, ProviderSpec
+from .revision import PoolSpec, Priority, ProviderLimits, ProviderSpec
 from .spelling import suggestion
 from .templates import expression_paths
 
@@ -222,13 +223,18 @@ class _Checker:
     def _within_bounds(self, declared: Declared[Blueprint]) -> bool:
         """Whether compiling it takes a time that somebody would wait for; complains otherwise."""
         count = len(expression_paths(declared.document.value))
-        before, self.expressions = self.expressions, self.expressions + count
         if count > MAX_EXPRESSIONS:
+            self.expressions += count
             message = f"the blueprint holds more than {MAX_EXPRESSIONS} texts with expressions"
             self._say(declared.document, ("spec",), message, "split it into several", key=True)
             return False
+        return self._counts(declared, count)
+
+    def _counts(self, declared: Declared[Blueprint] | Declared[Pool], count: int) -> bool:
+        """Counts the expressions of one document; whether all up to here are few enough."""
+        before, self.expressions = self.expressions, self.expressions + count
         if self.expressions > MAX_EXPRESSIONS_IN_ALL >= before:
-            message = f"the blueprints up to this one hold more than {MAX_EXPRESSIONS_IN_ALL} texts with expressions"
+            message = f"the documents up to this one hold more than {MAX_EXPRESSIONS_IN_ALL} texts with expressions"
             remedy = "let several pools share a blueprint with parameters"
             self._say(declared.document, ("spec",), message, remedy, key=True)
         return self.expressions <= MAX_EXPRESSIONS_IN_ALL
@@ -237,6 +243,7 @@ class _Checker:
         found: dict[str, PoolSpec] = {}
         for name, declared in self.declared_pools.items():
             manifest, wanted = declared.manifest, declared.manifest.spec.blueprint
+            priorities = self._priorities(declared)
             blueprint = blueprints.get(wanted)
             if wanted not in blueprints and self.complete:
                 message = f"there is no blueprint '{wanted[:80]}'"
@@ -253,9 +260,17 @@ class _Checker:
                 size=contradictions.size_of(manifest),
                 lifetime=contradictions.lifetime_of(manifest),
                 backfill=contradictions.backfill_of(manifest),
-                queue=contradictions.queue_of(manifest),
+                queue=contradictions.queue_of(manifest, priorities),
             )
         return found
+
+    def _priorities(self, declared: Declared[Pool]) -> tuple[Priority, ...]:
+        rules = declared.manifest.spec.queue.priorities
+        if not rules or not self._counts(declared, len(rules)):
+            return ()
+        priorities, problems = compile_priorities(declared.document, declared.manifest)
+        self.problems += problems
+        return priorities
 
     def _say(
         self,

@@ -6,7 +6,7 @@ from . import manifests
 from .documents import Document
 from .manifests import Pool, Provider, default_burst
 from .problems import Problem
-from .revision import Backfill, Courtesy, Lifetime, ProviderLimits, Queue, Size
+from .revision import Backfill, Courtesy, Lifetime, Priority, ProviderLimits, Queue, Size
 from .units import format_duration
 
 _MAX_TTL = 14400.0
@@ -93,8 +93,8 @@ def backfill_of(pool: Pool) -> Backfill:
     return Backfill(backfill.rate, burst, backfill.concurrency)
 
 
-def queue_of(pool: Pool) -> Queue:
-    return Queue(pool.spec.queue.max, pool.spec.queue.wait)
+def queue_of(pool: Pool, priorities: tuple[Priority, ...]) -> Queue:
+    return Queue(pool.spec.queue.max, pool.spec.queue.wait, priorities)
 
 
 def limits_of(provider: Provider) -> ProviderLimits:

@@ -265,11 +265,27 @@ class Backfill(Manifest):
     """How many creations may be under way."""
 
 
+MAX_PRIORITIES = 16
+
+
+class Priority(Manifest):
+    name: Name
+    """What explanations call it."""
+    when: Annotated[str, Field(min_length=1)]
+    """A CEL expression over `caller` and `claim`, without `${…}`; the first that is true decides."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)]
+    """Higher goes first; 0 is what a claim has that none matches."""
+
+
 class Queue(Manifest):
     max: Annotated[int, Field(ge=0, le=100_000)] = 1000
     """How many claims may wait."""
     wait: Duration = 60.0
     """How long a claim waits that does not say."""
+    priorities: Annotated[list[Priority], Field(max_length=MAX_PRIORITIES)] = Field(
+        default_factory=list[Priority]
+    )
+    """Who goes first among those who wait."""
 
 
 class PoolSpec(Manifest):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from .expressions import Expression
 from .json_types import Json, JsonObject
 from .parameters import Parameters
 from .templates import Template
@@ -106,11 +107,24 @@ class Backfill:
 
 
 @dataclass(frozen=True, slots=True)
+class Priority:
+    """One rule of a pool's queue."""
+
+    name: str
+    when: Expression
+    """Over `caller` and `claim`; true or false."""
+    priority: int
+    """Higher goes first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     max: int = 1000
     """How many claims may wait; one more is told 429."""
     wait: float = 60.0
     """How long a claim may wait that says nothing about it, in seconds."""
+    priorities: tuple[Priority, ...] = ()
+    """The first that matches decides; without a match the priority is 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ _COUNTERS_OF_POOLS = {
         "Changes of a pool's breaker, by the state it came to.",
         ("pool", "state"),
     ),
+    "priorities": (
+        "stoker_queue_priority_failures_total",
+        "Times that a priority of the queue could not be evaluated and so matched nothing.",
+        ("pool",),
+    ),
     "drift": (
         "stoker_drift_total",
         "Resources found different from what was made, by their state then.",
@@ -221,6 +226,9 @@ class Metrics:
 
     def breaker_moved(self, pool: str, state: str) -> None:
         self._count("breakers", pool, state)
+
+    def priority_failed(self, pool: str) -> None:
+        self._count("priorities", pool, "")
 
     def drift(self, pool: str, state: str) -> None:
         self._count("drift", pool, state)

@@ -101,6 +101,8 @@ class Claiming:
             raise
         except Exception as error:  # noqa: BLE001
             await self._break(errand, error)
+        finally:
+            errand.pool.line.leave(errand.claim.id)
 
     def deserted(self, errand: Errand) -> None:
         """A caller has left. If it was the last one, the claim is given up as far as that goes."""
@@ -381,5 +383,5 @@ def _timed_out(pool: Pool, waited: float) -> Refusal:
         Code.WAIT_TIMEOUT,
         f"nothing became ready in the pool {name} within {format_duration(round(waited, 3))}; "
         "wait longer or raise size.min",
-        retry_after=max(1.0, pool.seconds_to_create or 1.0),
+        retry_after=max(1.0, pool.prospects.seconds_to_create or 1.0),
     )

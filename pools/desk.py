@@ -197,10 +197,11 @@ class ClaimDesk:
         position = pool.line.position(claim.id) if pool is not None else None
         if pool is None or position is None:
             return 0, None
-        if pool.seconds_to_create is None or pool.full:
-            return position, None
-        rounds = -(-position // pool.spec.backfill.concurrency)
-        return position, rounds * pool.seconds_to_create
+        return position, self._expected_wait(pool, pool.line.wanted_up_to(claim.id))
+
+    def _expected_wait(self, pool: Pool, wanted: int) -> float | None:
+        """Seconds until the `wanted`-th resource from now on, if that can be told."""
+        return pool.prospects.wait(wanted, pool, self._claims, self._services.clock.now())
 
     # Steps of a new claim
 
@@ -215,6 +216,7 @@ class ClaimDesk:
         resource = pool.take(claim.created_at)
         if resource is None:
             self._refuse_to_queue(pool)
+            pool.line.expect(claim.id)
         errand = self._register(claim, pool)
         if request.tie is not None:
             self.ties.tie(claim.id, request.tie.anchor)
@@ -274,12 +276,12 @@ class ClaimDesk:
                 f"in a row: {breaker.last_error}",
                 retry_after=max(1.0, breaker.until - self._services.clock.now()),
             )
-        if len(pool.line) >= pool.spec.queue.max:
+        if pool.line.taken >= pool.spec.queue.max:
             raise Refusal(
                 Code.QUEUE_FULL,
-                f"{len(pool.line)} claims wait for the pool {name} already, and its queue.max is "
+                f"{pool.line.taken} claims wait for the pool {name} already, and its queue.max is "
                 f"{pool.spec.queue.max}",
-                retry_after=max(1.0, pool.seconds_to_create or 1.0),
+                retry_after=max(1.0, self._expected_wait(pool, 1) or 1.0),
             )
 
     def _register(self, claim: Claim, pool: Pool) -> Errand:

@@ -28,15 +28,17 @@ FIRST_LOOK = 0.01
 LONGEST_LOOK = 1.0
 
 
+Freed = Callable[[str, Claim | None, float], None]
+"""Told when a slot is free again: the pool's name, the claim that ended with the resource, and how
+many seconds the removal took."""
+
+
 class Dismantler:
     """Removes resources in the background, one task each."""
 
-    def __init__(
-        self, services: Services, *, freed: Callable[[str], None], over: Callable[[Claim], None]
-    ) -> None:
+    def __init__(self, services: Services, *, freed: Freed, over: Callable[[Claim], None]) -> None:
         self._services = services
         self._freed = freed
-        """Told the pool's name when a slot is free again."""
         self._over = over
         """Told the claim that has ended with its resource."""
 
@@ -82,7 +84,9 @@ class Dismantler:
             if part.state is PartState.DESTROYING:
                 await self._remove(resource, part)
         await self._let_go(resource, claim, reason)
-        services.telemetry.stage(resource.pool, "remove", services.clock.now() - started)
+        took = services.clock.now() - started
+        self._freed(resource.pool, claim, took)
+        services.telemetry.stage(resource.pool, "remove", took)
 
     def _is_pure(self, part: Part) -> bool:
         driver = self._services.drivers.get(part.driver)
@@ -168,7 +172,6 @@ class Dismantler:
         services.inventory.move(resource, ResourceState.GONE, reason, now)
         if claim is not None:
             self._over(claim)
-        self._freed(resource.pool)
 
     async def _write(
         self,

@@ -37,7 +37,7 @@ class Fleet:
         self._recalled: Revision | None = None
         self._started = False
         self.revision: Revision | None = None
-        self.dismantler = Dismantler(services, freed=self._touch, over=self._over)
+        self.dismantler = Dismantler(services, freed=self._freed, over=self._over)
         self.health = HealthWatch(
             services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
         )
@@ -196,6 +196,12 @@ class Fleet:
         if known is None:
             return
         known.touch()
+
+    def _freed(self, name: str, claim: Claim | None, removal: float) -> None:
+        pool = self._pools.get(name)
+        if pool is not None:
+            pool.prospects.freed(removal, claim, self._services.clock.now())
+            pool.touch(at_once=len(pool.line) > 0)
 
     def _drained(self, pool: str) -> None:
         self._pools.pop(pool).close()

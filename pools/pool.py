@@ -22,6 +22,7 @@ from .lanes import Lane
 from .lifecycle import ResourceState
 from .pacing import retune, throttler
 from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
+from .prospects import Prospects
 from .requests import Code, Refusal
 from .resource import Health, Resource
 from .services import Services
@@ -29,7 +30,7 @@ from .snapshots import take_snapshot
 from .status import BreakerStatus, PoolStatus
 from .store import NewEvent, StoreError
 from .timers import Timer
-from .waiting import Line, Waiter
+from .waiting import Line, Waiter, complaints
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +68,13 @@ class Pool:
         self.spec = spec
         self.revision = revision
         self.draining = False
-        self.line = Line()
+        self.line = Line(complaints(spec.name, services.telemetry))
+        self.line.priorities = spec.queue.priorities
         self.breaker = Breaker()
         self.last_plan = Plan(())
-        self.seconds_to_create: float | None = None
-        """A moving average over recent creations, for estimates."""
         self._services = services
         self._members = services.inventory.members(spec.name)
+        self.prospects = Prospects(self._members)
         self._members.refile_all(spec.blueprint.digest)
         self._dismantler = neighbours.dismantler
         self._look = neighbours.look
@@ -101,6 +102,7 @@ class Pool:
             known = self._blueprints.items()
             self._blueprints = {digest: one for digest, one in known if digest in used}
             self._blueprints[spec.blueprint.digest] = spec.blueprint
+        self.line.priorities = spec.queue.priorities
         self.spec = spec
         self.revision = revision
         self.draining = False
@@ -156,9 +158,9 @@ class Pool:
 
     def serve_waiters(self) -> None:
         """Hands claimable resources to those who wait, in their order."""
-        while (waiter := self.line.first()) is not None:
-            resource = self._members.first_claimable()
-            if resource is None:
+        while (resource := self._members.first_claimable()) is not None:
+            waiter = self.line.next(self._members.ready)
+            if waiter is None:
                 return
             self._hand_over(waiter, resource)
 
@@ -245,7 +247,7 @@ class Pool:
             self.spec,
             self._members,
             self._services.clock.now(),
-            waiting=len(self.line),
+            waiting=self.line.wanted,
             breaker=self.breaker,
             draining=self.draining,
         )
@@ -309,9 +311,11 @@ class Pool:
         self.touch()
 
     def _hand_over(self, waiter: Waiter, resource: Resource) -> None:
-        self.line.leave(waiter.claim.id)
         if waiter.offer(resource):
+            self.line.served(waiter.claim.id)
             self._take(resource, self._services.clock.now())
+        else:
+            self.line.leave(waiter.claim.id)
 
     # Creating
 
@@ -361,8 +365,7 @@ class Pool:
             self.breaker = self.breaker.succeeded()
             services.telemetry.breaker_moved(self.spec.name, "closed")
         services.telemetry.stage(self.spec.name, "prepare", seconds)
-        before = self.seconds_to_create
-        self.seconds_to_create = seconds if before is None else 0.8 * before + 0.2 * seconds
+        self.prospects.made(seconds)
         if resource.suspect:
             self._look(resource)  # something changed while it was made: it counts once observed
         else:
@@ -371,6 +374,7 @@ class Pool:
 
     def _failed(self, resource: Resource, error: DriverError | StoreError) -> None:
         services = self._services
+        self.prospects.failed()
         now, sentence = services.clock.now(), failure_sentence(error, *secrets_of(resource))
         if isinstance(error, Throttled | Exhausted):
             self.breaker = self.breaker.asked_to_wait(sentence, now, error.after)

@@ -30,31 +30,37 @@ class Model:
     def __init__(self) -> None:
         self.line = Line()
         self.waiters: list[Waiter] = []
-        self.served: list[ClaimId] = []
-        self.handed: list[str] = []
+        self.back = 0
+        """How many of them have come back: they stand first, in the order of coming back."""
         self.number = 0
         self.resources = 0
 
     def join(self, *, first: bool) -> None:
         self.number += 1
         waiter = self.line.join(a_claim(self.number), first=first)
-        self.waiters.insert(0 if first else len(self.waiters), waiter)
+        self.waiters.insert(self.back if first else len(self.waiters), waiter)
+        self.back += first
+
+    def pop(self, index: int) -> Waiter:
+        index %= len(self.waiters)
+        self.back -= index < self.back
+        return self.waiters.pop(index)
 
     def withdraw(self, index: int) -> None:
         """The waiter's own coroutine leaves: its place goes a moment later than its wish."""
         if self.waiters:
-            waiter = self.waiters.pop(index % len(self.waiters))
+            waiter = self.pop(index)
             assert waiter.withdraw() is None
             self.line.leave(waiter.claim.id)
 
     def lapse(self, index: int) -> None:
         """As `withdraw`, but the line has not been told yet."""
         if self.waiters:
-            self.waiters.pop(index % len(self.waiters)).withdraw()
+            self.pop(index).withdraw()
 
     def dismiss(self, index: int) -> None:
         if self.waiters:
-            waiter = self.waiters.pop(index % len(self.waiters))
+            waiter = self.pop(index)
             self.line.dismiss(waiter.claim.id, RuntimeError("sent away"))
             assert isinstance(waiter.turn.exception(), RuntimeError)
 
@@ -62,12 +68,13 @@ class Model:
         """One resource to the first who accepts it, as a pool does."""
         self.resources += 1
         resource = a_resource(f"web-{self.resources}")
-        while (waiter := self.line.first()) is not None:
-            self.line.leave(waiter.claim.id)
+        while (waiter := self.line.next(1)) is not None:
             if waiter.offer(resource):
-                assert waiter is self.waiters.pop(0), "somebody was passed over"
+                self.line.served(waiter.claim.id)
+                assert waiter is self.pop(0), "somebody was passed over"
                 assert waiter.withdraw() is resource
                 return
+            self.line.leave(waiter.claim.id)
         assert not self.waiters
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from tests.rig import virtual_throttle
+from tests.simulation.estimates import Errors
 from tests.simulation.invariants import Broken, Watcher
 from tests.simulation.story import Story
 from tests.virtual_loop import VirtualLoop
@@ -26,6 +27,8 @@ class Outcome:
     created: int
     fingerprint: str
     """Hash of all effects in the world with their times: equal when a seed replays exactly."""
+    errors: Errors
+    """Of the estimates that waiting claims were told."""
 
 
 def play(seed: int, hours: float = 1.0) -> Outcome:
@@ -55,6 +58,8 @@ async def _play(seed: int, hours: float) -> Outcome:
         while True:
             await asyncio.sleep(STEP)
             watcher.look()
+            if story.up:
+                story.estimates.look(story.daemon, story.now())
 
     try:
         await story.tell(watch)
@@ -78,6 +83,7 @@ async def _play(seed: int, hours: float) -> Outcome:
         story.crashes,
         sum(1 for effect in log if effect.kind == "created"),
         digest.hexdigest()[:16],
+        story.estimates.errors,
     )
 
 

@@ -9,7 +9,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from stoker.config.revision import Backfill, Courtesy, Lifetime, PoolSpec, Queue, Revision
+from stoker.config.expressions import compile_expression
+from stoker.config.priorities import ENVIRONMENT
+from stoker.config.revision import (
+    Backfill,
+    Courtesy,
+    Lifetime,
+    PoolSpec,
+    Priority,
+    Queue,
+    Revision,
+)
 from stoker.pools.binding import Bind, Binding, Process, Tie
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.expiry import ends_at
@@ -21,11 +31,19 @@ from tests.builders import a_pool, a_revision
 from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
 from tests.rig import EPOCH, Host, Run, a_part, boxes
+from tests.simulation.estimates import Estimates
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
 """Seconds after which a caller gives up on a daemon that was killed while it was asked."""
 POOLS = ("web", "work")
+UIDS = (1000, 1000, 1000, 1001, 1002)
+"""Who claims: one of them asks for more than all others."""
+PRIORITIES = (
+    Priority("urgent", compile_expression("'urgent' in claim.labels", ENVIRONMENT), 10),
+    Priority("broken", compile_expression("claim.labels.late == 'yes'", ENVIRONMENT), 99),
+    Priority("later", compile_expression("caller.uid == 1002", ENVIRONMENT), -1),
+)
 
 
 @dataclass
@@ -89,6 +107,7 @@ class Story:
         """How often each deadline was announced: by kind, claim and deadline."""
         self.at_commit: Callable[[], None] = lambda: None
         """Called after each commit of the running daemon that has an event in it."""
+        self.estimates = Estimates()
         self._up = asyncio.Event()
 
     @property
@@ -250,7 +269,11 @@ class Story:
                 burst=draw.choice([1, 5]),
                 concurrency=draw.randint(1, 4),
             ),
-            queue=Queue(max=draw.choice([2, 50]), wait=draw.choice([5.0, 60.0])),
+            queue=Queue(
+                max=draw.choice([2, 50]),
+                wait=draw.choice([5.0, 60.0]),
+                priorities=draw.choice([(), PRIORITIES]),
+            ),
         )
 
     # Those who claim
@@ -272,7 +295,8 @@ class Story:
         wait = draw.choice([0.0, 5.0, 30.0, None])
         asked = ClaimRequest(
             pool=pool,
-            claimant=Claimant(1000, 1000, 1),
+            claimant=Claimant(draw.choice(UIDS), 1000, 1),
+            labels=draw.choice([{}, {}, {}, {"urgent": "yes"}]),
             wait=wait,
             key=key,
             body=b"b",
@@ -336,6 +360,7 @@ class Story:
         try:
             claim = await self._ask_with(run, asked, work)
             if claim.state in {ClaimState.PENDING, ClaimState.FINISHING}:
+                self.estimates.look_at(run, claim, self.now())
                 claim = await run.fleet.settled(claim.id, 90.0)
         except Refusal:
             return None
