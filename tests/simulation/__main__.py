@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from tests.simulation.estimates import Errors
 from tests.simulation.running import Outcome, play_job
 
 
@@ -47,7 +48,18 @@ def main() -> int:
         f"{sum(o.created for o in outcomes)} things made; "
         f"{len(broken)} broken"
     )
+    stories = sum((outcome.errors for outcome in outcomes), Errors())
+    rushes = sum((outcome.rush for outcome in outcomes), Errors())
+    print(f"estimated waits, median error: {_told(rushes)} when nothing breaks;")
+    print(f"  {_told(stories)} with faults and changes; crashes left out")
     return 1 if broken else 0
+
+
+def _told(errors: Errors) -> str:
+    return (
+        f"{errors.at_first:.0%} at the first look, {errors.on_the_way:.0%} of the whole wait at "
+        f"any look ({len(errors.first)} waiters)"
+    )
 
 
 if __name__ == "__main__":

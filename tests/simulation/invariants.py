@@ -11,6 +11,7 @@ from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
 from tests.simulation.story import Promise, Story
+from tests.simulation.turns import Turns
 
 FORGET_AFTER = 60.0
 """Seconds after its end for which a promise is still looked at."""
@@ -36,6 +37,7 @@ class Watcher:
         self._holder: dict[str, str] = {}
         self._by_key: dict[bytes, tuple[str, object]] = {}
         self._broken: Broken | None = None
+        self._turns = Turns()
 
     def glance(self) -> None:
         """`look` for where an exception would be lost: the next `look` raises it."""
@@ -59,6 +61,7 @@ class Watcher:
             self._check_claims()
             self._check_sizes()
             self._check_announcements()
+            self._fail_if(list(self._turns.look(story.daemon, story.now())))
 
     def settle(self) -> None:
         """Everything is calm: the declared state is reached and nothing is forgotten."""

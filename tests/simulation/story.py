@@ -282,11 +282,12 @@ class Story:
         number = 0
         while True:
             await asyncio.sleep(self.random.expovariate(1 / self.random.choice([2.0, 15.0])))
+            uid = self.random.choice(UIDS)
             for _ in range(self.random.choice([1, 1, 1, 6])):
                 number += 1
-                group.create_task(self._caller(f"q{number}"), name=f"caller {number}")
+                group.create_task(self._caller(f"q{number}", uid), name=f"caller {number}")
 
-    async def _caller(self, request: str) -> None:
+    async def _caller(self, request: str, uid: int) -> None:
         draw = self.random
         key = draw.randbytes(32) if draw.random() < 0.6 else None
         caller = Caller(request, self.now(), key)
@@ -295,7 +296,7 @@ class Story:
         wait = draw.choice([0.0, 5.0, 30.0, None])
         asked = ClaimRequest(
             pool=pool,
-            claimant=Claimant(draw.choice(UIDS), 1000, 1),
+            claimant=Claimant(uid, 1000, 1),
             labels=draw.choice([{}, {}, {}, {"urgent": "yes"}]),
             wait=wait,
             key=key,

@@ -11,16 +11,20 @@ import pytest
 from stoker.pools.claim import Claim, EndedBecause
 from stoker.pools.driver import NotFound, PartRef, Unavailable
 from stoker.pools.expiry import Step, Terms
+from stoker.pools.fairness import FairOrder
 from stoker.pools.ids import ClaimId
 from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.orphans import OrphanSweep
 from stoker.pools.services import Services
+from stoker.pools.standing import Standing
 from stoker.pools.store import Done, Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
 from stoker.pools.ties import Ties
+from stoker.pools.waiting import Line, Waiter
 from tests.fakes.world import SimulatedDriver
-from tests.simulation.running import play
+from tests.simulation.estimates import Errors
+from tests.simulation.running import play, play_rush
 
 HOURS = 0.3
 SEEDS = range(6)
@@ -188,6 +192,47 @@ def test_a_deadline_that_is_announced_twice_is_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(SqliteTransaction, "put_claim", put_claim_unannounced)
 
     assert "announced twice" in first_problem()
+
+
+def test_callers_that_do_not_take_turns_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_for_all(*_: object) -> Standing:
+        return Standing("everybody")
+
+    monkeypatch.setattr("stoker.pools.waiting.standing_of", one_for_all)
+
+    assert "waited for" in first_problem()
+
+
+def test_a_priority_that_does_not_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    join = FairOrder[ClaimId].join
+
+    def join_the_others(
+        self: FairOrder[ClaimId], item: ClaimId, key: int, *, priority: int, first: bool, wants: int
+    ) -> None:
+        join(self, item, key, priority=-priority, first=first, wants=wants)
+
+    monkeypatch.setattr(FairOrder, "join", join_the_others)
+
+    assert "which has priority" in first_problem()
+
+
+def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Line.next
+
+    def find_one_of_few(self: Line, ready: int) -> Waiter | None:
+        return find(self, ready) if len(self) < 3 else None
+
+    monkeypatch.setattr(Line, "next", find_one_of_few)
+
+    assert "ready since" in first_problem()
+
+
+def test_waits_are_estimated_to_a_quarter_when_nothing_breaks() -> None:
+    errors = sum((play_rush(seed) for seed in range(8)), Errors())
+
+    assert len(errors.first) > 1000
+    assert errors.at_first <= 0.25
+    assert errors.on_the_way <= 0.10
 
 
 @pytest.mark.parametrize("seed", [3, 4])
