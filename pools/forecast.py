@@ -158,10 +158,14 @@ class _Draws:
         self._tries = 1.0 / (1.0 - min(outlook.failing, MOST_FAILING))
 
     def creation(self, elapsed: float = 0.0) -> float:
-        left = self._outlook.creation.left(elapsed, _part(self._creations))
+        """Tries that may fail first included."""
+        widths = self._outlook.creation
+        left = widths.left(elapsed, _part(self._creations))
+        if math.isinf(left):
+            return left
         if not elapsed:
             return left * self._tries
-        return left + (self._tries - 1.0) * self._outlook.creation.left(0.0, 0.5)
+        return left + (self._tries - 1.0) * widths.left(0.0, 0.5)
 
     def removal(self, elapsed: float = 0.0) -> float:
         """Next to nothing as long as none was measured."""
