@@ -15,7 +15,16 @@ import uvloop
 
 from .report import WIDTH, Section, format_section, keep, machine
 from .scale import QUICK, Scale
-from .scenarios import backfilling, changes, claims, departures, floors, pacing, tracking
+from .scenarios import (
+    backfilling,
+    changes,
+    claims,
+    departures,
+    floors,
+    pacing,
+    queueing,
+    tracking,
+)
 
 SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "floors": floors.run,
@@ -25,6 +34,7 @@ SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "pacing": pacing.run,
     "changes": changes.run,
     "departures": departures.run,
+    "queueing": queueing.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from ..config.revision import PoolSpec
 from .breaker import Breaker
 from .claim import Claim
+from .expiry import ends_at
 from .forecast import Held, Outlook, Widths, arrivals
 from .ids import ClaimId
 from .inventory import Members
@@ -154,4 +155,4 @@ def _held(claim: Claim | None, spec: PoolSpec, now: float) -> Held:
         return Held(0.0, spec.lifetime.ttl)
     if claim.bound_at is None or claim.expires_at is None:
         return Held(0.0, claim.ttl)
-    return Held(max(0.0, now - claim.bound_at), max(0.0, claim.expires_at - now))
+    return Held(max(0.0, now - claim.bound_at), max(0.0, ends_at(claim.expires_at, claim.terms) - now))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
-from ...client import Claim, Stoker, StokerError, Unavailable
+from ...client import Claim, ClaimInfo, Stoker, StokerError, Unavailable
 from ...client.requests import Bind, Request, claim_request, new_key
 from .failing import Ended
 from .terminal import about
@@ -96,10 +96,19 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
 
 
 def _line(claim: Claim, waited: float) -> str:
-    place = f", place {claim.info.position} in the line" if claim.info.position else ""
-    eta = f", about {about(claim.info.eta)} to go" if claim.info.eta else ""
     doing = "Finishing" if claim.state == "finishing" else f"Waiting for {claim.pool}"
-    return f"{doing}{place}{eta} ({waited:.0f} s; Ctrl-C gives up)"
+    return f"{doing}{_place(claim.info)} ({waited:.0f} s; Ctrl-C gives up)"
+
+
+def _place(info: ClaimInfo) -> str:
+    if not info.position:
+        return ""
+    place = f", place {info.position} in the line"
+    if info.eta is None:
+        return f"{place}, no estimate yet"
+    return (
+        f"{place}, about {about(info.eta)} to go" if info.eta >= 1 else f"{place}, any moment now"
+    )
 
 
 @contextmanager

@@ -236,7 +236,8 @@ def test_a_wait_at_a_terminal_shows_the_place_and_ctrl_c_gives_it_up(daemon: Rea
     with daemon.client() as client:
         held = client.claim("single")
         terminal = AtTerminal(daemon, "claim", "single", "--reason", "waiter", "--wait", "60s")
-        terminal.until("place 1 in the line")
+        terminal.until("Waiting for single, place 1 in the line, about ")
+        terminal.until(" to go (")
         waiter = daemon.claim_of("waiter", "single")
         assert "pending" == waiter.state
         terminal.type("\x03")
