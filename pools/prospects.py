@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from statistics import fmean, median
 from typing import Protocol
@@ -53,6 +53,9 @@ class Recent:
     def add(self, seconds: float) -> None:
         self._widths.append(seconds)
         self._ordered = None
+
+    def __bool__(self) -> bool:
+        return bool(self._widths)
 
     @property
     def widths(self) -> Widths:
@@ -134,11 +137,17 @@ class Prospects:
             rest=max(0.0, pool.breaker.until - now),
             failing=1.0 - fmean(self._tries) if self._tries else 0.0,
             ttl=spec.lifetime.ttl,
-            creation=self._creations.widths,
+            creation=self._creations.widths if self._creations else _made_before(looked_at),
             removal=self._removals.widths,
             hold=self._holds.widths,
             finish=median(finishes) if finishes else 0.0,
         )
+
+
+def _made_before(resources: Iterable[Resource]) -> Widths:
+    """How long it took to make those that are there: all that is known after a restart."""
+    took = [one.ready_at - one.created_at for one in resources if one.ready_at is not None]
+    return Widths(tuple(sorted(max(0.0, seconds) for seconds in took[:KEPT])))
 
 
 def _since(resource: Resource, now: float) -> float:
@@ -155,4 +164,6 @@ def _held(claim: Claim | None, spec: PoolSpec, now: float) -> Held:
         return Held(0.0, spec.lifetime.ttl)
     if claim.bound_at is None or claim.expires_at is None:
         return Held(0.0, claim.ttl)
-    return Held(max(0.0, now - claim.bound_at), max(0.0, ends_at(claim.expires_at, claim.terms) - now))
+    return Held(
+        max(0.0, now - claim.bound_at), max(0.0, ends_at(claim.expires_at, claim.terms) - now)
+    )

@@ -259,6 +259,20 @@ async def test_the_estimate_follows_what_is_measured() -> None:
     await run.stop()
 
 
+async def test_after_a_restart_what_is_there_tells_how_long_it_took_to_make() -> None:
+    host = Host(faults=Faults(latency=(4.0, 4.0)))
+    run = await host.start(a_box_pool(min=0, max=2))
+    await ask(run, 1)
+    await run.crash()
+    run = await host.start(a_box_pool(min=0, max=2))
+
+    pending = await ask(run, 1, wait=None)
+
+    _, eta = run.fleet.place_in_line(pending)
+    assert eta == pytest.approx(4.0, abs=0.1)
+    await run.stop()
+
+
 async def test_one_that_is_not_in_line_has_no_place() -> None:
     run, (held,) = await a_full_pool()
 

@@ -30,9 +30,10 @@ HOURS = 0.3
 SEEDS = range(6)
 
 
-def first_problem() -> str:
-    """What the simulator says of the first seed that it finds broken."""
-    return next((problem for seed in SEEDS if (problem := play(seed, HOURS).problem)), "")
+def found(*words: str) -> bool:
+    """Whether the simulator says one of these of a seed. What it meets first is a matter of chance."""
+    problems = (play(seed, HOURS).problem for seed in SEEDS)
+    return any(word in problem for problem in problems for word in words)
 
 
 def test_the_core_as_it_is_passes() -> None:
@@ -54,7 +55,7 @@ class HandsOutAgain(Leases):
 def test_a_double_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoker.pools.desk.Leases", HandsOutAgain)
 
-    assert "leased" in first_problem()
+    assert found("leased")
 
 
 def test_a_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +73,7 @@ def test_a_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedDriver, "destroy", take_cannot_tell_for_gone)
     monkeypatch.setattr(OrphanSweep, "sweep", find_nothing)
 
-    assert "forgotten" in first_problem()
+    assert found("forgotten")
 
 
 def test_a_lost_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +84,7 @@ def test_a_lost_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(SqliteTransaction, "put_claim", put_claim_without_its_key)
 
-    assert "retry" in first_problem()
+    assert found("retry")
 
 
 def test_an_answer_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,10 +109,7 @@ def test_an_answer_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Services, "commit", commit_some)
     monkeypatch.setattr(Services, "submit", submit_some)
 
-    problem = first_problem()
-
-    symptoms = ("gone before its time", "is leased to", "a retry of")
-    assert any(symptom in problem for symptom in symptoms), problem
+    assert found("gone before its time", "is leased to", "a retry of")
 
 
 class EndsTooEarly(Leases):
@@ -127,9 +125,7 @@ class EndsTooEarly(Leases):
 def test_a_claim_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoker.pools.desk.Leases", EndsTooEarly)
 
-    problem = first_problem()
-
-    assert "before its time" in problem or "was removed under" in problem
+    assert found("before its time", "was removed under")
 
 
 class DeafTies(Ties):
@@ -144,7 +140,7 @@ def test_a_claim_that_outlives_its_process_or_connection_is_found(
 ) -> None:
     monkeypatch.setattr("stoker.pools.desk.Ties", DeafTies)
 
-    assert "ended" in first_problem()
+    assert found("ended")
 
 
 class ForgetfulTies(Ties):
@@ -160,7 +156,7 @@ def test_a_process_that_is_not_followed_again_after_a_start_is_found(
 ) -> None:
     monkeypatch.setattr("stoker.pools.desk.Ties", ForgetfulTies)
 
-    assert "after its process ended" in first_problem()
+    assert found("after its process ended")
 
 
 def test_a_grace_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +170,7 @@ def test_a_grace_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("stoker.pools.leases.next_step", at_expiry)
 
-    problem = first_problem()
-
-    assert "before its time" in problem or "was removed under" in problem
+    assert found("before its time", "was removed under")
 
 
 def test_a_deadline_that_is_announced_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +185,7 @@ def test_a_deadline_that_is_announced_twice_is_found(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(SqliteTransaction, "put_claim", put_claim_unannounced)
 
-    assert "announced twice" in first_problem()
+    assert found("announced twice")
 
 
 def test_callers_that_do_not_take_turns_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +194,7 @@ def test_callers_that_do_not_take_turns_are_found(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("stoker.pools.waiting.standing_of", one_for_all)
 
-    assert "waited for" in first_problem()
+    assert found("waited for")
 
 
 def test_a_priority_that_does_not_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +207,7 @@ def test_a_priority_that_does_not_count_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(FairOrder, "join", join_the_others)
 
-    assert "which has priority" in first_problem()
+    assert found("which has priority")
 
 
 def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +218,7 @@ def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Line, "next", find_one_of_few)
 
-    assert "ready since" in first_problem()
+    assert found("ready since")
 
 
 def test_waits_are_estimated_to_a_quarter_when_nothing_breaks() -> None:
