@@ -4,7 +4,7 @@ Times are RFC 3339 in UTC, durations are text as in the config.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
@@ -202,7 +202,7 @@ class HealthJson(TypedDict):
 
 
 class EventJson(TypedDict):
-    """One line of the audit. In a stream, a line of kind `stream.gap` has no `seq`."""
+    """One line of the audit."""
 
     seq: int
     at: Time
@@ -214,6 +214,20 @@ class EventJson(TypedDict):
     reason: NotRequired[str]
     data: NotRequired[AnyObject]
     hash: str
+
+
+GapJson = TypedDict(
+    "GapJson",
+    {
+        "kind": Literal["stream.gap"],
+        "from": NotRequired[int],
+        "to": NotRequired[int],
+        "missed": int,
+        "next": int,
+        "reason": str,
+    },
+)
+"""In a stream: these events were asked for and no longer exist, or never did (then without `from`)."""
 
 
 class ClaimsJson(TypedDict):

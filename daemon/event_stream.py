@@ -1,8 +1,9 @@
 """Follows the ledger's events without ever slowing it down.
 
-`EventFeed` keeps the newest events in a ring and wakes followers. A `Follower` pulls: from the
-ring while that reaches back far enough, from the ledger otherwise. So nothing is buffered for a
-slow reader; one that comes back after its events were purged is told how many it missed.
+`EventFeed` keeps the newest events in a ring and wakes followers. A follower pulls: from the ring
+while that reaches back far enough, from the ledger otherwise. So nothing is buffered for a slow
+reader beyond the page in its hands; one that comes back after its events were purged is told which
+ones it missed.
 """
 
 import asyncio
@@ -12,12 +13,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from ..config.json_types import Json
+from ..config.units import format_duration
+from ..pools.housekeeping import KEEP_EVENTS
 from ..pools.store import Event
+from .answers import GapJson
 from .facade import EventSource
 
 RING = 4096
 PAGE = 500
+REPLAY_PAGE = 100
+"""Events of one page from the ledger: each follower has its own copy of these in memory."""
 HEARTBEAT = 15.0
 """Seconds of silence after which an empty line is sent, so that dead readers are noticed."""
 _LOOK_BACK = 10_000
@@ -32,6 +37,7 @@ class Filters:
     pool: str = ""
     resource: str = ""
     claim: str = ""
+    request: str = ""
 
     def match(self, event: Event) -> bool:
         return (
@@ -39,6 +45,7 @@ class Filters:
             and self.pool in {"", event.pool}
             and self.resource in {"", event.resource}
             and self.claim in {"", event.claim}
+            and self.request in {"", event.request}
         )
 
     def given(self) -> dict[str, str]:
@@ -47,6 +54,7 @@ class Filters:
             "pool": self.pool,
             "resource": self.resource,
             "claim": self.claim,
+            "request": self.request,
         }
         return {name: value for name, value in every.items() if value}
 
@@ -55,18 +63,27 @@ class Filters:
 class Gap:
     """Events that the follower asked for and that no longer exist, or never did."""
 
-    missed: int
+    first: int
+    """The number of the first event that is missing."""
     next: int
     """The number of the next event that will come."""
     reason: str
 
-    def line(self) -> dict[str, Json]:
-        return {
+    @property
+    def missed(self) -> int:
+        return max(0, self.next - self.first)
+
+    def line(self) -> GapJson:
+        """Without `from` and `to` when nothing of this ledger is missing."""
+        line: GapJson = {
             "kind": "stream.gap",
             "missed": self.missed,
             "next": self.next,
             "reason": self.reason,
         }
+        if self.missed:
+            line["from"], line["to"] = self.first, self.next - 1
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,8 @@ class Silence:
 
 
 Item: TypeAlias = Event | Gap | Silence
+Batch: TypeAlias = Sequence[Item]
+"""What there is to send now, in one piece."""
 
 
 @dataclass(slots=True, eq=False)
@@ -137,9 +156,9 @@ class EventFeed:
     async def newest(self, filters: Filters, limit: int) -> list[Event]:
         """The newest matching events, oldest first.
 
-        Looks back over `_LOOK_BACK` numbers, or over all when one claim or resource is meant.
+        Looks back over `_LOOK_BACK` numbers, or over all when one claim, resource or request is meant.
         """
-        if filters.claim or filters.resource:
+        if filters.claim or filters.resource or filters.request:
             after = 0
         elif filters.given():
             after = max(0, self.last - _LOOK_BACK)
@@ -157,26 +176,26 @@ class EventFeed:
         """Matching events with a number above `after`, oldest first."""
         return await self._source.events(after=after, limit=limit, **filters.given())
 
-    async def follow(self, after: int | None, filters: Filters) -> AsyncGenerator[Item, None]:
+    async def follow(self, after: int | None, filters: Filters) -> AsyncGenerator[Batch, None]:
         """Everything above `after` (None: from now on), then what comes; ends with the feed."""
         waker = _Waker()
         self._wakers.add(waker)
         try:
             position = self.last if after is None else after
             if position > self.last:
-                yield self._ahead()
+                yield [self._ahead()]
                 position = self.last
             while True:
                 waker.event.clear()
                 while position < self.last:
                     page = await self._page(position, filters)
-                    for item in page.items:
-                        yield item
                     position = page.position
+                    if page.items:
+                        yield page.items
                 if self._closed:
                     return
                 if not await waker.woken(HEARTBEAT):
-                    yield Silence()
+                    yield [Silence()]
         finally:
             self._wakers.discard(waker)
 
@@ -189,9 +208,10 @@ class EventFeed:
 
     def _ahead(self) -> Gap:
         return Gap(
-            0,
             self.last + 1,
-            f"The newest event is {self.last}: this is another ledger, or an older copy.",
+            self.last + 1,
+            f"The newest event is {self.last}: this is another ledger, or an older copy. Begin anew"
+            " with since=0 for all that it has.",
         )
 
     def _reaches(self, position: int) -> bool:
@@ -209,9 +229,17 @@ class EventFeed:
         first = await self._source.events(after=position, limit=1)
         next_seq = first[0].seq if first else newest + 1
         if next_seq > position + 1:
-            missed = next_seq - position - 1
-            items.append(Gap(missed, next_seq, f"{missed} events were purged from the ledger."))
-        found = await self._source.events(after=position, limit=PAGE, **filters.given())
+            items.append(Gap(position + 1, next_seq, _purged(position + 1, next_seq)))
+        found = await self._source.events(after=position, limit=REPLAY_PAGE, **filters.given())
         items.extend(found)
         last = found[-1].seq if found else 0
-        return _Page(items, last if len(found) == PAGE else max(newest, last))
+        return _Page(items, last if len(found) == REPLAY_PAGE else max(newest, last))
+
+
+def _purged(first: int, next_seq: int) -> str:
+    count = next_seq - first
+    which = f"Event {first} was" if count == 1 else f"{count} events, {first} to {next_seq - 1}, were"
+    return (
+        f"{which} purged: the ledger keeps events for {format_duration(KEEP_EVENTS)}. Only a copy of"
+        " the ledger from before still has them."
+    )

@@ -1,14 +1,15 @@
 """`/v1/events`: the audit as newline-delimited JSON, listed or followed."""
 
+from collections.abc import Iterator
 from contextlib import aclosing
 
 from aiohttp import web
 from multidict import CIMultiDict
 from pydantic_core import to_json
 
-from .answers import EventJson
+from .answers import EventJson, GapJson
 from .calls import Call, Parameter, Route
-from .event_stream import EventFeed, Filters, Gap, Item, Silence
+from .event_stream import Batch, EventFeed, Filters, Gap, Item, Silence
 from .presentation import show_event
 from .problems_http import HttpCode, Problem
 
@@ -17,6 +18,8 @@ MAX_FOLLOWERS = 256
 _DEFAULT_LIMIT = 1000
 _MAX_LIMIT = 10_000
 _MAX_SEQ = 2**62
+_PIECE = 16 * 1024
+"""Bytes after which a follower gets what was put together for it."""
 
 _EVENTS = (
     Parameter(
@@ -33,6 +36,7 @@ _EVENTS = (
     Parameter("pool", "Only those of this pool."),
     Parameter("claim", "Only those of this claim."),
     Parameter("resource", "Only those of this resource."),
+    Parameter("request", "Only those of the request with this id (`X-Request-Id`)."),
     Parameter(
         "limit",
         f"At most so many, when not following; {_DEFAULT_LIMIT} unless told.",
@@ -48,6 +52,7 @@ async def events(call: Call) -> web.StreamResponse:
         pool=query.text("pool"),
         resource=query.text("resource"),
         claim=query.text("claim"),
+        request=query.text("request"),
     )
     since = query.whole("since", 0, _MAX_SEQ) if query.text("since") else None
     limit = query.whole("limit", _DEFAULT_LIMIT, _MAX_LIMIT)
@@ -83,16 +88,31 @@ async def _follow(
         "X-Request-Id": call.id,
     }
     response = web.StreamResponse(headers=CIMultiDict(headers))
-    async with aclosing(feed.follow(since, filters)) as items:
+    async with aclosing(feed.follow(since, filters)) as batches:
         writer = await response.prepare(call.request)
         if call.request.method == "HEAD":
             return response
         assert writer is not None
         writer.send_headers()
-        async for item in items:
-            await response.write(_line(item))
+        async for batch in batches:
+            for piece in _pieces(batch):
+                await response.write(piece)
     await response.write_eof()
     return response
+
+
+def _pieces(batch: Batch) -> Iterator[bytes]:
+    """The lines of a batch, in few writes, and never much of it ahead of the reader."""
+    lines: list[bytes] = []
+    size = 0
+    for item in batch:
+        lines.append(_line(item))
+        size += len(lines[-1])
+        if size >= _PIECE:
+            yield b"".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"".join(lines)
 
 
 def _line(item: Item) -> bytes:
@@ -107,8 +127,8 @@ ROUTES = (
         "/v1/events",
         events,
         "Lists or follows events, one JSON object a line; resumable by `since`.",
-        {200: EventJson},
-        codes=(HttpCode.INVALID, HttpCode.MALFORMED),
+        {200: EventJson | GapJson},
+        codes=(HttpCode.INVALID, HttpCode.MALFORMED, HttpCode.BUSY),
         query=_EVENTS,
         media=NDJSON,
     ),

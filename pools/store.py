@@ -172,7 +172,10 @@ class Store(Protocol):
         ...
 
     async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
-        """Events with `seq > after`, oldest first; filters: kind (a prefix), pool, resource, claim."""
+        """Events with `seq > after`, oldest first.
+
+        Filters: kind (a prefix), pool, resource, claim, request.
+        """
         ...
 
     def on_events(self, listener: "EventListener") -> None:

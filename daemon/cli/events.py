@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ...client import Document, Stoker
-from .options import complete_pools, examples, prints, talks
+from .options import complete_claims, complete_pools, complete_resources, examples, prints, talks
 from .terminal import clean, style
 
 
@@ -26,8 +26,16 @@ from .terminal import clean, style
 @click.option(
     "--pool", metavar="POOL", help="Only those of this pool.", shell_complete=complete_pools
 )
-@click.option("--claim", metavar="ID", help="Only those of this claim.")
-@click.option("--resource", metavar="ID", help="Only those of this resource.")
+@click.option(
+    "--claim", metavar="ID", help="Only those of this claim.", shell_complete=complete_claims
+)
+@click.option(
+    "--resource",
+    metavar="ID",
+    help="Only those of this resource.",
+    shell_complete=complete_resources,
+)
+@click.option("--request", metavar="ID", help="Only those of the request with this id.")
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), metavar="COUNT", help="At most so many."
 )

@@ -21,7 +21,7 @@ _CLAIMS = f"SELECT {', '.join(CLAIM_COLUMNS)} FROM claims"  # noqa: S608
 _CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
 _RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
 _PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
-EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim"})
+EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim", "request"})
 
 
 def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stoker.daemon import event_stream, events_api
+from stoker.client import Stoker
+from stoker.daemon import connections, event_stream, events_api, server
 from stoker.daemon.event_stream import EventFeed, Filters, Gap, Item, Silence
 from stoker.pools.store import Event, EventListener, NewEvent
 from tests.daemon.harness import SOON, Served, a_server
@@ -55,12 +56,12 @@ async def take(
     count: int, feed: EventFeed, after: int | None, filters: Filters = ANY
 ) -> list[Item]:
     found: list[Item] = []
-    async with asyncio.timeout(SOON), aclosing(feed.follow(after, filters)) as items:
-        async for item in items:
-            found.append(item)
-            if len(found) == count:
+    async with asyncio.timeout(SOON), aclosing(feed.follow(after, filters)) as batches:
+        async for batch in batches:
+            found.extend(batch)
+            if len(found) >= count:
                 break
-    return found
+    return found[:count]
 
 
 def seqs(items: Sequence[Item]) -> list[int]:
@@ -94,7 +95,7 @@ async def test_recent_events_come_from_memory() -> None:
 
 
 async def test_a_long_replay_comes_in_pages_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "PAGE", 10)
+    monkeypatch.setattr(event_stream, "REPLAY_PAGE", 10)
     _, feed = a_feed(95)
     assert list(range(1, 96)) == seqs(await take(95, feed, 0))
 
@@ -103,6 +104,7 @@ async def test_events_that_come_during_a_replay_are_not_lost_or_doubled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "PAGE", 3)
+    monkeypatch.setattr(event_stream, "REPLAY_PAGE", 3)
     source, feed = a_feed(20, ring=4)
 
     async def more() -> None:
@@ -117,21 +119,31 @@ async def test_events_that_come_during_a_replay_are_not_lost_or_doubled(
 
 async def test_a_follower_left_behind_by_the_ring_reads_the_ledger() -> None:
     source, feed = a_feed(0, ring=4)
-    async with aclosing(feed.follow(0, ANY)) as items:
+    async with aclosing(feed.follow(0, ANY)) as batches:
         source.happen(event(1))
-        assert 1 == seqs([await anext(items)])[0]
+        assert [1] == seqs(await anext(batches))
         for seq in range(2, 51):
             source.happen(event(seq))
-        found = [await anext(items) for _ in range(49)]
-    assert list(range(2, 51)) == seqs(found)
+        assert list(range(2, 51)) == seqs(await anext(batches))
 
 
 async def test_purged_events_are_told_as_a_gap() -> None:
     source, feed = a_feed(10)
     source.kept = source.kept[6:]
     gap, *rest = await take(5, feed, 2)
-    assert Gap(4, 7, "4 events were purged from the ledger.") == gap
+    assert isinstance(gap, Gap)
+    told = gap.line()
+    assert (3, 6, 4, 7) == (told["from"], told["to"], told["missed"], told["next"])
+    assert gap.reason.startswith("4 events, 3 to 6, were purged: the ledger keeps events for 90d.")
     assert [7, 8, 9, 10] == seqs(rest)
+
+
+async def test_one_purged_event_is_told_by_its_number() -> None:
+    source, feed = a_feed(3)
+    source.kept = source.kept[1:]
+    gap, *_ = await take(3, feed, 0)
+    assert isinstance(gap, Gap)
+    assert gap.reason.startswith("Event 1 was purged")
 
 
 async def test_when_all_was_purged_the_gap_is_told_and_following_goes_on() -> None:
@@ -142,7 +154,8 @@ async def test_when_all_was_purged_the_gap_is_told_and_following_goes_on() -> No
         await asyncio.sleep(0)
     source.happen(event(11))
     gap, after = await following
-    assert Gap(6, 11, "6 events were purged from the ledger.") == gap
+    assert isinstance(gap, Gap)
+    assert (5, 11, 6) == (gap.first, gap.next, gap.missed)
     assert [11] == seqs([after])
 
 
@@ -155,6 +168,8 @@ async def test_a_number_from_the_future_is_told_as_another_ledger() -> None:
     gap, after = await following
     assert isinstance(gap, Gap)
     assert (0, 4) == (gap.missed, gap.next)
+    assert not {"from", "to"} & set(gap.line())
+    assert "since=0" in gap.reason
     assert [4] == seqs([after])
 
 
@@ -227,6 +242,9 @@ async def test_events_are_listed_and_resumed_by_number(short_tmp: Path) -> None:
         assert numbers[2:4] == [line["seq"] for line in later.lines]
         of_claim = await served.caller.get(f"/v1/events?claim={claim['id']}")
         assert {claim["id"]} == {line["claim"] for line in of_claim.lines}
+        asked = next(line["requestId"] for line in of_claim.lines if "requestId" in line)
+        of_request = await served.caller.get(f"/v1/events?request={asked}")
+        assert {asked} == {line["requestId"] for line in of_request.lines}
         kinds = await served.caller.get("/v1/events?kind=claim.")
         assert {"claim"} == {line["kind"].partition(".")[0] for line in kinds.lines}
 
@@ -277,6 +295,32 @@ async def test_a_reader_that_stops_reading_slows_nobody_and_misses_nothing(
         assert total == len(set(numbers))
         assert sorted(numbers) == numbers
         writer.close()
+
+
+async def test_a_follower_cut_off_for_not_reading_goes_on_where_it_was(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "READ_WITHIN", 0.2)
+    monkeypatch.setattr(server, "SWEEP_EVERY", 0.05)
+    async with a_server(short_tmp, a_box_pool(min=0)) as served:
+        feed = served.server.host.feed
+        assert feed is not None
+        with Stoker(served.settings.socket) as stoker:
+            events = stoker.events(follow=True, since=feed.last, kind="test.")
+            first = asyncio.create_task(asyncio.to_thread(next, events), name="first")
+            while not feed.followers:
+                await asyncio.sleep(0.01)
+            total = 3000
+            for _ in range(total // 100):
+                await add_events(served, 100)
+            numbers = [(await first)["seq"]]
+            async with asyncio.timeout(SOON):
+                while feed.followers:
+                    await asyncio.sleep(0.01)
+            while len(numbers) < total:
+                numbers.append((await asyncio.to_thread(next, events))["seq"])
+            assert list(range(numbers[0], numbers[0] + total)) == numbers
+            await asyncio.to_thread(events.close)  # type: ignore[attr-defined]
 
 
 async def test_a_follower_that_hangs_up_is_forgotten(short_tmp: Path) -> None:

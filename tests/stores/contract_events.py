@@ -67,7 +67,7 @@ class EventPromises:
             an_event("claim.bound", pool="web", claim="c-1"),
             an_event("claim.ended", pool="web", claim="c-1"),
             an_event("claim.bound", pool="db", claim="c-2"),
-            an_event("resource.ready", pool="web", resource="web-1"),
+            an_event("resource.ready", pool="web", resource="web-1", request="r-1"),
         )
 
         async def seen(after: int = 0, limit: int = 10, **filters: str) -> list[int]:
@@ -80,6 +80,7 @@ class EventPromises:
         assert [1, 3] == await seen(kind="claim.bound")
         assert [1, 2] == await seen(claim="c-1")
         assert [4] == await seen(pool="web", resource="web-1")
+        assert [4] == await seen(request="r-1")
         assert [2] == await seen(after=1, pool="web", kind="claim")
         with pytest.raises(ValueError, match="no filter 'colour'"):
             await seen(colour="red")
