@@ -51,6 +51,14 @@ class DecisionJson(TypedDict):
     rule: str
 
 
+class WaitingForJson(TypedDict):
+    """Why a claim is not bound yet. `limit` names what holds it up, such as `size.max`."""
+
+    code: str
+    detail: str
+    limit: NotRequired[str]
+
+
 class ClaimJson(TypedDict):
     """A claim. Secret outputs are there for its claimant and root, when one claim is asked for."""
 
@@ -92,6 +100,7 @@ class ClaimJson(TypedDict):
     detail: NotRequired[str]
     position: NotRequired[Annotated[int, Field(description="Place in the queue, from 1.")]]
     eta: NotRequired[Annotated[Duration, Field(description="Estimated time until bound.")]]
+    waitingFor: NotRequired[WaitingForJson]
 
 
 class PartJson(TypedDict):

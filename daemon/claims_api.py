@@ -25,7 +25,7 @@ from .models import (
     idempotency_key,
     read,
 )
-from .presentation import show_claim
+from .presentation import show_claim, show_waiting
 from .problems_http import HttpCode, Problem
 
 log = logging.getLogger(__name__)
@@ -211,13 +211,18 @@ def has_labels(labels: Mapping[str, object], wanted: list[tuple[str, str | None]
 
 def _shown(call: Call, core: Core, claim: Claim) -> ClaimJson:
     place = core.fleet.place_in_line(claim) if claim.state is ClaimState.PENDING else None
-    return show_claim(
+    shown = show_claim(
         claim,
         core.clock.to_wall,
         decide(claim.claimant.uid, call.host.daemon_uid),
         secrets=may_see_secrets(call.caller.uid, claim.claimant.uid),
         place=place if place is not None and place[0] > 0 else None,
     )
+    if claim.state in WAITING:
+        waiting_for = core.fleet.waiting_for(claim, place[0] if place is not None else 0)
+        if waiting_for is not None:
+            shown["waitingFor"] = show_waiting(waiting_for)
+    return shown
 
 
 def _listed(call: Call, core: Core, claim: Claim) -> ClaimJson:

@@ -10,6 +10,7 @@ from typing import Protocol
 from ..pools.claim import Claim
 from ..pools.clock import Clock
 from ..pools.ids import ClaimId, ResourceId
+from ..pools.reasons import WaitingFor
 from ..pools.requests import ClaimRequest
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
@@ -46,6 +47,8 @@ class FleetView(Protocol):
     def ties(self) -> Ties: ...
 
     def place_in_line(self, claim: Claim, /) -> tuple[int, float | None]: ...
+
+    def waiting_for(self, claim: Claim, position: int, /) -> WaitingFor | None: ...
 
 
 class EventSource(Protocol):

@@ -8,6 +8,7 @@ from ..config.json_types import Json
 from ..config.units import format_duration
 from ..policies.access import Verdict
 from ..pools.claim import Claim, ClaimState
+from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
 from ..pools.store import Event
@@ -21,6 +22,7 @@ from .answers import (
     PoolJson,
     ResourceJson,
     StatusJson,
+    WaitingForJson,
 )
 from .status import StatusFacts
 
@@ -110,6 +112,13 @@ def show_claim(
         shown["position"] = place[0]
         if place[1] is not None:
             shown["eta"] = format_duration(round(place[1], 1))
+    return shown
+
+
+def show_waiting(waiting: WaitingFor) -> WaitingForJson:
+    shown: WaitingForJson = {"code": waiting.code.value, "detail": waiting.detail}
+    if waiting.limit:
+        shown["limit"] = waiting.limit
     return shown
 
 

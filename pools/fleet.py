@@ -18,6 +18,7 @@ from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
 from .orphans import OrphanSweep
 from .pool import Neighbours, Pool
+from .reasons import WaitCode, Waited, WaitingFor, why_waiting
 from .resource import Resource
 from .services import Services
 from .status import PoolStatus
@@ -165,6 +166,19 @@ class Fleet:
     def pool(self, name: str) -> PoolStatus | None:
         pool = self._pools.get(name)
         return None if pool is None else pool.status()
+
+    def waiting_for(self, claim: Claim, position: int) -> WaitingFor | None:
+        """Why the claim is not bound yet; None when it no longer waits."""
+        if claim.state is ClaimState.FINISHING:
+            which = ", ".join(claim.resources) or "its resource"
+            why = f"{which} is being finished with the claim's parameters"
+            return WaitingFor(WaitCode.FINISHING, why)
+        pool = self._pools.get(claim.pool)
+        if claim.state is not ClaimState.PENDING or pool is None:
+            return None
+        services = self._services
+        known = Waited(max(1, position), pool.seconds_to_create, services.ledger_error)
+        return why_waiting(pool.spec, pool.snapshot(), services.clock.now(), known)
 
     @property
     def ledger_error(self) -> str:

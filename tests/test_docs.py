@@ -12,8 +12,9 @@ from loadtests.subject import Subject, a_pool
 from loadtests.wire import Wire, encode
 from stoker.config.settings import SETTINGS, Setting
 from stoker.daemon.cli.group import cli
-from stoker.daemon.problems_http import MEANINGS
+from stoker.daemon.problems_http import MEANINGS, HttpCode
 from stoker.pools.drivers import catalogue
+from stoker.pools.reasons import WaitCode
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -44,6 +45,44 @@ def test_an_error_code_is_documented_with_its_status(code: str) -> None:
     status = next(meaning.status for each, meaning in MEANINGS.items() if each.value == code)
     described = [line for line in read("errors.md").splitlines() if f"`{code}`" in line]
     assert any(str(status) in line for line in described), f"docs/errors.md: `{code}`, {status}"
+
+
+def test_every_documented_code_exists_with_this_status_and_sayer() -> None:
+    rows = re.findall(
+        r"^\| \[`([a-z-]+)`\]\(#([a-z-]+)\) \| (\d+) \| the (socket|pools) \|$",
+        read("errors.md"),
+        re.MULTILINE,
+    )
+    assert all(code == anchor for code, anchor, _, _ in rows)
+    told = {code: (int(status), sayer) for code, _, status, sayer in rows}
+    assert len(rows) == len(told)
+    assert told == {
+        code.value: (meaning.status, "socket" if isinstance(code, HttpCode) else "pools")
+        for code, meaning in MEANINGS.items()
+    }
+
+
+def test_every_code_has_a_section_with_meaning_cause_and_remedy_and_no_other_has() -> None:
+    page = read("errors.md").partition("## Why a claim waits")[0]
+    sections = dict(re.findall(r"^### ([a-z-]+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert {code.value for code in MEANINGS} == set(sections)
+    for code, meaning in MEANINGS.items():
+        text = sections[code.value]
+        assert re.match(rf"\n{meaning.status} {re.escape(meaning.title)}\. \w", text), code
+        assert re.search(r"^\*\*Cause\.\*\* \S", text, re.MULTILINE), code
+        assert re.search(r"^\*\*Remedy\.\*\* \S", text, re.MULTILINE), code
+
+
+def test_every_reason_to_wait_is_documented_with_meaning_cause_and_remedy_and_no_other_is() -> None:
+    table = read("errors.md").partition("## Why a claim waits")[2]
+    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|$", table, re.MULTILINE)
+    assert {code.value for code in WaitCode} == {code for code, _ in rows}
+    assert len(WaitCode) == len(rows)
+    for _, rest in rows:
+        limit, *sentences = [cell.strip() for cell in rest.split(" |")]
+        assert re.fullmatch(r"(`[a-z.]+`)?", limit)
+        assert 3 == len(sentences)
+        assert all(sentence.endswith(".") for sentence in sentences)
 
 
 async def test_every_metric_is_documented_and_every_documented_metric_exists(

@@ -54,7 +54,7 @@ def claim_text(claim: ClaimInfo) -> str:
             ("ended", document.get("endedAt")),
             ("place", claim.position),
             ("to go", about(claim.eta) if claim.eta else None),
-            ("why", claim.detail),
+            ("why", claim.detail or section(document, "waitingFor").get("detail")),
             ("took", _took(timing, warm=bool(document.get("warm"))) if bound else None),
         ]
     )

@@ -56,6 +56,28 @@ async def test_a_claim_that_must_wait_is_answered_202_with_its_place(short_tmp: 
         assert "token" in bound.json["resources"][0]["outputs"]
 
 
+async def test_a_waiting_claim_says_why_it_waits_and_a_bound_one_does_not(short_tmp: Path) -> None:
+    async with a_server(short_tmp, a_box_pool(min=1, max=1)) as served:
+        first = (await served.caller.claim()).json
+        assert "waitingFor" not in first
+        waiting = (await served.caller.claim()).json
+        told = waiting["waitingFor"]
+        assert ("no-capacity", "size.max") == (told["code"], told["limit"])
+        assert "1 in use" in told["detail"]
+        shown = (await served.caller.get(f"/v1/claims/{waiting['id']}")).json
+        assert told == shown["waitingFor"]
+        await served.caller.ask("DELETE", f"/v1/claims/{first['id']}")
+        bound = (await served.caller.get(f"/v1/claims/{waiting['id']}?wait=10s")).json
+        assert "bound" == bound["state"]
+        assert "waitingFor" not in bound
+
+
+async def test_a_claim_that_waits_for_a_creation_says_so(short_tmp: Path) -> None:
+    async with a_server(short_tmp, a_box_pool(min=0, max=1), faults=SLOW) as served:
+        claim = (await served.caller.claim()).json
+        assert "being-made" == claim["waitingFor"]["code"]
+
+
 async def test_a_long_poll_ends_with_its_own_time(short_tmp: Path) -> None:
     async with a_server(short_tmp, a_box_pool(min=0, max=1), faults=SLOW) as served:
         claim = (await served.caller.claim()).json
