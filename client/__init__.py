@@ -13,6 +13,7 @@ from .claim import Claim
 from .documents import ClaimInfo, Document
 from .errors import (
     BadRequest,
+    ClaimLost,
     Conflict,
     Denied,
     NoDaemon,
@@ -32,6 +33,7 @@ __all__ = [
     "BadRequest",
     "Claim",
     "ClaimInfo",
+    "ClaimLost",
     "Conflict",
     "Denied",
     "Document",

@@ -4,6 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,36 +23,56 @@ from .documents import (
     document_of,
     events_of,
     items,
+    reached,
 )
-from .durations import Span
+from .durations import Span, seconds
 from .errors import StokerError
 from .places import find_socket
 from .requests import (
+    ANSWER_WITHIN,
     MOST,
     Bind,
     Request,
     claim_request,
     list_request,
+    new_key,
     release_request,
     renew_request,
     show_request,
 )
-from .retrying import PATIENCE, Attempts, Lost, give_up, late
+from .retrying import (
+    PATIENCE,
+    TAKE_BACK_WITHIN,
+    Attempts,
+    Lost,
+    give_up,
+    late,
+    not_told,
+)
 
 
 class AsyncStoker:
     """A daemon at the other end of a Unix socket. For one event loop.
 
     `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `patience`: how long, in
-    seconds, to keep trying when an established connection breaks. Every method raises a
+    seconds, to keep trying when an established connection breaks. `timeout`: how long, in seconds,
+    an answer may take beyond what the daemon was asked to wait. Every method raises a
     `StokerError`.
     """
 
-    def __init__(self, socket: str | Path | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        patience: float = PATIENCE,
+        timeout: float = ANSWER_WITHIN,
+    ) -> None:
         self.socket = find_socket(socket)
         self.patience = patience
+        self.timeout = timeout
         self._transport = AsyncTransport(self.socket)
         self._seen = False
+        self._last_steps: set[asyncio.Task[None]] = set()
 
     async def claim(  # noqa: PLR0913 - what a claim may say, as the API has it
         self,
@@ -75,17 +98,23 @@ class AsyncStoker:
         (closed by `release`, and with this process). `on_lost` is called once, in the event loop, when an entered claim is found
         to be over or could not be renewed in time.
         """
-        request = claim_request(
+        unknown = key is None and bind != "connection"  # that one ends with its connection
+        given = partial(
+            claim_request,
             pool,
-            key=key,
+            key=new_key() if unknown else key,
             params=params,
             ttl=ttl,
-            wait=wait,
             reason=reason,
             labels=labels,
             bind=bind,
         )
-        reply = await self._answer(request)
+        try:
+            reply = await self._claimed(given, wait)
+        except BaseException as error:
+            if unknown and not_told(error):
+                await self._take_back(given())
+            raise
         info = claim_info(document_of(reply))
         return AsyncClaim(self, info, ttl=ttl, on_lost=on_lost, line=reply.line)
 
@@ -147,27 +176,64 @@ class AsyncStoker:
         """Events with a sequence number above `since`, oldest first.
 
         With `follow`, goes on for ever as they happen, also over a restart of the daemon: it
-        resumes after the last one it has seen. Filters: kind, pool, resource, claim.
+        resumes after the last one it has seen. Filters: kind, pool, resource, claim, request.
         """
         query: dict[str, Any] = {"follow": follow, "since": since, **filters}
         if not follow:
             for event in events_of(await self._answer(list_request("events", query))):
                 yield event
             return
+        if since is None:  # or what happens between two connections could be missed
+            newest = events_of(await self._answer(list_request("events", {"limit": 1})))
+            query["since"] = next((reached(event) for event in newest), 0)
         attempts = self._attempts()
         while True:
             async for line in self._follow(list_request("events", query), attempts):
                 attempts.begin_anew(time.monotonic())
                 if line.strip():
                     event = json.loads(line)
-                    query["since"] = int(event.get("seq") or query["since"] or 0)
+                    query["since"] = reached(event, query["since"])
                     yield event
+
+    async def _claimed(self, given: Callable[..., Request], wait: Span | None) -> Reply:
+        """The answer to a claim. Sent again, it waits for what is left of its wait."""
+        if wait is None:
+            return await self._answer(given())
+        deadline = time.monotonic() + seconds(wait)
+        return await self._answer(
+            given(wait=wait), anew=lambda: given(wait=max(0.0, deadline - time.monotonic()))
+        )
+
+    async def _take_back(self, request: Request) -> None:
+        """Nobody knows the claim's id, nor will: asked with the same key it is told, and ended.
+
+        Goes on in a task of its own when the caller is cancelled once more.
+        """
+        task = asyncio.create_task(self._end_unknown(request), name="stoker takes a claim back")
+        self._last_steps.add(task)
+        task.add_done_callback(self._last_steps.discard)
+        await asyncio.wait({task})
+
+    async def _end_unknown(self, request: Request) -> None:
+        with suppress(StokerError):
+            again = replace(request, timeout=TAKE_BACK_WITHIN)
+            reply = await self.request(again, patience=0)
+            release = replace(release_request(str(reply["id"])), timeout=TAKE_BACK_WITHIN)
+            await self.request(release)
 
     async def request(self, request: Request, *, patience: float | None = None) -> Document:
         """Sends it until there is an answer; the JSON object of the answer."""
         return document_of(await self._answer(request, patience))
 
-    async def _answer(self, request: Request, patience: float | None = None) -> Reply:
+    async def _answer(
+        self,
+        request: Request,
+        patience: float | None = None,
+        *,
+        anew: Callable[[], Request] | None = None,
+    ) -> Reply:
+        """`anew` makes the request that is sent after a loss; the same one when it is None."""
+        request = request.bounded(self.timeout)
         attempts = self._attempts(patience)
         while True:
             try:
@@ -182,9 +248,12 @@ class AsyncStoker:
                 if pause is None:
                     return reply
                 await asyncio.sleep(pause)
+            if anew is not None:
+                request = anew().bounded(self.timeout)
 
     async def _follow(self, request: Request, attempts: Attempts) -> AsyncIterator[bytes]:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""
+        request = request.bounded(self.timeout)
         try:
             async for line in self._transport.stream(request):
                 if isinstance(line, Reply):

@@ -5,6 +5,7 @@ read and dropped; 1xx answers are passed over. Anything else that does not fit i
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -62,17 +63,19 @@ class _Head:
 
 
 class AsyncTransport:
-    """Sends requests, each with a connection for itself. For one event loop."""
+    """Sends requests, each with a connection for itself. For one event loop at a time."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._idle: list[_Connection] = []
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        """The process and the loop that the idle connections belong to."""
 
     async def send(self, request: Request) -> Reply:
         """One attempt. Raises `Lost`, or TimeoutError when the answer is late."""
         async with asyncio.timeout(request.timeout):
-            fresh = request.stays or not self._idle
-            connection = await self._connect() if fresh else self._idle.pop()
+            kept = None if request.stays else self._take()
+            connection = kept or await self._connect()
             try:
                 head = await _exchange(connection, request)
                 body = b"".join([chunk async for chunk in _body(connection.reader, head)])
@@ -127,6 +130,12 @@ class AsyncTransport:
                 await connection.writer.wait_closed()
             except OSError:
                 continue
+
+    def _take(self) -> _Connection | None:
+        home = (os.getpid(), asyncio.get_running_loop())
+        if self._home != home:  # a fork, or another `asyncio.run`: these are of no use here
+            self._home, self._idle = home, []
+        return self._idle.pop() if self._idle else None
 
     async def _connect(self) -> _Connection:
         try:

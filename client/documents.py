@@ -38,6 +38,8 @@ class ClaimInfo:
     """While it waits: its place in the queue, from 1."""
     eta: float | None = None
     """While it waits: estimated seconds."""
+    waiting_for: Mapping[str, str] = field(default_factory=dict[str, str])
+    """While it waits: why, as `code`, `detail` and perhaps `limit` (docs/errors.md)."""
     code: str = ""
     detail: str = ""
     document: Document = field(default_factory=dict[str, Any], repr=False)
@@ -68,10 +70,17 @@ def claim_info(document: Mapping[str, Any]) -> ClaimInfo:
         ended_because=str(document.get("endedBecause") or ""),
         position=_whole(document.get("position")),
         eta=span(document.get("eta")),
+        waiting_for=_texts(document.get("waitingFor")),
         code=str(document.get("code") or ""),
         detail=str(document.get("detail") or ""),
         document=dict(document),
     )
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(name): str(one) for name, one in cast("Document", value).items()}
 
 
 def moment(text: object) -> datetime | None:
@@ -119,6 +128,8 @@ _REFUSALS: dict[str, type[StokerError]] = {
     "unknown-parameter": BadRequest,
     "claim-over": Conflict,
 }
+_BY_OTHERS = frozenset({"expired", "claimant-gone", "revoked", "failed"})
+"""Ends that no holder asks for."""
 
 
 def refusal_of(claim: ClaimInfo) -> StokerError:
@@ -129,6 +140,11 @@ def refusal_of(claim: ClaimInfo) -> StokerError:
     because = f" ({claim.ended_because})" if claim.ended_because else ""
     detail = claim.detail or f"The claim {claim.id} is {claim.state}{because}."
     return kind(detail, code=claim.code, problem={"claim": claim.id} if claim.id else None)
+
+
+def lost_before(claim: ClaimInfo) -> StokerError | None:
+    """Why a claim was over before its holder released it, as the release's answer tells."""
+    return refusal_of(claim) if claim.ended_because in _BY_OTHERS else None
 
 
 def _whole(value: object) -> int | None:
@@ -172,3 +188,10 @@ def events_of(reply: Reply) -> Iterator[Document]:
     for line in reply.body.splitlines():
         if line.strip():
             yield cast("Document", json.loads(line))
+
+
+def reached(event: Document, before: int = 0) -> int:
+    """The number to go on from after this event, or after this gap between two events."""
+    if event.get("kind") == "stream.gap":
+        return int(event["next"]) - 1 if "next" in event else before
+    return int(event.get("seq") or before)

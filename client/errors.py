@@ -76,6 +76,15 @@ class Conflict(StokerError):
     default_code = "conflict"
 
 
+class ClaimLost(Conflict):
+    """The claim ended while its holder was still at work: it expired, or somebody released it.
+
+    `__cause__` is what the daemon said, or why it could not be asked.
+    """
+
+    default_code = "claim-lost"
+
+
 class Unavailable(StokerError):
     """Not now (429, 5xx, no answer): the queue is full, nothing became ready, the daemon stops."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .documents import ClaimInfo
-from .errors import Conflict, NotFound, StokerError
+from .errors import ClaimLost, Conflict, NotFound, StokerError
 
 SHORTEST = 0.1
 """Seconds between two renewals, however short the claim."""
@@ -60,3 +60,19 @@ class Renewal:
 def boottime() -> float:
     """Seconds that go on while the host is suspended (where the system has such a clock)."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def claim_lost(claim: str, reason: StokerError) -> ClaimLost:
+    """What a holder is told; the reason belongs to its `__cause__`."""
+    return ClaimLost(
+        f"The claim {claim} was over before its holder had finished: {reason.detail}",
+        status=reason.status,
+        problem={**reason.problem, "code": ClaimLost.default_code},
+    )
+
+
+def unforeseen(error: Exception) -> StokerError:
+    """Renewing stopped for a reason that is no answer of the daemon."""
+    lost = StokerError(f"It is not renewed any more: {type(error).__name__}: {error}")
+    lost.__cause__ = error
+    return lost

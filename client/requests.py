@@ -10,7 +10,9 @@ from urllib.parse import quote, urlencode
 from .durations import Span, seconds, text
 
 ANSWER_WITHIN = 30.0
-"""Seconds a request may take beyond what it asked the daemon to wait."""
+"""Seconds a request may take beyond what it asked the daemon to wait, unless told otherwise."""
+FINISH_WITHIN = 60.0
+"""Seconds more for a claim: its finish parts are made while the caller is on the line."""
 
 MOST = 10_000
 """Items of a list: as many as the daemon gives at once."""
@@ -28,10 +30,18 @@ class Request:
     path: str
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeout: float = ANSWER_WITHIN
-    """Seconds until the whole answer must be there."""
+    timeout: float | None = None
+    """Seconds until the whole answer must be there; None: the client's own, and `waits`."""
+    waits: float = 0.0
+    """Seconds that the daemon may take because it was asked to."""
     stays: bool = False
     """It goes out on a connection of its own, which stays open with its `Reply`."""
+
+    def bounded(self, timeout: float) -> "Request":
+        """With a time-out for sure: its own, or the client's `timeout` and what it waits."""
+        if self.timeout is not None:
+            return self
+        return replace(self, timeout=timeout + self.waits)
 
 
 def new_key() -> str:
@@ -70,15 +80,15 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
         body["reason"] = reason
     if labels:
         body["labels"] = dict(labels)
-    timeout = ANSWER_WITHIN + (seconds(wait) if wait is not None else 0.0)
-    request = _with_body("POST", "/v1/claims", body, timeout=timeout, key=key)
+    waits = FINISH_WITHIN + (seconds(wait) if wait is not None else 0.0)
+    request = _with_body("POST", "/v1/claims", body, waits=waits, key=key)
     return replace(request, stays=True) if bind == "connection" else request
 
 
-def renew_request(claim: str, ttl: Span | None = None, *, within: float = ANSWER_WITHIN) -> Request:
+def renew_request(claim: str, ttl: Span | None = None, *, within: float | None = None) -> Request:
     """`within`: seconds after which the answer is of no use, because the claim is over."""
     body = {} if ttl is None else {"ttl": text(ttl)}
-    timeout = min(within, ANSWER_WITHIN)
+    timeout = None if within is None else min(within, ANSWER_WITHIN)
     return _with_body("POST", f"{_one('claims', claim)}/renew", body, timeout=timeout)
 
 
@@ -91,7 +101,7 @@ def show_request(kind: str, name: str, *, wait: Span | None = None) -> Request:
     if wait is None:
         return Request("GET", _one(kind, name))
     path = f"{_one(kind, name)}?{urlencode({'wait': text(wait)})}"
-    return Request("GET", path, timeout=ANSWER_WITHIN + seconds(wait))
+    return Request("GET", path, waits=seconds(wait))
 
 
 def list_request(kind: str, filters: Mapping[str, Any] | None = None) -> Request:
@@ -113,11 +123,12 @@ def _with_body(
     path: str,
     body: Mapping[str, Any],
     *,
-    timeout: float = ANSWER_WITHIN,
+    timeout: float | None = None,
+    waits: float = 0.0,
     key: str | None = None,
 ) -> Request:
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Idempotency-Key"] = key
     encoded = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-    return Request(method, path, encoded, headers, timeout)
+    return Request(method, path, encoded, headers, timeout, waits)

@@ -10,11 +10,14 @@ that never answered is not, because a person who forgot to start it wants to kno
 from dataclasses import dataclass, field
 
 from .documents import Reply
-from .errors import NoDaemon, error_of
+from .errors import NoDaemon, StokerError, error_of
 from .requests import Request
 
 PATIENCE = 10.0
 """Seconds in which a broken connection is made anew: a restart of the daemon takes less."""
+TAKE_BACK_WITHIN = 2.0
+"""Seconds for ending a claim whose answer nobody waits for any more."""
+NO_ANSWER = "no-answer"
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 _RESTARTING = (b"stopping", b"starting")
@@ -35,12 +38,19 @@ class Lost(Exception):
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts at one request, from `started` (any clock in seconds) on."""
+    """The attempts at one request. Moments are seconds of any clock.
+
+    Patience counts from the loss, not from the request: one that waits for long may lose its
+    connection late. An attempt that stood for longer than the patience ends one outage, so that
+    the next has all of it again.
+    """
 
     patience: float
-    started: float
+    resumed: float
+    """When the present attempt began."""
     seen_before: bool
     """True when this client has had an answer before."""
+    _lost_since: float | None = None
     _pause: float = field(default=FIRST_PAUSE)
 
     def pause_after(self, lost: Lost, now: float) -> float | None:
@@ -48,9 +58,12 @@ class Attempts:
         if lost.stale:
             return 0.0
         self.seen_before = self.seen_before or lost.connected
-        if not self.seen_before or now + self._pause > self.started + self.patience:
+        if self._lost_since is None or now - self.resumed > self.patience:
+            self._lost_since, self._pause = now, FIRST_PAUSE
+        if not self.seen_before or now + self._pause > self._lost_since + self.patience:
             return None
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        self.resumed = now + pause
         return pause
 
     def pause_of_restart(self, reply: Reply, now: float) -> float | None:
@@ -63,7 +76,15 @@ class Attempts:
 
     def begin_anew(self, now: float) -> None:
         """The connection stands again."""
-        self.started, self.seen_before, self._pause = now, True, FIRST_PAUSE
+        self.resumed, self.seen_before, self._lost_since = now, True, None
+
+
+def not_told(error: BaseException) -> bool:
+    """Whether a claim may exist of which its caller will never know.
+
+    It was interrupted, or waited in vain for the answer. What the daemon refused does not exist.
+    """
+    return not isinstance(error, StokerError) or error.code == NO_ANSWER
 
 
 def give_up(socket: str, lost: Lost) -> NoDaemon:
@@ -90,7 +111,7 @@ def _sentence(socket: str, lost: Lost) -> str:
 
 def late(socket: str, request: Request) -> NoDaemon:
     return NoDaemon(
-        f"The daemon at {socket} has not answered within {request.timeout:g} s. "
+        f"The daemon at {socket} has not answered within {request.timeout or 0.0:g} s. "
         "Look at its log: it may be stuck or overloaded.",
-        code="no-answer",
+        code=NO_ANSWER,
     )

@@ -3,6 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,21 +21,32 @@ from .documents import (
     document_of,
     events_of,
     items,
+    reached,
 )
-from .durations import Span
+from .durations import Span, seconds
 from .errors import StokerError
 from .places import find_socket
 from .requests import (
+    ANSWER_WITHIN,
     MOST,
     Bind,
     Request,
     claim_request,
     list_request,
+    new_key,
     release_request,
     renew_request,
     show_request,
 )
-from .retrying import PATIENCE, Attempts, Lost, give_up, late
+from .retrying import (
+    PATIENCE,
+    TAKE_BACK_WITHIN,
+    Attempts,
+    Lost,
+    give_up,
+    late,
+    not_told,
+)
 from .unix_http import Transport
 
 
@@ -40,13 +54,21 @@ class Stoker:
     """A daemon at the other end of a Unix socket. Safe for several threads.
 
     `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `patience`: how long, in
-    seconds, to keep trying when an established connection breaks. Every method raises a
+    seconds, to keep trying when an established connection breaks. `timeout`: how long, in seconds,
+    an answer may take beyond what the daemon was asked to wait. Every method raises a
     `StokerError`.
     """
 
-    def __init__(self, socket: str | Path | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        socket: str | Path | None = None,
+        *,
+        patience: float = PATIENCE,
+        timeout: float = ANSWER_WITHIN,
+    ) -> None:
         self.socket = find_socket(socket)
         self.patience = patience
+        self.timeout = timeout
         self._transport = Transport(self.socket)
         self._seen = False
 
@@ -74,17 +96,23 @@ class Stoker:
         (closed by `release`, and with this process). `on_lost` is called once, from another thread, when an entered claim is
         found to be over or could not be renewed in time.
         """
-        request = claim_request(
+        unknown = key is None and bind != "connection"  # that one ends with its connection
+        given = partial(
+            claim_request,
             pool,
-            key=key,
+            key=new_key() if unknown else key,
             params=params,
             ttl=ttl,
-            wait=wait,
             reason=reason,
             labels=labels,
             bind=bind,
         )
-        reply = self._answer(request)
+        try:
+            reply = self._claimed(given, wait)
+        except BaseException as error:
+            if unknown and not_told(error):
+                self._take_back(given())
+            raise
         info = claim_info(document_of(reply))
         return Claim(self, info, ttl=ttl, on_lost=on_lost, line=reply.line)
 
@@ -146,26 +174,53 @@ class Stoker:
         """Events with a sequence number above `since`, oldest first.
 
         With `follow`, goes on for ever as they happen, also over a restart of the daemon: it
-        resumes after the last one it has seen. Filters: kind, pool, resource, claim.
+        resumes after the last one it has seen. Filters: kind, pool, resource, claim, request.
         """
         query: dict[str, Any] = {"follow": follow, "since": since, **filters}
         if not follow:
             yield from events_of(self._answer(list_request("events", query)))
             return
+        if since is None:  # or what happens between two connections could be missed
+            newest = events_of(self._answer(list_request("events", {"limit": 1})))
+            query["since"] = next((reached(event) for event in newest), 0)
         attempts = self._attempts()
         while True:
             for line in self._follow(list_request("events", query), attempts):
                 attempts.begin_anew(time.monotonic())
                 if line.strip():
                     event: Document = json.loads(line)
-                    query["since"] = int(event.get("seq") or query["since"] or 0)
+                    query["since"] = reached(event, query["since"])
                     yield event
+
+    def _claimed(self, given: Callable[..., Request], wait: Span | None) -> Reply:
+        """The answer to a claim. Sent again, it waits for what is left of its wait."""
+        if wait is None:
+            return self._answer(given())
+        deadline = time.monotonic() + seconds(wait)
+        return self._answer(
+            given(wait=wait), anew=lambda: given(wait=max(0.0, deadline - time.monotonic()))
+        )
+
+    def _take_back(self, request: Request) -> None:
+        """Nobody knows the claim's id, nor will: asked with the same key it is told, and ended."""
+        with suppress(StokerError):
+            again = replace(request, timeout=TAKE_BACK_WITHIN)
+            reply = self.request(again, patience=0)
+            self.request(replace(release_request(str(reply["id"])), timeout=TAKE_BACK_WITHIN))
 
     def request(self, request: Request, *, patience: float | None = None) -> Document:
         """Sends it until there is an answer; the JSON object of the answer."""
         return document_of(self._answer(request, patience))
 
-    def _answer(self, request: Request, patience: float | None = None) -> Reply:
+    def _answer(
+        self,
+        request: Request,
+        patience: float | None = None,
+        *,
+        anew: Callable[[], Request] | None = None,
+    ) -> Reply:
+        """`anew` makes the request that is sent after a loss; the same one when it is None."""
+        request = request.bounded(self.timeout)
         attempts = self._attempts(patience)
         while True:
             try:
@@ -180,9 +235,12 @@ class Stoker:
                 if pause is None:
                     return reply
                 time.sleep(pause)
+            if anew is not None:
+                request = anew().bounded(self.timeout)
 
     def _follow(self, request: Request, attempts: Attempts) -> Iterator[bytes]:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""
+        request = request.bounded(self.timeout)
         try:
             for line in self._transport.stream(request):
                 if isinstance(line, Reply):

@@ -1,6 +1,7 @@
 """HTTP/1.1 over a Unix socket for the synchronous client: kept connections, deadlines, streams."""
 
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ LONGEST_LINE = 16 * 1024 * 1024
 class UnixConnection(http.client.HTTPConnection):
     """`http.client` with another way to connect."""
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float | None) -> None:
         super().__init__("stoker", timeout=timeout)
         self.path = path
         self.reached = False
@@ -48,6 +49,10 @@ class Transport:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._process = os.getpid()
         self._idle: list[UnixConnection] = []
         self._lock = threading.Lock()
 
@@ -114,6 +119,9 @@ class Transport:
         return connection.getresponse()
 
     def _take(self) -> UnixConnection:
+        if self._process != os.getpid():
+            # A fork: these connections are our parent's, and its lock may be held for ever.
+            self._begin_anew()
         with self._lock:
             if self._idle:
                 return self._idle.pop()

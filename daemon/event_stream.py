@@ -238,7 +238,9 @@ class EventFeed:
 
 def _purged(first: int, next_seq: int) -> str:
     count = next_seq - first
-    which = f"Event {first} was" if count == 1 else f"{count} events, {first} to {next_seq - 1}, were"
+    which = (
+        f"Event {first} was" if count == 1 else f"{count} events, {first} to {next_seq - 1}, were"
+    )
     return (
         f"{which} purged: the ledger keeps events for {format_duration(KEEP_EVENTS)}. Only a copy of"
         " the ledger from before still has them."

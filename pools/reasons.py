@@ -106,7 +106,9 @@ def _takes(known: Waited) -> str:
 
 def _rounded(seconds: float) -> float:
     """Two digits or so: it is an average."""
-    return round(seconds, 2) if seconds < 1 else round(seconds, 1) if seconds < 60 else round(seconds)
+    return (
+        round(seconds, 2) if seconds < 1 else round(seconds, 1) if seconds < 60 else round(seconds)
+    )
 
 
 def _count(number: int, one: str, many: str) -> str:

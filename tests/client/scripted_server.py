@@ -81,6 +81,8 @@ class ScriptedServer:
 
     path: Path
     answers: list[Answer] = field(default_factory=list[Answer])
+    decide: Callable[[Seen], Answer] | None = None
+    """Answers by what is asked, instead of in order."""
     seen: list[Seen] = field(default_factory=list[Seen])
     connections: int = 0
     over: threading.Event = field(default_factory=threading.Event)
@@ -118,6 +120,11 @@ class ScriptedServer:
             self._open.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
+    def _answer_to(self, request: Seen) -> Answer:
+        if self.decide is not None:
+            return self.decide(request)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, connection.makefile("rb") as stream:
@@ -127,7 +134,7 @@ class ScriptedServer:
                         return
                     with self._lock:
                         self.seen.append(request)
-                        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                        answer = self._answer_to(request)
                     if not answer(connection):
                         return
         except OSError:

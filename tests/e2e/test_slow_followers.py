@@ -83,9 +83,7 @@ async def test_followers_that_stop_reading_cost_little_memory_slow_no_claim_and_
         before = subject.resident()
         since = newest_event(subject)
         with ExitStack() as stack:
-            followers = [
-                stack.enter_context(stalled(subject, since)) for _ in range(FOLLOWERS)
-            ]
+            followers = [stack.enter_context(stalled(subject, since)) for _ in range(FOLLOWERS)]
             watched = await claim_and_release(subject, CLAIMS)
             grown = subject.resident() - before
             newest = newest_event(subject)

@@ -12,7 +12,9 @@ NOW = 100.0
 FAILING = Breaker(failures=4, last_error="no such program", until=NOW + 12)
 
 
-def why(position: int = 1, *, seconds: float | None = None, ledger: str = "", **facts: object) -> WaitingFor:
+def why(
+    position: int = 1, *, seconds: float | None = None, ledger: str = "", **facts: object
+) -> WaitingFor:
     snapshot = a_snapshot(waiting=position, **facts)  # type: ignore[arg-type]
     return why_waiting(a_pool(min=0, max=3), snapshot, NOW, Waited(position, seconds, ledger))
 
@@ -48,7 +50,10 @@ def test_a_provider_that_asks_for_patience_is_named() -> None:
 def test_who_gets_one_that_is_being_made_is_told_how_long_that_takes() -> None:
     told = why(2, coming=2, seconds=4.04)
     assert (WaitCode.BEING_MADE, "") == (told.code, told.limit)
-    assert "2 resources are being made, and it is number 2 in the line; making one takes about 4s" == told.detail
+    assert (
+        "2 resources are being made, and it is number 2 in the line; making one takes about 4s"
+        == told.detail
+    )
 
 
 def test_who_stands_behind_those_served_by_what_is_coming_is_told_the_limit() -> None:
