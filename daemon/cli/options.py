@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ...client import Stoker, StokerError
+from ...client import Stoker
 from ...config.units import UnitError, parse_duration
+
+COMPLETE_WITHIN = 1.0
+"""Seconds that a daemon gets to say which names there are, while somebody waits at a prompt."""
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -92,6 +95,7 @@ def _complete(
     ctx: click.Context, incomplete: str, names: Callable[[Stoker], list[str]]
 ) -> list[CompletionItem]:
     """A shell that completes must never fail or wait: without a daemon there is nothing to offer."""
-    with suppress(StokerError, KeyError), Stoker(ctx.params.get("socket"), patience=0) as stoker:
+    chosen = ctx.params.get("socket")
+    with suppress(Exception), Stoker(chosen, patience=0, timeout=COMPLETE_WITHIN) as stoker:
         return [CompletionItem(name) for name in names(stoker) if name.startswith(incomplete)]
     return []
