@@ -80,6 +80,9 @@ class Query:
     def __init__(self, given: list[tuple[str, str]]) -> None:
         self._given = given
 
+    def has(self, name: str) -> bool:
+        return any(key == name for key, _ in self._given)
+
     def text(self, name: str) -> str:
         return next((value for key, value in self._given if key == name), "")
 
@@ -89,28 +92,28 @@ class Query:
     def one_of(self, name: str, words: Iterable[str]) -> str:
         value = self.text(name)
         known = list(words)
-        if value and value not in known:
+        if self.has(name) and value not in known:
             raise _bad(name, f"there is no {name} '{value[:64]}'; {suggestion(value, known)}")
         return value
 
     def flag(self, name: str) -> bool:
         value = self.text(name)
-        if value not in {"", "0", "1", "true", "false"}:
+        if self.has(name) and value not in {"0", "1", "true", "false"}:
             raise _bad(name, f"write {name}=1 or {name}=0")
         return value in {"1", "true"}
 
     def whole(self, name: str, default: int, most: int) -> int:
-        value = self.text(name)
-        if not value:
+        if not self.has(name):
             return default
+        value = self.text(name)
         if not (value.isascii() and value.isdigit()) or len(value) > 18 or int(value) > most:
             raise _bad(name, f"write {name} as a whole number from 0 to {most}")
         return int(value)
 
     def duration(self, name: str, most: float) -> float | None:
-        value = self.text(name)
-        if not value:
+        if not self.has(name):
             return None
+        value = self.text(name)
         try:
             seconds = parse_duration(value)
         except UnitError as error:
@@ -279,8 +282,8 @@ class Route:
     open: bool = False
     """True: anyone who can reach the socket may call it, and it never waits for the start."""
     media: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Request headers that it reads, with their meaning."""
+    headers: tuple[Parameter, ...] = ()
+    """Request headers that it reads."""
 
 
 def paced(items: Iterable[T]) -> Iterator[T | None]:

@@ -18,7 +18,9 @@ from .calls import Call, Parameter, Route, paced
 from .facade import Core
 from .gate import stopping
 from .models import (
+    KEY_SCHEMA,
     MAX_POLL,
+    POLL_SCHEMA,
     Body,
     ClaimBody,
     RenewBody,
@@ -35,13 +37,20 @@ MAX_LIMIT = 10_000
 WAITING = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
 
 POOL = Parameter("pool", "Only those of this pool.")
-LABEL = Parameter("label", "Only those with this label: NAME=VALUE, or NAME.", many=True)
+LABEL = Parameter(
+    "label",
+    "Only those with this label: NAME=VALUE, or NAME.",
+    {"type": "string", "pattern": "^[^=]"},
+    many=True,
+)
 LIMIT = Parameter(
     "limit",
     f"At most so many; {DEFAULT_LIMIT} unless told.",
     {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT},
 )
-_WAIT = Parameter("wait", "Answer when the claim is no longer waiting, or after this long (≤ 5m).")
+_WAIT = Parameter(
+    "wait", "Answer when the claim is no longer waiting, or after this long (≤ 5m).", POLL_SCHEMA
+)
 _STATE = Parameter(
     "state",
     "Only those in this state; without it all that are not over.",
@@ -273,10 +282,14 @@ ROUTES = (
             Code.LEDGER_UNAVAILABLE,
         ),
         body=ClaimBody,
-        headers={
-            "Idempotency-Key": "The same key and body give the same claim again, for as long as"
-            " the claim lives and a day more; 1 to 255 visible ASCII characters."
-        },
+        headers=(
+            Parameter(
+                "Idempotency-Key",
+                "The same key and body give the same claim again, for as long as the claim lives"
+                " and a day more; 1 to 255 visible ASCII characters.",
+                KEY_SCHEMA,
+            ),
+        ),
     ),
     Route(
         "GET",

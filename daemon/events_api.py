@@ -54,7 +54,7 @@ async def events(call: Call) -> web.StreamResponse:
         claim=query.text("claim"),
         request=query.text("request"),
     )
-    since = query.whole("since", 0, _MAX_SEQ) if query.text("since") else None
+    since = query.whole("since", 0, _MAX_SEQ) if query.has("since") else None
     limit = query.whole("limit", _DEFAULT_LIMIT, _MAX_LIMIT)
     follow = query.flag("follow")
     await call.host.gate.enter()

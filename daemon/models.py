@@ -44,7 +44,9 @@ _SHORT = 16
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LABEL_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$"
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY_SCHEMA = {"type": "string", "pattern": "^[!-~]{1,255}$"}
 
 
 def _wrong(sentence: str) -> PydanticCustomError:
@@ -110,23 +112,37 @@ def _check_value(value: object, depth: int) -> None:
             _check_value(one, depth - 1)
 
 
-_DURATION_SCHEMA = {
-    "type": "string",
-    "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$",
-    "examples": ["90s", "30m", "1h30m"],
-}
+
+
+def duration_schema(bound: str, *, zero: bool = True) -> dict[str, Any]:
+    """JSON Schema cannot bound a duration; the format names the bound for those who look."""
+    terms = "([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+"
+    return {
+        "type": "string",
+        "pattern": f"^(0|{terms})$" if zero else f"^{terms}$",
+        "format": f"duration-{bound}",
+        "examples": ["90s", "1m30s"],
+    }
+
+
+POLL_SCHEMA = duration_schema("up-to-5m")
 _OBJECT_SCHEMA: dict[str, Any] = {"type": "object", "additionalProperties": True}
 _LABELS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "maxProperties": MAX_LABELS,
-    "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+    "propertyNames": {"maxLength": MAX_LABEL, "pattern": _LABEL_NAME},
+    "additionalProperties": {"type": "string", "maxLength": MAX_LABEL, "pattern": _PLAIN},
 }
 
-Positive = Annotated[float, PlainValidator(_positive), WithJsonSchema(_DURATION_SCHEMA)]
-ClaimWait = Annotated[float, PlainValidator(_claim_wait), WithJsonSchema(_DURATION_SCHEMA)]
+Positive = Annotated[
+    float, PlainValidator(_positive), WithJsonSchema(duration_schema("above-zero", zero=False))
+]
+ClaimWait = Annotated[
+    float, PlainValidator(_claim_wait), WithJsonSchema(duration_schema("up-to-1h"))
+]
 Params = Annotated[dict[str, Any], PlainValidator(_params), WithJsonSchema(_OBJECT_SCHEMA)]
 # These are checked by pydantic's own code, which is several times faster than a function here.
-Plain = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Plain = Annotated[str, StringConstraints(pattern=_PLAIN)]
 LabelName = Annotated[str, StringConstraints(max_length=MAX_LABEL, pattern=_LABEL_NAME)]
 LabelValue = Annotated[Plain, StringConstraints(max_length=MAX_LABEL)]
 Labels = Annotated[
@@ -144,7 +160,13 @@ class ClaimBody(Body):
     """The body of `POST /v1/claims`."""
 
     pool: Annotated[
-        Plain, Field(min_length=1, max_length=MAX_NAME, description="The pool to claim from.")
+        Plain,
+        Field(
+            min_length=1,
+            max_length=MAX_NAME,
+            description="The pool to claim from.",
+            examples=["web"],
+        ),
     ]
     params: Annotated[Params | None, Field(description="Parameters of the pool's blueprint.")] = (
         None

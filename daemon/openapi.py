@@ -124,8 +124,13 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             }
         )
     found.extend(
-        {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
-        for name, meaning in route.headers.items()
+        {
+            "name": header.name,
+            "in": "header",
+            "description": header.description,
+            "schema": header.schema,
+        }
+        for header in route.headers
     )
     return found
 

@@ -1,0 +1,39 @@
+"""What schemathesis cannot know of this API; loaded by it (see `test_schemathesis`), not by pytest.
+
+JSON Schema has no bounds for durations, so their formats get strategies here. And a claim may fit
+its schema and still be refused by the pool, whose blueprint alone knows the parameters: the check
+below lets those refusals pass, by their codes, and no others.
+"""
+
+import json
+from typing import Any, cast
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+BOUNDS = {"above-zero": (1, 3_600_000), "up-to-1h": (0, 3_600_000), "up-to-5m": (0, 300_000)}
+BY_THE_POOL = {"unknown-parameter", "bad-parameter", "ttl-too-long", "unsupported"}
+
+for name, (least, most) in BOUNDS.items():
+    schemathesis.openapi.format(
+        f"duration-{name}", st.integers(least, most).map(lambda number: f"{number}ms")
+    )
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
+    """A stream that is followed has no end to wait for; `test_events` follows them."""
+    if case.path == "/v1/events" and (case.query or {}).get("follow") in ("1", "true"):
+        case.query["follow"] = "0"
+
+
+@schemathesis.check
+def valid_requests_are_refused_by_the_pools_alone(_context: Any, response: Any, case: Any) -> None:
+    if response.status_code != 422 or case.meta is None:
+        return
+    if case.meta.generation.mode is not GenerationMode.POSITIVE:
+        return
+    problem = cast("dict[str, Any]", json.loads(response.content))
+    fields = {error["field"].partition(".")[0] for error in problem.get("errors", ())}
+    assert problem["code"] in BY_THE_POOL or fields == {"params"}, problem["detail"]
