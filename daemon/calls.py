@@ -279,6 +279,8 @@ class Route:
     query: tuple[Parameter, ...] = ()
     body: type[Body] | None = None
     body_required: bool = True
+    gated: bool = True
+    """False: it is served while the daemon starts and stops, as far as it can be."""
     open: bool = False
     """True: anyone who can reach the socket may call it, and it never waits for the start."""
     media: str = "application/json"

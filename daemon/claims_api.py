@@ -297,7 +297,7 @@ ROUTES = (
         list_all,
         "Lists claims, without secrets.",
         {200: ClaimsJson},
-        codes=(HttpCode.INVALID, HttpCode.MALFORMED),
+        codes=(HttpCode.INVALID, HttpCode.MALFORMED, Code.LEDGER_UNAVAILABLE),
         query=_LIST,
     ),
     Route(
@@ -306,7 +306,7 @@ ROUTES = (
         show,
         "Shows a claim; with `wait`, once it no longer waits.",
         {200: ClaimJson},
-        codes=(*_ID, HttpCode.INVALID, HttpCode.MALFORMED),
+        codes=(*_ID, HttpCode.INVALID, HttpCode.MALFORMED, Code.LEDGER_UNAVAILABLE),
         query=_SHOW,
     ),
     Route(

@@ -7,6 +7,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from pydantic_core import to_json
 
+from ..pools.requests import Code
 from .answers import EventJson, GapJson
 from .calls import Call, Parameter, Route
 from .event_stream import Batch, EventFeed, Filters, Gap, Item, Silence
@@ -128,7 +129,7 @@ ROUTES = (
         events,
         "Lists or follows events, one JSON object a line; resumable by `since`.",
         {200: EventJson | GapJson},
-        codes=(HttpCode.INVALID, HttpCode.MALFORMED, HttpCode.BUSY),
+        codes=(HttpCode.INVALID, HttpCode.MALFORMED, HttpCode.BUSY, Code.LEDGER_UNAVAILABLE),
         query=_EVENTS,
         media=NDJSON,
     ),

@@ -68,7 +68,14 @@ OPEN_ROUTES = (
     ),
 )
 METRICS = Route(
-    "GET", "/metrics", metrics, "Metrics for Prometheus.", {200: None}, media=METRICS_TEXT
+    "GET",
+    "/metrics",
+    metrics,
+    "Metrics for Prometheus.",
+    {200: None},
+    codes=(Code.STARTING,),
+    gated=False,
+    media=METRICS_TEXT,
 )
 ROUTES = (
     Route("GET", "/v1/status", status, "Shows the daemon's own state.", {200: StatusJson}),

@@ -112,8 +112,6 @@ def _check_value(value: object, depth: int) -> None:
             _check_value(one, depth - 1)
 
 
-
-
 def duration_schema(bound: str, *, zero: bool = True) -> dict[str, Any]:
     """JSON Schema cannot bound a duration; the format names the bound for those who look."""
     terms = "([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+"

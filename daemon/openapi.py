@@ -23,7 +23,7 @@ _EVERYWHERE: tuple[AnyCode, ...] = (
     HttpCode.TOO_SLOW,
     HttpCode.URI_TOO_LONG,
 )
-_BEHIND_THE_GATE: tuple[AnyCode, ...] = (HttpCode.DENIED, Code.STARTING, Code.STOPPING)
+_BEHIND_THE_GATE: tuple[AnyCode, ...] = (Code.STARTING, Code.STOPPING)
 
 
 def describe(routes: Iterable[Route], version: str) -> bytes:
@@ -53,7 +53,10 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
 
 def codes_of(route: Route) -> set[AnyCode]:
     """Every error code that the route can answer with."""
-    return {*route.codes, *_EVERYWHERE, *(() if route.open else _BEHIND_THE_GATE)}
+    codes: set[AnyCode] = {*route.codes, *_EVERYWHERE}
+    if not route.open:
+        codes |= {HttpCode.DENIED, *(_BEHIND_THE_GATE if route.gated else ())}
+    return codes
 
 
 def _schemas(routes: tuple[Route, ...]) -> tuple[dict[str, Any], dict[object, dict[str, Any]]]:

@@ -19,7 +19,8 @@ from ..config.settings import Address, Settings
 from ..policies.access import Verdict, decide
 from ..pools.claim import Claimant
 from ..pools.ids import Ids
-from ..pools.requests import Refusal
+from ..pools.requests import Code, Refusal
+from ..pools.store import StoreError
 from . import claims_api, events_api, host_api, inventory_api
 from .answering import Answer
 from .calls import NOBODY, Call, Host, Route
@@ -231,6 +232,8 @@ class _Dispatch:
             response = self._refuse(of_refusal(refusal), request_id)
         except Problem as problem:
             response = self._refuse(problem, request_id)
+        except StoreError as error:  # from a handler that only reads
+            response = self._refuse(_unreadable(error), request_id)
         except ConnectionError:
             raise  # the caller has left: there is nobody to answer
         except asyncio.CancelledError:
@@ -285,6 +288,12 @@ class _Dispatch:
 def _head_size(request: web.BaseRequest) -> int:
     """Bytes of the header lines, with `: ` and the line's end."""
     return sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+
+
+def _unreadable(error: StoreError) -> Problem:
+    return Problem(
+        Code.LEDGER_UNAVAILABLE, f"The ledger cannot be read: {error}; try again.", retry_after=2.0
+    )
 
 
 def _internal() -> Problem:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class Terminal:
 
 
 @contextmanager
-def interactive(shell: str, environment: Mapping[str, str]) -> Iterator[Terminal]:
+def interactive(shell: str, environment: Mapping[str, str]) -> Generator[Terminal]:
     """The shell with the completion loaded, at its prompt."""
     program = needs(shell)
     child, descriptor = pty.fork()

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -81,7 +81,7 @@ async def test_an_async_claim_that_waited_for_long_is_sent_again_with_what_is_le
 
 
 @contextmanager
-def interrupted_after(seconds: float) -> Iterator[None]:
+def interrupted_after(seconds: float) -> Generator[None]:
     """As Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -23,6 +23,7 @@ from stoker.pools.ids import Ids
 from stoker.pools.processes import HostProcesses
 from stoker.pools.stores.sqlite import SqliteStore
 from tests.builders import a_revision
+from tests.daemon.documented import check_documented
 from tests.fakes.world import Faults
 from tests.rig import Host, Run
 
@@ -66,7 +67,9 @@ class Caller:
         async with self.session.request(
             method, f"http://stoker{path}", data=sent, headers={**given, **(headers or {})}
         ) as response:
-            return Reply(response.status, response.headers, await response.read())
+            reply = Reply(response.status, response.headers, await response.read())
+        check_documented(method, path, reply.status, response.content_type, reply.body)
+        return reply
 
     async def get(self, path: str) -> Reply:
         return await self.ask("GET", path)

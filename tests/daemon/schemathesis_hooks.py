@@ -21,11 +21,12 @@ for name, (least, most) in BOUNDS.items():
     )
 
 
-@schemathesis.hook
+@schemathesis.hook  # pyright: ignore[reportUnknownMemberType] - untyped there
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     """A stream that is followed has no end to wait for; `test_events` follows them."""
-    if case.path == "/v1/events" and (case.query or {}).get("follow") in ("1", "true"):
-        case.query["follow"] = "0"
+    query = cast("dict[str, object]", case.query or {})
+    if case.path == "/v1/events" and query.get("follow") in ("1", "true"):
+        query["follow"] = "0"
 
 
 @schemathesis.check

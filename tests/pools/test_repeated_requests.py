@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stoker.pools.claim import Claim, ClaimState
+from stoker.pools.claim import ClaimState
+from stoker.pools.ids import ClaimId
 from stoker.pools.requests import ClaimRequest, Refusal
 from tests.rig import ME, Host, Run, a_box_pool, virtual_throttle
 from tests.virtual_loop import VirtualLoop
@@ -90,7 +91,7 @@ class Play:
         self.host = Host(seed=1)
         self.answers: list[set[Answer]] = []
         """For each step: what its callers were told, without what is made up anew each time."""
-        self.ids: dict[int, set[str]] = {}
+        self.ids: dict[int, set[ClaimId]] = {}
         """For each key: the claims that its callers were given."""
 
     async def tell(self, history: list[Step]) -> None:
@@ -142,13 +143,13 @@ class Play:
     async def _release(self, step: Release) -> None:
         for claim in self.ids.get(step.key, ()):
             for _ in range(step.times):
-                await self.run.fleet.release(claim, request_id="r")  # type: ignore[arg-type]
+                await self.run.fleet.release(claim, request_id="r")
         self.answers.append(set())
 
-    def claims(self) -> list[tuple[bytes | None, str, float, ClaimState]]:
+    def claims(self) -> list[tuple[bytes, str, float, ClaimState]]:
         """Those that live, as everyone who asks sees them."""
-        found: list[Claim] = [c for c in self.run.fleet.live_claims() if c.state in LIVE]
-        return sorted((c.key, c.pool, c.ttl, c.state) for c in found)  # type: ignore[type-var]
+        found = [claim for claim in self.run.fleet.live_claims() if claim.state in LIVE]
+        return sorted((claim.key or b"", claim.pool, claim.ttl, claim.state) for claim in found)
 
     def held(self) -> int:
         return sum(1 for resource in self.run.fleet.resources() if resource.claim is not None)

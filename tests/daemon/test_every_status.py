@@ -1,0 +1,276 @@
+"""Every answer that openapi.json describes happens, and no other: each is provoked over the socket."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from stoker.config.parameters import Parameters
+from stoker.config.revision import Queue
+from stoker.daemon import calls, connections, server
+from stoker.daemon.calls import Call, Route
+from stoker.daemon.gate import Gate
+from stoker.daemon.server import ROUTES
+from stoker.pools.store import StoreError
+from tests.builders import a_revision
+from tests.daemon.documented import Answered, answered, documented
+from tests.daemon.harness import SOON, Served, a_server
+from tests.daemon.test_server_socket import connect_as_somebody_else
+from tests.fakes.world import Faults
+from tests.rig import a_box_pool, a_part, boxes
+
+IDS = {"/v1/claims": "c-0", "/v1/pools": "nowhere", "/v1/resources": "r-0"}
+CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
+
+
+class Book:
+    """Asks, and writes down what was answered."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached: set[Answered] = set()
+        self.patch = monkeypatch
+        self._folder = folder
+        self._servers = 0
+
+    @asynccontextmanager
+    async def serving(self, *pools: Any, **settings: Any) -> AsyncGenerator[Served]:
+        self._servers += 1
+        folder = self._folder / str(self._servers)
+        folder.mkdir()
+        folder.chmod(0o711)
+        async with a_server(folder, *pools, **settings) as served:
+            yield served
+
+    async def ask(
+        self,
+        served: Served,
+        what: str,
+        body: Any = None,
+        *,
+        at: str | None = None,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
+        somebody_else: bool = False,
+    ) -> Any:
+        """One request on a connection of its own; what was answered, as JSON where it is."""
+        route = next(one for one in ROUTES if f"{one.method} {one.path}" == what)
+        path = re.sub(r"\{\w+\}", at or IDS.get(route.path.rpartition("/{")[0], ""), route.path)
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
+        given = {"Host": "x", "Connection": "close", "Content-Length": str(len(data))}
+        lines = [f"{route.method} {path}{query} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in {**given, **(headers or {})}.items()]
+        sent = "\r\n".join([*lines, "", ""]).encode() + data if raw is None else raw
+        if somebody_else:
+            peer = connect_as_somebody_else(served.settings.socket)
+            reader, writer = await asyncio.open_unix_connection(sock=peer)
+        else:
+            reader, writer = await asyncio.open_unix_connection(str(served.settings.socket))
+        writer.write(sent)
+        async with asyncio.timeout(SOON):
+            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        kind = re.search(rb"Content-Type: ([^\r;]+)", head)
+        assert kind is not None, (what, head)
+        self.reached.add(answered(route, int(head.split()[1]), kind[1].decode(), content))
+        return json.loads(content) if b"json" in kind[1] and b"nd" not in kind[1] else content
+
+
+def every() -> list[str]:
+    return [f"{route.method} {route.path}" for route in ROUTES]
+
+
+def gated() -> list[str]:
+    return [f"{route.method} {route.path}" for route in ROUTES if not route.open]
+
+
+async def all_is_well(book: Book) -> None:
+    async with book.serving(a_box_pool(min=1)) as served:
+        key = {"Idempotency-Key": "k"}
+        claim = await book.ask(served, CREATE, {"pool": "web"}, headers=key)
+        await book.ask(served, CREATE, {"pool": "web", "ttl": "1s"}, headers=key)
+        named = {
+            "/v1/claims/{id}": claim["id"],
+            "/v1/pools/{name}": "web",
+            "/v1/resources/{id}": claim["resources"][0]["id"],
+        }
+        for what in every():
+            if what.startswith("GET"):
+                await book.ask(served, what, at=named.get(what.partition(" ")[2]))
+        await book.ask(served, RENEW, at=claim["id"])
+        await book.ask(served, RENEW, {"ttl": "400d"}, at=claim["id"])
+        await book.ask(served, RELEASE, at=claim["id"])
+        await book.ask(served, CREATE, {"pool": "web"}, headers=key)
+        served.facts = {"ready": False, "reasons": ("so",)}
+        await book.ask(served, "GET /readyz")
+
+
+async def requests_are_wrong(book: Book) -> None:
+    book.patch.setattr(calls, "BODY_WITHIN", 0.05)
+    fussy = dataclasses.replace(boxes(), parameters=Parameters.compile({"n": {"type": "integer"}}))
+    async with book.serving(a_box_pool(min=1, blueprint=fussy)) as served:
+        for what in every():
+            if "{" in what:  # nothing of that name
+                await book.ask(served, what)
+            elif what.startswith("GET") and what.split("/")[1] == "v1":
+                await book.ask(served, what, query="?nope=1")
+        await book.ask(served, "GET /v1/claims/{id}", query="?wait=soon")
+        for what in (CREATE, RENEW):
+            await book.ask(served, what, {"nope": 1})
+            await book.ask(served, what, b"{")
+            await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})
+            await book.ask(served, what, b"{}", headers={"Expect": "x", "Content-Length": "9"})
+            await book.ask(served, what, headers={"Content-Length": "300000"})
+            await book.ask(served, what, headers={"Content-Length": "9"})
+        for body in (
+            {"pool": "nowhere"},
+            {"pool": "web", "params": {"x": 1}},
+            {"pool": "web", "params": {"n": "x"}},
+            {"pool": "web", "ttl": "400d"},
+            {"pool": "web", "count": 2},
+        ):
+            await book.ask(served, CREATE, body)
+
+
+async def requests_are_no_http(book: Book) -> None:
+    book.patch.setattr(connections, "HEAD_WITHIN", 0.05)
+    book.patch.setattr(server, "SWEEP_EVERY", 0.02)
+    async with book.serving(a_box_pool(min=0)) as served:
+        for what in every():
+            start = f"{what} HTTP/1.1\r\n".encode()
+            await book.ask(served, what, raw=start + b"no colon\r\n\r\n")
+            await book.ask(served, what, query="?" + "x" * 9000)
+            await book.ask(served, what, headers={f"X-{n}": "x" * 4000 for n in range(5)})
+            await book.ask(served, what, raw=start)
+
+
+async def capacity_is_short(book: Book) -> None:
+    pool = a_box_pool(min=1, max=1, queue=Queue(max=1))
+    async with book.serving(pool) as served:
+        first = await book.ask(served, CREATE, {"pool": "web"})
+        await book.ask(served, CREATE, {"pool": "web", "wait": "50ms"})
+        waiting = await book.ask(served, CREATE, {"pool": "web"})
+        await book.ask(served, RENEW, at=waiting["id"])
+        await book.ask(served, CREATE, {"pool": "web"})
+        await book.ask(served, RELEASE, at=waiting["id"])
+        await book.ask(served, RENEW, at=waiting["id"])
+        on_the_line = asyncio.create_task(book.ask(served, CREATE, {"pool": "web", "wait": "10s"}))
+        async with asyncio.timeout(SOON):
+            while (
+                len(found := (await served.caller.get("/v1/claims?state=pending")).json["items"])
+                < 1
+            ):
+                await asyncio.sleep(0.01)
+        await book.ask(served, RELEASE, at=found[0]["id"])
+        assert "claim-over" == (await on_the_line)["code"]
+        await book.ask(served, RELEASE, at=first["id"])
+
+
+async def creations_are_slow_or_fail(book: Book) -> None:
+    slow = Faults(latency=(5.0, 5.0))
+    async with book.serving(a_box_pool(min=0), faults=slow) as served:
+        await book.ask(served, CREATE, {"pool": "web", "wait": "50ms"})
+    async with book.serving(a_box_pool(min=0), faults=Faults(fail=1.0)) as served:
+        await book.ask(served, CREATE, {"pool": "web", "wait": "1s"})
+    stubborn = boxes(finish=(a_part("bad", settings={"reject": True}),))
+    async with book.serving(a_box_pool(min=1, blueprint=stubborn)) as served:
+        await book.ask(served, CREATE, {"pool": "web", "wait": "5s"})
+
+
+async def the_pool_goes(book: Book) -> None:
+    async with book.serving(a_box_pool(min=1)) as served:
+        await book.ask(served, CREATE, {"pool": "web"})
+        await served.run.fleet.apply(a_revision())
+        await book.ask(served, CREATE, {"pool": "web"})
+
+
+async def the_ledger_fails(book: Book) -> None:
+    async def broken(*_: object, **__: object) -> NoReturn:
+        raise StoreError("the disk is full")
+
+    async with book.serving(a_box_pool(min=2)) as served:
+        claim = await book.ask(served, CREATE, {"pool": "web"})
+        store = served.run.store
+        with book.patch.context() as patch:
+            for name in ("commit", "claim", "ended_claims", "events"):
+                patch.setattr(store, name, broken)
+            await book.ask(served, RENEW, at=claim["id"])
+            await book.ask(served, RELEASE, at=claim["id"])
+            await book.ask(served, CREATE, {"pool": "web"})
+            await book.ask(served, "GET /v1/claims/{id}")
+            await book.ask(served, "GET /v1/claims", query="?state=ended")
+            await book.ask(served, "GET /v1/events")
+
+
+async def the_daemon_starts_and_stops(book: Book) -> None:
+    async with book.serving(a_box_pool(min=0), open_core=False) as served:
+        served.server.host.gate = Gate(park_for=0.01)
+        for what in gated():
+            await book.ask(served, what, {"pool": "web"} if what == CREATE else None)
+        served.server.refuse_new()
+        for route in ROUTES:
+            if route.gated and not route.open:
+                what = f"{route.method} {route.path}"
+                await book.ask(served, what, {"pool": "web"} if what == CREATE else None)
+
+
+async def the_daemon_is_busy(book: Book) -> None:
+    async with book.serving(a_box_pool(min=0), max_connections=1) as served:
+        await served.caller.session.close()
+        reader, writer = await asyncio.open_unix_connection(str(served.settings.socket))
+        writer.write(b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        for what in every():
+            await book.ask(served, what, raw=b"")
+        writer.close()
+
+
+async def somebody_else_calls(book: Book) -> None:
+    uid = 0 if os.geteuid() == 0 else os.geteuid() + 1
+    async with book.serving(a_box_pool(min=0), daemon_uid=uid, socket_mode=0o666) as served:
+        for what in gated():
+            await book.ask(served, what, somebody_else=True)
+
+
+async def the_daemon_has_a_defect(book: Book) -> None:
+    async def broken(_call: Call) -> NoReturn:
+        raise ZeroDivisionError
+
+    routes: tuple[Route, ...] = tuple(dataclasses.replace(one, handle=broken) for one in ROUTES)
+    with book.patch.context() as patch:
+        patch.setattr(server, "ROUTES", routes)
+        async with book.serving(a_box_pool(min=0)) as served:
+            for what in every():
+                await book.ask(served, what)
+
+
+async def test_every_documented_answer_happens_and_no_other_does(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_tmp.chmod(0o711)
+    book = Book(short_tmp, monkeypatch)
+    for provoke in (
+        all_is_well,
+        requests_are_wrong,
+        capacity_is_short,
+        creations_are_slow_or_fail,
+        the_pool_goes,
+        the_ledger_fails,
+        the_daemon_starts_and_stops,
+        the_daemon_is_busy,
+        somebody_else_calls,
+        the_daemon_has_a_defect,
+        requests_are_no_http,
+    ):
+        await provoke(book)
+    assert set() == documented() - book.reached, "described, but it does not happen"
+    assert set() == book.reached - documented(), "it happens, but is not described"
