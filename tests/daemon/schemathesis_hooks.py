@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 BOUNDS = {"above-zero": (1, 3_600_000), "up-to-1h": (0, 3_600_000), "up-to-5m": (0, 300_000)}
-BY_THE_POOL = {"unknown-parameter", "bad-parameter", "ttl-too-long", "unsupported"}
+BY_THE_POOL = {"unknown-parameter", "bad-parameter", "ttl-too-long", "unsupported", "cannot-follow"}
 
 for name, (least, most) in BOUNDS.items():
     schemathesis.openapi.format(

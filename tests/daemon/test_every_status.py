@@ -5,6 +5,9 @@ import dataclasses
 import json
 import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,7 +61,7 @@ class Book:
         query: str = "",
         headers: Mapping[str, str] | None = None,
         raw: bytes | None = None,
-        somebody_else: bool = False,
+        peer: socket.socket | None = None,
     ) -> Any:
         """One request on a connection of its own; what was answered, as JSON where it is."""
         route = next(one for one in ROUTES if f"{one.method} {one.path}" == what)
@@ -70,8 +73,7 @@ class Book:
         lines = [f"{route.method} {path}{query} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in {**given, **(headers or {})}.items()]
         sent = "\r\n".join([*lines, "", ""]).encode() + data if raw is None else raw
-        if somebody_else:
-            peer = connect_as_somebody_else(served.settings.socket)
+        if peer is not None:
             reader, writer = await asyncio.open_unix_connection(sock=peer)
         else:
             reader, writer = await asyncio.open_unix_connection(str(served.settings.socket))
@@ -186,6 +188,29 @@ async def creations_are_slow_or_fail(book: Book) -> None:
         await book.ask(served, CREATE, {"pool": "web", "wait": "5s"})
 
 
+def connect_and_end(path: Path) -> socket.socket:
+    """A connection that this process was given by the one that made it, which has ended."""
+    program = (
+        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "t=socket.socket(socket.AF_UNIX, fileno=int(sys.argv[2]));"
+        "socket.send_fds(t, [b'x'], [s.fileno()])"
+    )
+    one, other = socket.socketpair()
+    with one, other:
+        command = [sys.executable, "-c", program, str(path), str(other.fileno())]
+        subprocess.run(command, pass_fds=[other.fileno()], check=True)
+        _, kept, _, _ = socket.recv_fds(one, 1, 1)
+    return socket.socket(fileno=kept[0])
+
+
+async def claimants_cannot_be_followed(book: Book) -> None:
+    async with book.serving(a_box_pool(min=1)) as served:
+        peer = await asyncio.to_thread(connect_and_end, served.settings.socket)
+        await book.ask(served, CREATE, {"pool": "web", "bind": "process"}, peer=peer)
+        served.run.services.processes.most = 0
+        await book.ask(served, CREATE, {"pool": "web", "bind": "process"})
+
+
 async def the_pool_goes(book: Book) -> None:
     async with book.serving(a_box_pool(min=1)) as served:
         await book.ask(served, CREATE, {"pool": "web"})
@@ -238,7 +263,8 @@ async def somebody_else_calls(book: Book) -> None:
     uid = 0 if os.geteuid() == 0 else os.geteuid() + 1
     async with book.serving(a_box_pool(min=0), daemon_uid=uid, socket_mode=0o666) as served:
         for what in gated():
-            await book.ask(served, what, somebody_else=True)
+            peer = connect_as_somebody_else(served.settings.socket)
+            await book.ask(served, what, peer=peer)
 
 
 async def the_daemon_has_a_defect(book: Book) -> None:
@@ -263,6 +289,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         requests_are_wrong,
         capacity_is_short,
         creations_are_slow_or_fail,
+        claimants_cannot_be_followed,
         the_pool_goes,
         the_ledger_fails,
         the_daemon_starts_and_stops,
