@@ -177,7 +177,7 @@ class Fleet:
         if claim.state is not ClaimState.PENDING or pool is None:
             return None
         services = self._services
-        known = Waited(max(1, position), pool.seconds_to_create, services.ledger_error)
+        known = Waited(max(1, position), pool.prospects.seconds_to_create, services.ledger_error)
         return why_waiting(pool.spec, pool.snapshot(), services.clock.now(), known)
 
     @property
