@@ -34,6 +34,7 @@ from .requests import (
     Bind,
     Request,
     claim_request,
+    explain_request,
     list_request,
     new_key,
     release_request,
@@ -162,6 +163,10 @@ class AsyncStoker:
 
     async def resource(self, name: str) -> Document:
         return await self.request(show_request("resources", name))
+
+    async def explain(self, kind: str, name: str) -> Document:
+        """Why a `pool`, `claim`, `resource` or `blueprint` is as it is, in sentences."""
+        return await self.request(explain_request(kind, name))
 
     async def status(self) -> Document:
         return await self.request(list_request("status"))

@@ -104,6 +104,11 @@ def show_request(kind: str, name: str, *, wait: Span | None = None) -> Request:
     return Request("GET", path, waits=seconds(wait))
 
 
+def explain_request(kind: str, name: str) -> Request:
+    """`kind` is pool, claim, resource or blueprint."""
+    return Request("GET", _one(f"explain/{kind}s", name))
+
+
 def list_request(kind: str, filters: Mapping[str, Any] | None = None) -> Request:
     """`kind` is claims, pools, resources, status or events; filters that are None are left out."""
     given = {

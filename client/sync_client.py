@@ -32,6 +32,7 @@ from .requests import (
     Bind,
     Request,
     claim_request,
+    explain_request,
     list_request,
     new_key,
     release_request,
@@ -160,6 +161,10 @@ class Stoker:
 
     def resource(self, name: str) -> Document:
         return self.request(show_request("resources", name))
+
+    def explain(self, kind: str, name: str) -> Document:
+        """Why a `pool`, `claim`, `resource` or `blueprint` is as it is, in sentences."""
+        return self.request(explain_request(kind, name))
 
     def status(self) -> Document:
         return self.request(list_request("status"))

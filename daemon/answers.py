@@ -239,6 +239,31 @@ GapJson = TypedDict(
 """In a stream: these events were asked for and no longer exist, or never did (then without `from`)."""
 
 
+class HappeningJson(TypedDict):
+    """One thing that happened, by the ledger or by what the subject itself remembers."""
+
+    at: Time
+    event: str
+    detail: str
+
+
+ComingJson = TypedDict(
+    "ComingJson", {"what": str, "at": NotRequired[Time], "in": NotRequired[Duration]}
+)
+"""One thing that comes next; without `at` and `in`, nobody can tell when."""
+
+
+class ExplanationJson(TypedDict):
+    """Why something is as it is. `facts` has the numbers, `why` the sentences."""
+
+    subject: Annotated[str, Field(description="Such as `pool/web` or `claim/c-…`.")]
+    summary: str
+    facts: AnyObject
+    why: list[str]
+    history: list[HappeningJson]
+    next: list[ComingJson]
+
+
 class ClaimsJson(TypedDict):
     """`more` says that the limit left some out."""
 

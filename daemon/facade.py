@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..pools.claim import Claim
 from ..pools.clock import Clock
+from ..pools.evidence import Evidence
 from ..pools.ids import ClaimId, ResourceId
 from ..pools.reasons import WaitingFor
 from ..pools.requests import ClaimRequest
@@ -42,6 +43,9 @@ class FleetView(Protocol):
     def pools(self) -> list[PoolStatus]: ...
 
     def pool(self, name: str, /) -> PoolStatus | None: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
 
     @property
     def ties(self) -> Ties: ...

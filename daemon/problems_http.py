@@ -64,6 +64,7 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.NO_SUCH_POOL: Meaning(404, "No such pool"),
     Code.NO_SUCH_CLAIM: Meaning(404, "No such claim"),
     Code.NO_SUCH_RESOURCE: Meaning(404, "No such resource"),
+    Code.NO_SUCH_BLUEPRINT: Meaning(404, "No such blueprint"),
     Code.UNKNOWN_PARAMETER: Meaning(422, "Unknown parameter"),
     Code.BAD_PARAMETER: Meaning(422, "Bad parameter"),
     Code.TTL_TOO_LONG: Meaning(422, "Time to live too long"),

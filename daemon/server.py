@@ -21,7 +21,7 @@ from ..pools.claim import Claimant
 from ..pools.ids import Ids
 from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
-from . import claims_api, events_api, host_api, inventory_api
+from . import claims_api, events_api, explain_api, host_api, inventory_api
 from .answering import Answer
 from .calls import NOBODY, Call, Host, Route
 from .connections import (
@@ -51,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     *claims_api.ROUTES,
     *inventory_api.ROUTES,
     *events_api.ROUTES,
+    *explain_api.ROUTES,
     *host_api.ROUTES,
 )
 METRICS_ROUTES: tuple[Route, ...] = (*host_api.OPEN_ROUTES, host_api.METRICS)

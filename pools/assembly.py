@@ -33,6 +33,7 @@ from .ids import part_id
 from .lanes import Lane
 from .lifecycle import PartState, check_part_move
 from .moments import rfc3339
+from .part_times import PartTime
 from .providers import Provider
 from .redacting import redact
 from .resource import Half, Part, Resource, part_values
@@ -103,12 +104,14 @@ class Assembly:
             _move(part, PartState.VERIFIED)
             return part
 
+        began = services.clock.now()
         request = await self._request(plan, part, driver, provider, scope)
         resource.parts.append(part)
         self.unwritten.append(part)
         await self.write(urgent=self._lane is Lane.CLAIMS)
 
-        made = await self._create(driver, provider, request)
+        made, called = await self._create(driver, provider, request)
+        created = services.clock.now()
         self._take_in(part, made)
         driver.watch(PartRef(part.id, provider.ref, part.handle))
         if plan.ready is not None:
@@ -116,6 +119,9 @@ class Assembly:
             part.ready = rendered(plan, plan.ready.render({**scope, "self": own}))
             await self._verify(part, driver, provider)
         _move(part, PartState.VERIFIED)
+        now = services.clock.now()
+        time = PartTime(now - began, called=called, checked=now - created)
+        services.part_times.add(resource.digest, plan.name, time)
         return part
 
     async def _request(
@@ -150,7 +156,10 @@ class Assembly:
         except Exception as error:
             raise defect(driver, error, self._services.tasks) from error
 
-    async def _create(self, driver: Driver, provider: Provider, request: PartRequest) -> Made:
+    async def _create(
+        self, driver: Driver, provider: Provider, request: PartRequest
+    ) -> tuple[Made, float]:
+        """What was made, and the seconds that the driver took for it."""
         services = self._services
         async with provider.turn(self._lane):
             started = services.clock.now()
@@ -160,7 +169,7 @@ class Assembly:
                     driver, driver.create(request), services.create_within, tasks=services.tasks
                 )
                 outcome = "made"
-                return made
+                return made, services.clock.now() - started
             except Throttled:
                 outcome = "throttled"
                 raise

@@ -4,6 +4,7 @@ from ..config.revision import PoolSpec
 from .assembly import Assembly
 from .lanes import Lane
 from .lifecycle import ResourceState
+from .part_times import WHOLE, PartTime
 from .resource import Half, Resource
 from .services import Services
 from .store import NewEvent
@@ -40,6 +41,7 @@ async def make_ready(services: Services, resource: Resource, spec: PoolSpec, lan
     assembly = Assembly(services, resource, lane)
     await assembly.make(spec.blueprint.prepare, Half.PREPARE, assembly.scope())
     await _write_ready(services, resource, assembly)
+    services.part_times.add(resource.digest, WHOLE, PartTime(services.clock.now() - now))
 
 
 async def _write_ready(services: Services, resource: Resource, assembly: Assembly) -> None:

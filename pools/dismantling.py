@@ -14,6 +14,8 @@ from .asking import ask
 from .assembly import failure_sentence, secrets_of
 from .claim import OVER, Claim, ClaimState, advance
 from .driver import DriverError, NotFound, PartRef, Unavailable
+from .explaining.of_pools import Stuck
+from .ids import ResourceId
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState, check_part_move
 from .resource import Half, Part, Resource
@@ -41,6 +43,8 @@ class Dismantler:
         self._freed = freed
         self._over = over
         """Told the claim that has ended with its resource."""
+        self.stuck: dict[ResourceId, Stuck] = {}
+        """Removals that do not work yet, for explanations."""
 
     def start(
         self,
@@ -112,10 +116,19 @@ class Dismantler:
                 failures += 1
                 services.telemetry.part_removed(part.driver, "failed", 0.0)
                 await self._complain(resource, part, error, failures)
-                await asyncio.sleep(backoff.delay(failures, services.chance()))
+                pause = backoff.delay(failures, services.chance())
+                self.stuck[resource.id] = Stuck(
+                    resource.id,
+                    part.name,
+                    failures,
+                    failure_sentence(error, *secrets_of(resource)),
+                    services.clock.now() + pause,
+                )
+                await asyncio.sleep(pause)
             else:
                 looks += 1
                 await asyncio.sleep(min(LONGEST_LOOK, FIRST_LOOK * 2 ** min(looks, 16)))
+        self.stuck.pop(resource.id, None)
         services.drivers[part.driver].forget(part.id)
         services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
 

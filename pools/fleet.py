@@ -13,6 +13,7 @@ from . import recovery
 from .claim import Claim, ClaimState
 from .desk import ClaimDesk
 from .dismantling import Dismantler
+from .evidence import Evidence
 from .health import RESYNC_EVERY, HealthWatch
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
@@ -59,6 +60,9 @@ class Fleet:
         self.place_in_line = self._desk.place_in_line
         self.ties = self._desk.ties
         self.orphans = OrphanSweep(services, resync_every)
+        self.evidence = Evidence(
+            services, self._pools, self._desk, dismantler=self.dismantler, health=self.health
+        )
         self.housekeeping = Housekeeping(services, self.invariants)
 
     # Life of the fleet

@@ -49,8 +49,8 @@ class HealthWatch:
         self._touch = touch
         self._healthy = healthy
         """Told of a resource that has become claimable by being observed."""
-        self._resync_every = resync_every
-        self._probe_every = probe_every
+        self.resync_every = resync_every
+        self.probe_every = probe_every
         self._observing: dict[ResourceId, bool] = {}
         """Resource to "look again": a change during an observation makes another one."""
         self._in_vain: dict[ResourceId, int] = {}
@@ -91,8 +91,8 @@ class HealthWatch:
 
     async def patrol(self) -> None:
         """Walks over all standing resources for ever, evenly, a few in each tick."""
-        probes = _Round(self._probe_every)
-        everything = _Round(self._resync_every)
+        probes = _Round(self.probe_every)
+        everything = _Round(self.resync_every)
         inventory = self._services.inventory
         while True:
             await asyncio.sleep(TICK)
@@ -122,7 +122,9 @@ class HealthWatch:
         try:
             problem = await self._problem(resource)
         except DriverError as error:
-            log.debug("%s cannot be observed: %s", resource.id, failure_sentence(error))
+            why = failure_sentence(error, *secrets_of(resource))
+            log.debug("%s cannot be observed: %s", resource.id, why)
+            self._remember(resource, f"it cannot be told how it is: {why}")
             self._try_later(resource)
             return
         except Exception as error:  # noqa: BLE001
@@ -130,6 +132,7 @@ class HealthWatch:
             self._try_later(resource)
             return
         self._in_vain.pop(resource.id, None)
+        self._remember(resource, redact(problem, *secrets_of(resource)))
         if resource.state not in STANDING:
             return
         if problem:
@@ -137,6 +140,10 @@ class HealthWatch:
         elif resource.health is not Health.HEALTHY:
             self._services.inventory.judge(resource, Health.HEALTHY)
             self._healthy(resource)
+
+    def _remember(self, resource: Resource, found: str) -> None:
+        """For explanations; drift has its own event, and all else changes nothing."""
+        resource.observed_at, resource.observed = self._services.clock.now(), found
 
     def _try_later(self, resource: Resource) -> None:
         """For one that is not claimable until it was observed. Nobody waits for that here."""

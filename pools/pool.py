@@ -72,6 +72,8 @@ class Pool:
         self.line.priorities = spec.queue.priorities
         self.breaker = Breaker()
         self.last_plan = Plan(())
+        self.planned_at: float | None = None
+        """When that was."""
         self._services = services
         self._members = services.inventory.members(spec.name)
         self.prospects = Prospects(self._members)
@@ -261,6 +263,7 @@ class Pool:
         started = self._services.clock.now()
         try:
             self.last_plan = plan(self.spec, self.snapshot(), started)
+            self.planned_at = started
             for command in self.last_plan.commands:
                 self._carry_out(command)
         except Exception as error:  # noqa: BLE001

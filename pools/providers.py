@@ -42,6 +42,11 @@ class Provider:
             )
         return ProviderRef(self.spec.name, self.spec.settings)
 
+    @property
+    def patient_until(self) -> float:
+        """Steady seconds: it throttled, and is not called before. Past when it did not."""
+        return self._patience
+
     def change(self, spec: ProviderSpec) -> None:
         self.declared = True
         if spec.limits != self.spec.limits:

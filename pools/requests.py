@@ -19,6 +19,7 @@ class Code(StrEnum):
     NO_SUCH_POOL = "no-such-pool"
     NO_SUCH_CLAIM = "no-such-claim"
     NO_SUCH_RESOURCE = "no-such-resource"
+    NO_SUCH_BLUEPRINT = "no-such-blueprint"
     UNKNOWN_PARAMETER = "unknown-parameter"
     BAD_PARAMETER = "bad-parameter"
     TTL_TOO_LONG = "ttl-too-long"

@@ -76,6 +76,10 @@ class Resource:
     suspect: bool = False
     """A driver told of a change while the resource was made or finished: it has to be looked at
     once that is over. Kept in memory alone."""
+    observed_at: float | None = None
+    """When this run of the daemon last looked at it. Kept in memory alone, as what follows."""
+    observed: str = ""
+    """What was wrong then, or why it could not be told; empty when all was as it was made."""
 
     @property
     def claimable(self) -> bool:

@@ -13,6 +13,7 @@ from .clock import Clock
 from .driver import Drivers
 from .ids import Ids
 from .inventory import Inventory
+from .part_times import PartTimes
 from .processes import HostProcesses, Processes
 from .providers import Providers
 from .store import Done, Store, StoreError, Transaction
@@ -51,6 +52,8 @@ class Services:
     tasks: Tasks
     timers: Timers
     processes: Processes = field(default_factory=HostProcesses)
+    part_times: PartTimes = field(default_factory=PartTimes)
+    """How long making took lately, for explanations."""
     chance: Callable[[], float] = random.random
     """A random number in [0, 1), for jitter alone."""
     create_within: float = 300.0

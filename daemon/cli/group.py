@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "claims": ("lists", "Show the claims, or one of them."),
     "resources": ("lists", "Show the resources, or one of them."),
     "events": ("events", "Show what happened, and follow what happens."),
+    "explain": ("explain", "Say why something is as it is."),
     "completion": ("shells", "Print the completion script of a shell."),
     "version": ("shells", "Print the version."),
 }

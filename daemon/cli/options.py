@@ -76,22 +76,22 @@ def parse_labels(
 def complete_pools(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    return _complete(ctx, incomplete, lambda stoker: [str(pool["name"]) for pool in stoker.pools()])
+    return complete(ctx, incomplete, lambda stoker: [str(pool["name"]) for pool in stoker.pools()])
 
 
 def complete_claims(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    return _complete(ctx, incomplete, lambda stoker: [claim.id for claim in stoker.claims()])
+    return complete(ctx, incomplete, lambda stoker: [claim.id for claim in stoker.claims()])
 
 
 def complete_resources(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    return _complete(ctx, incomplete, lambda stoker: [str(one["id"]) for one in stoker.resources()])
+    return complete(ctx, incomplete, lambda stoker: [str(one["id"]) for one in stoker.resources()])
 
 
-def _complete(
+def complete(
     ctx: click.Context, incomplete: str, names: Callable[[Stoker], list[str]]
 ) -> list[CompletionItem]:
     """A shell that completes must never fail or wait: without a daemon there is nothing to offer."""

@@ -1,0 +1,329 @@
+"""What happened to a claim, where its time went, why it waits or has ended, when it will end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...config.json_types import Json
+from ...config.units import format_duration
+from ..binding import Bind
+from ..claim import Claim, ClaimState, EndedBecause
+from ..expiry import Step, ends_at, lead, next_step
+from ..resource import Resource
+from ..store import Event
+from .histories import history
+from .of_pools import PoolFacts, obstacles
+from .shape import Coming, Explanation, Happening, Present, in_time
+from .words import be, ordinal, plural, quoted, sentence, span, stopped, within
+
+RULE = (
+    "of the ready ones, those up to date are handed out before those outdated, then those that have "
+    "been ready for longest"
+)
+_ENDINGS = {
+    EndedBecause.RELEASED: "it was released",
+    EndedBecause.EXPIRED: "its time was up, and nobody had renewed it",
+    EndedBecause.CLAIMANT_GONE: "its claimant has gone",
+    EndedBecause.REVOKED: "it was revoked",
+    EndedBecause.FAILED: "it failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFacts:
+    """One claim at one moment."""
+
+    claim: Claim
+    present: Present
+    events: tuple[Event, ...] = ()
+    """What the ledger knows of it, oldest first."""
+    position: int = 0
+    """Its place in line, from 1; 0: it is in none."""
+    eta: float | None = None
+    """Seconds, estimated."""
+    pool: PoolFacts | None = None
+    """None when the pool is no longer there."""
+    resource: Resource | None = None
+    """What it holds, as long as it exists."""
+
+
+def explain_claim(facts: ClaimFacts) -> Explanation:
+    claim = facts.claim
+    why = (
+        *_standing(facts),
+        *_chosen(facts),
+        *_time(facts),
+        *_asked(facts),
+    )
+    return Explanation(
+        subject=f"claim/{claim.id}",
+        summary=_summary(facts),
+        facts=_numbers(facts),
+        why=why,
+        history=(_first(facts), *history(facts.events, claim.id)),
+        next=_next(facts),
+    )
+
+
+def _resource(claim: Claim) -> str:
+    return claim.resources[0] if claim.resources else "its resource"
+
+
+def _summary(facts: ClaimFacts) -> str:
+    claim, now = facts.claim, facts.present.now
+    match claim.state:
+        case ClaimState.PENDING:
+            eta = "" if facts.eta is None else f", about {span(facts.eta)} to go"
+            place = f" as the {ordinal(facts.position)} in line" if facts.position else ""
+            return f"{claim.id} waits for {claim.pool}{place}{eta}."
+        case ClaimState.FINISHING:
+            return f"{claim.id} is being finished on {_resource(claim)}."
+        case ClaimState.BOUND:
+            end = ends_at(claim.expires_at or now, claim.terms)
+            return f"{claim.id} holds {_resource(claim)} and ends {within(end - now)}."
+        case ClaimState.ENDING:
+            return f"{claim.id} ends, as {_ended(claim)}; {_resource(claim)} is being removed."
+        case ClaimState.ENDED:
+            ago = "" if claim.ended_at is None else f" {span(now - claim.ended_at)} ago"
+            return f"{claim.id} ended{ago}: {_ended(claim)}."
+        case _:
+            return stopped(f"{claim.id} was {claim.state} ({claim.code}): {claim.detail}")
+
+
+def _ended(claim: Claim) -> str:
+    because = claim.ended_because
+    return "it ended" if because is None else _ENDINGS.get(because, f"it ended ({because})")
+
+
+# Why it is where it is
+
+
+def _standing(facts: ClaimFacts) -> Iterator[str]:
+    match facts.claim.state:
+        case ClaimState.PENDING:
+            yield from _waits(facts)
+        case ClaimState.BOUND:
+            yield from _lasts(facts)
+        case ClaimState.ENDING | ClaimState.ENDED:
+            yield from _is_over(facts)
+        case ClaimState.REFUSED | ClaimState.FAILED:
+            yield from _refused(facts)
+        case ClaimState.FINISHING:
+            yield from _finishes(facts)
+
+
+def _waits(facts: ClaimFacts) -> Iterator[str]:
+    claim, now = facts.claim, facts.present.now
+    if facts.position:
+        before = facts.position - 1
+        ahead = "Nobody is" if not before else f"{plural(before, 'claim')} {be(before)}"
+        yield f"{ahead} before it in line; it has waited for {span(now - claim.created_at)}."
+    if facts.eta is not None:
+        yield (
+            f"It is served in about {span(facts.eta)}, an estimate from what is being made, how long "
+            "that takes and who is before it."
+        )
+    elif facts.position:
+        yield "Nobody can say when: it depends on a slot that is not free, or on what was never measured."
+    yield f"It gives up {within(claim.deadline - now)} if nothing has become ready by then."
+    if facts.pool is not None:
+        yield from obstacles(facts.pool)
+
+
+def _finishes(facts: ClaimFacts) -> Iterator[str]:
+    parts = [] if facts.resource is None else facts.resource.parts
+    made = [part.name for part in parts if part.half == "finish"]
+    if made:
+        yield f"The parts of finish are made with its parameters; the one begun last is {made[-1]}."
+    else:
+        yield "The parts of finish are about to be made with its parameters."
+
+
+def _lasts(facts: ClaimFacts) -> Iterator[str]:
+    claim, now = facts.claim, facts.present.now
+    if claim.expires_at is None or claim.bound_at is None:
+        return
+    last = claim.bound_at + claim.max_ttl
+    if now >= claim.expires_at:
+        yield (
+            "Its time is up. It keeps its resource for the pool's grace and cannot be renewed any more."
+        )
+    elif claim.expires_at >= last:
+        yield f"It cannot be renewed any further: it lasts {span(claim.max_ttl)} at most (maxTtl)."
+    else:
+        yield (
+            f"A renewal lets it end {span(claim.ttl)} from then, but no later than "
+            f"{span(last - now)} from now (maxTtl {span(claim.max_ttl)})."
+        )
+    yield from _courtesy(facts)
+    yield from _bound_to(claim)
+
+
+def _courtesy(facts: ClaimFacts) -> Iterator[str]:
+    claim = facts.claim
+    if claim.terms is None:
+        return
+    if claim.terms.notice is not None:
+        early = span(lead(claim.terms.notice, claim.ttl))
+        yield f"Its pool announces the expiry {early} before (lifetime.notice)."
+    if claim.terms.grace:
+        grace = span(claim.terms.grace)
+        yield f"Its pool lets it keep the resource for {grace} after the expiry (lifetime.grace)."
+
+
+def _bound_to(claim: Claim) -> Iterator[str]:
+    binding = claim.binding
+    if binding is None:
+        return
+    process = "" if binding.process is None else f"process {binding.process.pid}"
+    if binding.to is Bind.CONNECTION:
+        peer = f" (after a restart of the daemon: with {process})" if process else ""
+        yield f"It also ends with the connection on which it was asked for{peer}."
+    elif process:
+        yield f"It also ends with the {process}, which asked for it."
+
+
+def _is_over(facts: ClaimFacts) -> Iterator[str]:
+    claim = facts.claim
+    end = next(
+        (e for e in reversed(facts.events) if e.kind == f"claim.{claim.ended_because}"), None
+    )
+    request = f" (request {end.request})" if end is not None and end.request else ""
+    reason = f": {quoted(end.reason)}" if end is not None and end.reason else ""
+    ended = _ended(claim)
+    yield f"{ended[0].upper()}{ended[1:]}{request}{reason}."
+    if claim.state is ClaimState.ENDING:
+        yield (
+            f"{_resource(claim)} is taken away: what was made for the claim goes first, and the claim "
+            "has ended once all of it is proved absent."
+        )
+        if facts.resource is not None and facts.resource.reason:
+            yield stopped(f"{facts.resource.id} is {facts.resource.state}: {facts.resource.reason}")
+
+
+def _refused(facts: ClaimFacts) -> Iterator[str]:
+    claim = facts.claim
+    yield sentence(f"{claim.detail or 'no reason is known'} ({claim.code}; see docs/errors.md)")
+
+
+# Which resource, and where the time went
+
+
+def _chosen(facts: ClaimFacts) -> Iterator[str]:
+    claim = facts.claim
+    if not claim.resources:
+        return
+    name = _resource(claim)
+    if not claim.warm:
+        waited = span(claim.timing.queued)
+        yield f"Nothing was ready, so it waited {waited} in line and got {name}, the next to be ready."
+        return
+    since = _ready_for(facts)
+    yield f"It got {name}, which was ready{since} when it came: {RULE}."
+
+
+def _ready_for(facts: ClaimFacts) -> str:
+    """How long the resource had been ready, where that is still known."""
+    resource, claim = facts.resource, facts.claim
+    if resource is None or resource.ready_at is None or claim.bound_at is None:
+        return ""
+    return f" for {span(claim.bound_at - resource.ready_at)}"
+
+
+def _time(facts: ClaimFacts) -> Iterator[str]:
+    timing = facts.claim.timing
+    if facts.claim.bound_at is None:
+        return
+    stages = (
+        ("waiting in line", timing.queued),
+        ("asking the policy", timing.policy),
+        ("finishing it with its parameters", timing.finish),
+        ("writing it down, so that it survives a crash", timing.bind),
+    )
+    spent = [(seconds, what) for what, seconds in stages if seconds > 0]
+    said = "; ".join(f"{span(seconds)} for {what}" for seconds, what in sorted(spent, reverse=True))
+    rest = timing.total - sum(seconds for seconds, _ in spent)
+    if timing.total and rest > timing.total / 20:
+        said += f"; {span(rest)} for the rest"
+    yield f"From the request to the answer it took {span(timing.total)}" + (
+        f": {said}." if said else "."
+    )
+
+
+def _asked(facts: ClaimFacts) -> Iterator[str]:
+    claim = facts.claim
+    yield (
+        f"{who(claim)} asked for it {span(facts.present.now - claim.created_at)} ago, for "
+        f"{span(claim.ttl)}"
+        + (f", with the reason: {quoted(claim.reason)}." if claim.reason else ".")
+    )
+
+
+def who(claim: Claim) -> str:
+    """`ada (pid 4242, /usr/bin/curl, unit session-3.scope)`."""
+    one = claim.claimant
+    known = [f"pid {one.pid}" if one.pid else "", one.exe, f"unit {one.unit}" if one.unit else ""]
+    return f"{one.user or f'uid {one.uid}'} ({', '.join(filter(None, known))})".removesuffix(" ()")
+
+
+def _first(facts: ClaimFacts) -> Happening:
+    return Happening(facts.present.wall(facts.claim.created_at), "asked", f"by {who(facts.claim)}")
+
+
+# What comes next
+
+
+def _next(facts: ClaimFacts) -> tuple[Coming, ...]:
+    claim, present = facts.claim, facts.present
+    found: list[Coming] = []
+    if claim.state is ClaimState.PENDING:
+        found.append(Coming.when("it gives up", claim.deadline, present))
+        if facts.eta is not None:
+            found.append(Coming.after("it is served (an estimate)", facts.eta, present))
+    elif claim.state is ClaimState.BOUND and claim.expires_at is not None:
+        when, step = next_step(claim.expires_at, claim.ttl, claim.terms)
+        if step is Step.ANNOUNCE and when > present.now:
+            found.append(Coming.when("its expiry is announced", when, present))
+        if claim.expires_at > present.now:
+            found.append(Coming.when("it expires, unless it is renewed", claim.expires_at, present))
+        end = ends_at(claim.expires_at, claim.terms)
+        found.append(Coming.when("its resource is taken away", end, present))
+    elif claim.state is ClaimState.ENDING:
+        found.append(Coming("it has ended, once its resource is proved absent"))
+    return in_time(found)
+
+
+def _numbers(facts: ClaimFacts) -> dict[str, Json]:
+    claim, timing, now = facts.claim, facts.claim.timing, facts.present.now
+    found: dict[str, Json] = {
+        "pool": claim.pool,
+        "state": claim.state.value,
+        "resources": [str(resource) for resource in claim.resources],
+        "warm": claim.warm,
+        "age": format_duration(round(max(0.0, now - claim.created_at), 3)),
+        "ttl": format_duration(claim.ttl),
+        "maxTtl": format_duration(claim.max_ttl),
+        "revision": claim.revision,
+        "timing": {
+            name: format_duration(round(seconds, 6))
+            for name, seconds in (
+                ("queued", timing.queued),
+                ("policy", timing.policy),
+                ("finish", timing.finish),
+                ("bind", timing.bind),
+                ("total", timing.total),
+            )
+        },
+    }
+    if facts.position:
+        found["position"] = facts.position
+    if facts.eta is not None:
+        found["eta"] = format_duration(round(facts.eta, 3))
+    if claim.state is ClaimState.BOUND and claim.expires_at is not None:
+        found["endsIn"] = format_duration(
+            round(max(0.0, ends_at(claim.expires_at, claim.terms) - now), 3)
+        )
+    if claim.ended_because is not None:
+        found["endedBecause"] = claim.ended_because.value
+    if claim.code:
+        found["code"] = claim.code
+    return found
