@@ -210,7 +210,7 @@ def _numbers_of(facts: BlueprintFacts, part: PartPlan) -> dict[str, Json]:
         "driver": part.driver,
         "provider": part.provider,
         "pure": part.driver in facts.pure,
-        "needs": sorted(part.needs),
+        "needs": [*sorted(part.needs)],
     }
     time = facts.times.get(part.name)
     if time is not None:

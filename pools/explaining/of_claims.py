@@ -273,23 +273,43 @@ def _first(facts: ClaimFacts) -> Happening:
 
 
 def _next(facts: ClaimFacts) -> tuple[Coming, ...]:
+    match facts.claim.state:
+        case ClaimState.PENDING:
+            return in_time(_until_served(facts))
+        case ClaimState.BOUND:
+            return in_time(_until_over(facts))
+        case ClaimState.ENDING:
+            return (Coming("it has ended, once its resource is proved absent"),)
+        case _:
+            return ()
+
+
+def _until_served(facts: ClaimFacts) -> Iterator[Coming]:
+    yield Coming.when("it gives up", facts.claim.deadline, facts.present)
+    if facts.eta is not None:
+        yield Coming.after("it is served (an estimate)", facts.eta, facts.present)
+    pool = facts.pool
+    if pool is not None and pool.next_end is not None and not pool.free:
+        claim, when = pool.next_end
+        what = f"{claim} ends, unless it is renewed, and its slot becomes free"
+        yield Coming.when(what, when, facts.present)
+
+
+def _until_over(facts: ClaimFacts) -> Iterator[Coming]:
     claim, present = facts.claim, facts.present
-    found: list[Coming] = []
-    if claim.state is ClaimState.PENDING:
-        found.append(Coming.when("it gives up", claim.deadline, present))
-        if facts.eta is not None:
-            found.append(Coming.after("it is served (an estimate)", facts.eta, present))
-    elif claim.state is ClaimState.BOUND and claim.expires_at is not None:
-        when, step = next_step(claim.expires_at, claim.ttl, claim.terms)
-        if step is Step.ANNOUNCE and when > present.now:
-            found.append(Coming.when("its expiry is announced", when, present))
-        if claim.expires_at > present.now:
-            found.append(Coming.when("it expires, unless it is renewed", claim.expires_at, present))
-        end = ends_at(claim.expires_at, claim.terms)
-        found.append(Coming.when("its resource is taken away", end, present))
-    elif claim.state is ClaimState.ENDING:
-        found.append(Coming("it has ended, once its resource is proved absent"))
-    return in_time(found)
+    if claim.expires_at is None:
+        return
+    when, step = next_step(claim.expires_at, claim.ttl, claim.terms)
+    if step is Step.ANNOUNCE and when > present.now:
+        yield Coming.when("its expiry is announced", when, present)
+    end = ends_at(claim.expires_at, claim.terms)
+    if end == claim.expires_at:
+        what = "it expires, unless it is renewed, and its resource is taken away"
+        yield Coming.when(what, end, present)
+        return
+    if claim.expires_at > present.now:
+        yield Coming.when("it expires, unless it is renewed", claim.expires_at, present)
+    yield Coming.when("its grace is over and its resource is taken away", end, present)
 
 
 def _numbers(facts: ClaimFacts) -> dict[str, Json]:

@@ -164,9 +164,10 @@ def _failing(facts: PoolFacts) -> Iterator[str]:
             f"Now {trying}, and its outcome decides how it goes on."
         )
     elif failures:
+        last = "creation" if failures == 1 else f"{failures} creations"
         yield (
-            f"The last {plural(failures, 'creation')} failed, with: {error}. After {THRESHOLD} in "
-            "a row creating rests for a while."
+            f"The last {last} failed, with: {error}. After {THRESHOLD} in a row creating rests for "
+            "a while."
         )
 
 
@@ -181,11 +182,12 @@ def _throttled(facts: PoolFacts) -> Iterator[str]:
 
 
 def _no_room(facts: PoolFacts) -> Iterator[str]:
-    if facts.missing <= facts.snapshot.coming + facts.free:
+    short = facts.missing - facts.snapshot.coming - facts.free
+    if short <= 0:
         return
     most, occupied = facts.spec.size.max, facts.snapshot.occupied
     taken = f"{occupied} of {plural(most, 'slot')} (size.max) {be(occupied)} taken"
-    yield f"{taken}, too many for what is wanted: {_taken_by(facts)}."
+    yield f"{taken}, which leaves no room for {short} that {be(short)} wanted: {_taken_by(facts)}."
 
 
 def _taken_by(facts: PoolFacts) -> str:

@@ -103,7 +103,10 @@ async def test_what_is_answered_fits_its_schema(short_tmp: Path) -> None:
             "/v1/claims/{id}": claim["id"],
             "/v1/pools/{name}": "web",
             "/v1/resources/{id}": claim["resources"][0]["id"],
+            "/v1/explain/blueprints/{name}": "box",
         }
+        for kind in ("claims/{id}", "pools/{name}", "resources/{id}"):
+            named[f"/v1/explain/{kind}"] = named[f"/v1/{kind}"]
         for route in ROUTES:
             if route.method == "GET" and route.path not in {"/metrics", "/v1/events"}:
                 path = re.sub(r"\{\w+\}", named.get(route.path, ""), route.path)

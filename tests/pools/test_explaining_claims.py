@@ -1,0 +1,181 @@
+"""What is said of a claim in each of its states."""
+
+from dataclasses import replace
+from typing import Any
+
+from stoker.pools.binding import Bind, Binding, Process
+from stoker.pools.claim import Claim, Claimant, ClaimState, EndedBecause, Timing
+from stoker.pools.expiry import Terms
+from stoker.pools.explaining.of_claims import ClaimFacts, explain_claim
+from stoker.pools.explaining.shape import Present
+from stoker.pools.ids import ClaimId, ResourceId
+from stoker.pools.lifecycle import ResourceState
+from stoker.pools.store import Event
+from tests.builders import a_pool, a_resource
+from tests.pools.test_explaining_pools import facts as pool_facts
+
+NOW = 1000.0
+WEB = ResourceId("web-aaaaaaaa")
+PRESENT = Present(NOW)
+
+
+def a_claim(state: ClaimState = ClaimState.BOUND, **more: Any) -> Claim:
+    given: dict[str, Any] = {
+        "id": ClaimId("c-1"),
+        "pool": "web",
+        "claimant": Claimant(1000, 1000, 42, "ada", "/usr/bin/curl"),
+        "created_at": NOW - 60,
+        "ttl": 300.0,
+        "max_ttl": 3600.0,
+        "deadline": NOW + 30,
+        "state": state,
+        "revision": "r1",
+    }
+    if state not in {ClaimState.PENDING, ClaimState.REFUSED, ClaimState.FAILED}:
+        given |= {"resources": [WEB], "bound_at": NOW - 60, "expires_at": NOW + 240}
+    return Claim(**{**given, **more})
+
+
+def an_event(kind: str, **more: Any) -> Event:
+    given = {"seq": 1, "at": NOW - 10, "pool": "web", "resource": "", "claim": "c-1", "request": ""}
+    return Event(**{"kind": kind, "reason": "", "data": {}, "hash": "", **given, **more})
+
+
+def test_a_bound_claim_says_what_it_holds_until_when_and_how_far_it_can_be_renewed() -> None:
+    found = explain_claim(ClaimFacts(a_claim(), PRESENT))
+    assert found.summary == "c-1 holds web-aaaaaaaa and ends in 4m."
+    assert found.why[0] == (
+        "A renewal lets it end 5m from then, but no later than 59m from now (maxTtl 1h)."
+    )
+    assert [(one.what, one.within) for one in found.next] == [
+        ("it expires, unless it is renewed, and its resource is taken away", 240.0),
+    ]
+
+
+def test_a_claim_that_has_lasted_as_long_as_it_may_says_so() -> None:
+    claim = a_claim(max_ttl=300.0)
+    found = explain_claim(ClaimFacts(claim, PRESENT))
+    assert found.why[0] == "It cannot be renewed any further: it lasts 5m at most (maxTtl)."
+
+
+def test_notice_grace_and_binding_are_told() -> None:
+    claim = a_claim(terms=Terms(60.0, 10.0), binding=Binding(Bind.PROCESS, Process(42, 1, "boot")))
+    found = explain_claim(ClaimFacts(claim, PRESENT))
+    assert found.summary == "c-1 holds web-aaaaaaaa and ends in 4m10s."
+    assert "Its pool announces the expiry 1m before (lifetime.notice)." in found.why
+    assert "It also ends with the process 42, which asked for it." in found.why
+    assert [(one.what, one.within) for one in found.next] == [
+        ("its expiry is announced", 180.0),
+        ("it expires, unless it is renewed", 240.0),
+        ("its grace is over and its resource is taken away", 250.0),
+    ]
+
+
+def test_in_its_grace_a_claim_cannot_be_renewed() -> None:
+    claim = a_claim(expires_at=NOW - 1, terms=Terms(grace=10.0, lapsed=True))
+    found = explain_claim(ClaimFacts(claim, PRESENT))
+    assert "cannot be renewed any more" in found.why[0]
+    assert found.next[0].within == 9.0
+
+
+def test_a_warm_claim_says_which_rule_chose_its_resource_and_how_long_that_was_ready() -> None:
+    resource = a_resource(state=ResourceState.BOUND, ready_at=NOW - 90)
+    found = " ".join(explain_claim(ClaimFacts(a_claim(), PRESENT, resource=resource)).why)
+    assert (
+        "It got web-aaaaaaaa, which was ready for 30s when it came: of the ready ones, those up to "
+        "date are handed out before those outdated, then those that have been ready for longest."
+    ) in found
+
+
+def test_a_cold_claim_says_that_it_waited_and_where_its_time_went() -> None:
+    timing = Timing(queued=1.5, finish=0.02, bind=0.0005, total=1.5205)
+    found = explain_claim(ClaimFacts(a_claim(warm=False, timing=timing), PRESENT)).why
+    assert (
+        "Nothing was ready, so it waited 1.5s in line and got web-aaaaaaaa, the next to be ready."
+    ) in found
+    assert (
+        "From the request to the answer it took 1.5s: 1.5s for waiting in line; 20ms for finishing "
+        "it with its parameters; 0.50ms for writing it down, so that it survives a crash."
+    ) in found
+
+
+def test_a_waiting_claim_tells_its_place_its_estimate_and_what_its_pool_lacks() -> None:
+    pool = pool_facts(a_pool(min=1, max=2), bound=2, waiting=3)
+    known = ClaimFacts(a_claim(ClaimState.PENDING), PRESENT, position=2, eta=4.0, pool=pool)
+    found = explain_claim(known)
+    assert found.summary == "c-1 waits for web as the 2nd in line, about 4s to go."
+    assert found.why[0] == "1 claim is before it in line; it has waited for 1m."
+    assert "It gives up in 30s if nothing has become ready by then." in found.why
+    assert any("2 of 2 slots (size.max) are taken" in sentence for sentence in found.why)
+    assert [(one.what, one.within) for one in found.next] == [
+        ("it is served (an estimate)", 4.0),
+        ("it gives up", 30.0),
+    ]
+    assert (found.facts["position"], found.facts["eta"]) == (2, "4s")
+
+
+def test_where_there_is_no_room_a_waiting_claim_tells_which_claim_ends_next() -> None:
+    pool = pool_facts(a_pool(min=0, max=2), bound=2, waiting=1)
+    pool = replace(pool, next_end=(ClaimId("c-2"), NOW + 20))
+    known = ClaimFacts(a_claim(ClaimState.PENDING), PRESENT, position=1, pool=pool)
+    assert [(one.what, one.within) for one in explain_claim(known).next] == [
+        ("c-2 ends, unless it is renewed, and its slot becomes free", 20.0),
+        ("it gives up", 30.0),
+    ]
+
+
+def test_where_nobody_can_estimate_that_is_said() -> None:
+    known = ClaimFacts(a_claim(ClaimState.PENDING), PRESENT, position=1)
+    assert explain_claim(known).why[1].startswith("Nobody can say when")
+
+
+def test_an_ended_claim_says_why_and_which_request_asked_for_it() -> None:
+    claim = a_claim(ClaimState.ENDED, ended_because=EndedBecause.RELEASED, ended_at=NOW - 5)
+    events = (an_event("claim.bound"), an_event("claim.released", request="r-9"))
+    found = explain_claim(ClaimFacts(claim, PRESENT, events))
+    assert found.summary == "c-1 ended 5s ago: it was released."
+    assert found.why[0] == "It was released (request r-9)."
+    assert found.next == ()
+
+
+def test_a_claim_whose_claimant_has_gone_quotes_the_event() -> None:
+    claim = a_claim(ClaimState.ENDED, ended_because=EndedBecause.CLAIMANT_GONE, ended_at=NOW)
+    gone = an_event("claim.claimant-gone", reason="the process 42 that claimed it has ended")
+    found = explain_claim(ClaimFacts(claim, PRESENT, (gone,)))
+    assert found.why[0] == "Its claimant has gone: the process 42 that claimed it has ended."
+
+
+def test_a_refused_claim_gives_its_code_and_its_sentence() -> None:
+    claim = a_claim(ClaimState.REFUSED, code="wait-timeout", detail="nothing became ready in 30s")
+    found = explain_claim(ClaimFacts(claim, PRESENT))
+    assert found.summary == "c-1 was refused (wait-timeout): nothing became ready in 30s."
+    assert found.why[0].startswith("Nothing became ready in 30s (wait-timeout")
+    assert found.facts["code"] == "wait-timeout"
+
+
+def test_its_history_begins_with_the_request_and_follows_the_ledger() -> None:
+    bound = an_event(
+        "claim.bound",
+        resource=WEB,
+        request="r-1",
+        reason="to try it",
+        data={"uid": 1000, "pid": 42, "ttl": 300.0, "warm": True},
+    )
+    renewed = an_event("claim.renewed", data={"ttl": 60.0})
+    found = explain_claim(ClaimFacts(a_claim(), PRESENT, (bound, renewed))).history
+    assert [(one.event, one.detail) for one in found] == [
+        ("asked", "by ada (pid 42, /usr/bin/curl)"),
+        ("claim.bound", "web-aaaaaaaa; uid 1000 pid 42; warm; for 5m; to try it; request r-1"),
+        ("claim.renewed", "for 1m from then"),
+    ]
+
+
+def test_parameters_outputs_and_secrets_are_no_part_of_it() -> None:
+    claim = a_claim(
+        params={"password": "hunter2-hunter2"},
+        outputs={"url": "http://out"},
+        secrets={"token": "hunter3-hunter3"},
+    )
+    text = repr(explain_claim(ClaimFacts(claim, PRESENT)))
+    assert "hunter" not in text
+    assert "http://out" not in text

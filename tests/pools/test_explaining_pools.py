@@ -1,0 +1,211 @@
+"""What is said of a pool in each situation."""
+
+from dataclasses import replace
+from typing import Any
+
+from stoker.config.revision import Backfill, Lifetime, PoolSpec
+from stoker.pools.breaker import Breaker
+from stoker.pools.explaining.filling import ProviderFacts, full_in, pace_of
+from stoker.pools.explaining.of_pools import KINDS, PoolFacts, Stuck, explain_pool
+from stoker.pools.explaining.shape import Present
+from stoker.pools.ids import ClaimId, ResourceId
+from stoker.pools.lifecycle import ResourceState
+from stoker.pools.part_times import Measured
+from stoker.pools.plan import Snapshot, plan
+from stoker.pools.status import PoolStatus
+from tests.builders import a_member, a_pool, a_snapshot
+
+S = ResourceState
+NOW = 1000.0
+
+
+def a_status(spec: PoolSpec, snapshot: Snapshot, **counts: int) -> PoolStatus:
+    ready = snapshot.current + snapshot.outdated
+    states = {S.READY: ready, S.PREPARING: snapshot.coming, S.ENDING: snapshot.leaving}
+    states |= {S(name): count for name, count in counts.items()}
+    return PoolStatus(
+        name=spec.name,
+        blueprint=spec.blueprint.name,
+        digest=spec.blueprint.digest,
+        revision="r1",
+        labels={},
+        min=spec.size.min,
+        max=spec.size.max,
+        ready=ready,
+        waiting=snapshot.waiting,
+        draining=snapshot.draining,
+        counts=states,
+        unverified=0,
+        drifted=len(snapshot.drifted),
+        outdated=snapshot.outdated,
+    )
+
+
+def facts(
+    spec: PoolSpec | None = None, *, bound: int = 0, quarantined: int = 0, **snapshot: Any
+) -> PoolFacts:
+    """A pool that has just decided."""
+    spec = spec or a_pool(min=3, max=20)
+    taken = a_snapshot(bound=bound + quarantined, **snapshot)
+    status = a_status(spec, taken, bound=bound, quarantined=quarantined)
+    decided = plan(spec, taken, NOW)
+    breaker = taken.breaker
+    return PoolFacts(
+        spec, status, taken, Present(NOW), plan=decided, planned_at=NOW - 2, breaker=breaker
+    )
+
+
+def measured(seconds: float, samples: int = 12) -> Measured:
+    return Measured(seconds, seconds, 0.0, seconds * 2, samples, samples)
+
+
+def sentences(known: PoolFacts) -> str:
+    return " ".join(explain_pool(known).why)
+
+
+def test_every_state_of_a_resource_is_counted_once() -> None:
+    counted = [state for _, states in KINDS for state in states]
+    assert sorted(counted) == sorted(set(S) - {S.GONE})
+
+
+def test_a_full_pool_says_so_and_why_it_has_this_size() -> None:
+    found = explain_pool(facts(ready=3, bound=2))
+    assert found.summary == "web has 3 ready and keeps 3: it is full."
+    assert "It keeps 3 ready (size.min) and has 20 at most (size.max)" in found.why[0]
+    assert found.why[1] == "It has 5 now: 3 ready and 2 bound."
+    assert "It last decided 2s ago that nothing is to be done." in found.why
+
+
+def test_each_command_of_the_last_plan_is_told_with_its_reason() -> None:
+    found = sentences(facts(ready=1, waiting=2))
+    assert "It decided 2s ago to serve 1 who wait: 2 waiting, 1 ready." in found
+    assert "to make 1 at once for those who wait: 1 waiting and 0 on the way." in found
+    assert "It decided 2s ago to make 3 more: 0 ready, 0 on the way, 3 wanted." in found
+
+
+def test_retirements_for_the_same_reason_are_told_together() -> None:
+    found = sentences(facts(a_pool(min=1, max=20), ready=5))
+    assert "to retire 4 (surplus): 5 are ready and 1 are wanted." in found
+
+
+def test_a_failing_blueprint_is_told_with_its_last_error_and_the_next_attempt() -> None:
+    breaker = Breaker(5, "there is no program /bin/nope.", NOW + 12)
+    found = explain_pool(facts(breaker=breaker))
+    assert found.why[0] == (
+        "Creating failed 5 times in a row, the last time with: there is no program /bin/nope. "
+        "It rests and is tried again in 12s, with one resource."
+    )
+    assert found.why[0] in found.summary
+    assert ("creating is tried again", 12.0) in [(one.what, one.within) for one in found.next]
+    assert found.facts["failures"] == 5
+    assert "fullIn" not in found.facts
+
+
+def test_a_probe_under_way_and_the_first_failures_are_told_apart() -> None:
+    probing = sentences(facts(coming=1, breaker=Breaker(4, "no answer", NOW - 1)))
+    assert "Now one is being tried, and its outcome decides" in probing
+    first = sentences(facts(breaker=Breaker(1, "no answer")))
+    assert "The last creation failed, with: no answer. After 3 in a row" in first
+
+
+def test_a_provider_that_throttles_is_named() -> None:
+    known = replace(facts(), providers=(ProviderFacts("cloud", 2, None, NOW + 4),))
+    assert "The provider cloud throttles: it is not called before 4s have passed." in sentences(
+        known
+    )
+    asked = sentences(facts(breaker=Breaker(0, "slow down", NOW + 2)))
+    assert "A provider asks for patience (slow down): nothing is made before it, in 2s." in asked
+
+
+def test_a_pool_without_room_says_who_has_it() -> None:
+    known = facts(a_pool(min=3, max=10), bound=7, quarantined=2, leaving=1)
+    found = explain_pool(replace(known, holders={"ada": 5, "ci": 2}))
+    assert found.why[0] == (
+        "10 of 10 slots (size.max) are taken, which leaves no room for 3 that are wanted: 7 bound "
+        "(5 by ada and 2 by ci), 1 being removed and 2 quarantined."
+    )
+    assert "fullIn" not in found.facts
+
+
+def test_the_rate_is_the_narrowest_limit_and_names_it() -> None:
+    backfill = Backfill(rate=5.0, burst=10, concurrency=2)
+    assert str(pace_of(backfill, None)) == "5/s"
+    slow = pace_of(backfill, measured(4.0))
+    assert (str(slow), slow.because) == (
+        "30/m",
+        "its backfill.concurrency of 2, at 4s each",
+    )
+    bounded = pace_of(backfill, measured(0.1), [ProviderFacts("cloud", 2, 1.0)])
+    assert bounded.per_second == 0.5
+    assert bounded.because == "the rate of the provider cloud, 2 calls for each resource"
+
+
+def test_until_full_it_takes_rounds_of_the_concurrency_and_the_pace_after_the_burst() -> None:
+    backfill = Backfill(rate=1.0, burst=2, concurrency=10)
+    pace = pace_of(backfill, measured(0.5))
+    assert full_in(0, backfill, None, pace) == 0
+    assert full_in(2, backfill, measured(0.5), pace) == 0.5
+    assert full_in(5, backfill, measured(0.5), pace) == 3.5
+    assert full_in(5, backfill, measured(0.5), pace, rest=10) == 13.5
+    narrow = Backfill(rate=100.0, burst=100, concurrency=2)
+    assert full_in(5, narrow, measured(1.0), pace_of(narrow, measured(1.0))) >= 3
+    assert full_in(5, backfill, None, pace) is None
+
+
+def test_the_estimate_says_what_it_assumes() -> None:
+    spec = a_pool(min=3, max=20, backfill=Backfill(rate=5.0, burst=10, concurrency=4))
+    found = explain_pool(replace(facts(spec, ready=1), creation=measured(4.0)))
+    assert found.summary == "web has 1 ready and keeps 3: it is full again in about 4s."
+    assert (
+        "It is full in about 4s, if no creation fails and nothing more is claimed until then."
+    ) in found.why
+    assert "one takes 4s (the median of the last 12)" in " ".join(found.why)
+    assert found.facts["fullIn"] == "4s"
+
+
+def test_without_a_measurement_nobody_pretends_to_know() -> None:
+    found = explain_pool(facts(ready=1))
+    assert "nobody can say how long one takes" in " ".join(found.why)
+    assert "fullIn" not in found.facts
+
+
+def test_drift_and_removals_that_do_not_work_are_told_with_what_was_found() -> None:
+    drifted = facts(ready=2, drifted=(a_member("web-x", problem="server is absent"),))
+    assert "1 drifted from what was made and is replaced; web-x: server is absent." in sentences(
+        drifted
+    )
+    stuck = Stuck(ResourceId("web-y"), "server", 7, "no permission", NOW + 9)
+    found = explain_pool(replace(facts(ready=3, quarantined=1), stuck=(stuck,)))
+    assert "web-y keeps its slot, because its removal is not proved: no permission" in found.why[0]
+    assert found.next[0].what == "the removal of web-y is tried again"
+
+
+def test_what_comes_next_is_in_order_with_ages_and_the_next_end_of_a_claim() -> None:
+    spec = a_pool(min=3, max=20, lifetime=Lifetime(max_age=100.0))
+    known = replace(
+        facts(spec, ready=3, ready_at=NOW - 50),
+        oldest=(ResourceId("web-1"), NOW - 50),
+        next_end=(ClaimId("c-1"), NOW + 20),
+    )
+    assert [(one.what, one.within) for one in explain_pool(known).next] == [
+        ("c-1 ends, unless it is renewed", 20.0),
+        ("web-1 reaches 90 % of maxAge, and one is made in its place", 40.0),
+        ("web-1 reaches maxAge and is removed", 50.0),
+    ]
+
+
+def test_a_pool_that_is_no_longer_declared_says_what_becomes_of_it() -> None:
+    found = explain_pool(facts(ready=1, bound=2, draining=True))
+    assert found.summary == "web is draining: 3 resources are left."
+    assert found.why[0].startswith("web is no longer declared: nothing is made for it any more")
+
+
+def test_a_ledger_that_refuses_is_told_before_all_else() -> None:
+    found = explain_pool(replace(facts(), ledger_error="the disk is full"))
+    assert "The ledger refuses writes (the disk is full)" in found.why[0]
+    assert "fullIn" not in found.facts
+
+
+def test_moments_are_on_the_wall_clock_that_people_have() -> None:
+    known = replace(facts(breaker=Breaker(5, "no", NOW + 12)), present=Present(NOW, 3600.0))
+    assert explain_pool(known).next[0].at == NOW + 12 + 3600
