@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from stoker.config.json_types import JsonObject
 from stoker.pools.binding import Bind, Binding, Process
 from stoker.pools.claim import Claim, Claimant, ClaimState, EndedBecause, Timing
 from stoker.pools.expiry import Terms
@@ -36,9 +37,15 @@ def a_claim(state: ClaimState = ClaimState.BOUND, **more: Any) -> Claim:
     return Claim(**{**given, **more})
 
 
-def an_event(kind: str, **more: Any) -> Event:
-    given = {"seq": 1, "at": NOW - 10, "pool": "web", "resource": "", "claim": "c-1", "request": ""}
-    return Event(**{"kind": kind, "reason": "", "data": {}, "hash": "", **given, **more})
+def an_event(
+    kind: str,
+    *,
+    resource: str = "",
+    request: str = "",
+    reason: str = "",
+    data: JsonObject | None = None,
+) -> Event:
+    return Event(1, NOW - 10, kind, "web", resource, "c-1", request, reason, data or {}, "")
 
 
 def test_a_bound_claim_says_what_it_holds_until_when_and_how_far_it_can_be_renewed() -> None:

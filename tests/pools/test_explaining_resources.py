@@ -25,13 +25,18 @@ def a_part(name: str, state: PartState = PartState.VERIFIED, ordinal: int = 0, *
 
 def resource(state: ResourceState = ResourceState.READY, **more: Any) -> Resource:
     made = a_resource(NAME, state=state, ready_at=NOW - 100)
-    given = {"created_at": NOW - 110, "changed_at": NOW - 100, "parts": [a_part("server")]}
+    given: dict[str, Any] = {
+        "created_at": NOW - 110,
+        "changed_at": NOW - 100,
+        "parts": [a_part("server")],
+    }
     return replace(made, **{**given, **more})
 
 
 def facts(known: Resource | None = None, **more: Any) -> ResourceFacts:
     known = resource() if known is None else known
-    return ResourceFacts(NAME, PRESENT, resource=known, **{"digest": "d1", **more})
+    given: dict[str, Any] = {"digest": "d1", **more}
+    return ResourceFacts(NAME, PRESENT, resource=known, **given)
 
 
 def said(known: ResourceFacts) -> str:
