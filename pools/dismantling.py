@@ -14,7 +14,7 @@ from .asking import ask
 from .assembly import failure_sentence, secrets_of
 from .claim import OVER, Claim, ClaimState, advance
 from .driver import DriverError, NotFound, PartRef, Unavailable
-from .explaining.of_pools import Stuck
+from .explaining.pool_facts import Stuck
 from .ids import ResourceId
 from .lanes import Lane
 from .lifecycle import PartState, ResourceState, check_part_move

@@ -15,8 +15,8 @@ from .expiry import ends_at
 from .explaining.filling import ProviderFacts
 from .explaining.of_blueprints import BlueprintFacts
 from .explaining.of_claims import ClaimFacts
-from .explaining.of_pools import PoolFacts
 from .explaining.of_resources import ResourceFacts
+from .explaining.pool_facts import PoolFacts
 from .explaining.shape import Present
 from .health import HealthWatch
 from .ids import ClaimId, ResourceId

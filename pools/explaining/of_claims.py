@@ -11,7 +11,8 @@ from ..expiry import Step, ends_at, lead, next_step
 from ..resource import Resource
 from ..store import Event
 from .histories import history
-from .of_pools import PoolFacts, obstacles
+from .obstacles import obstacles
+from .pool_facts import PoolFacts
 from .shape import Coming, Explanation, Happening, Present, in_time
 from .words import be, ordinal, plural, quoted, sentence, span, stopped, within
 

@@ -1,91 +1,18 @@
 """Why a pool has the size that it has, why nothing is ready, what comes next."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from ...config.json_types import Json
-from ...config.revision import PoolSpec
-from ...config.units import format_duration, format_rate
-from ..breaker import THRESHOLD, Breaker
-from ..ids import ClaimId, ResourceId
-from ..lifecycle import ResourceState
-from ..part_times import Measured
-from ..plan import REPLACE_FROM, Create, Fill, Plan, Retire, Serve, Snapshot
-from ..status import PoolStatus
-from .filling import ProviderFacts, full_in, pace_of
-from .shape import Coming, Explanation, Happening, Present, in_time
-from .words import be, listed, plural, quoted, sentence, span, within
+from ...config.units import format_duration
+from ..plan import REPLACE_FROM, Create, Fill, Retire, Serve
+from .filling import full_in, pace_of
+from .obstacles import obstacles, taken_by, takes
+from .pool_facts import PoolFacts, kinds
+from .shape import Coming, Explanation, Happening, in_time
+from .words import be, plural, quoted, sentence, span
 
-S = ResourceState
-KINDS: tuple[tuple[str, frozenset[ResourceState]], ...] = (
-    ("ready", frozenset({S.READY})),
-    ("being made", frozenset({S.PLANNED, S.PREPARING})),
-    ("being handed over", frozenset({S.CLAIMED, S.FINISHING})),
-    ("bound", frozenset({S.BOUND})),
-    ("held", frozenset({S.HELD})),
-    ("being removed", frozenset({S.FAILED, S.RETIRING, S.ENDING})),
-    ("quarantined", frozenset({S.QUARANTINED})),
-)
-"""What people call the states, in the order of a resource's life. Each state has one kind."""
-_SAME_MOMENT = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """A removal that does not work yet. Times are steady seconds."""
-
-    resource: ResourceId
-    part: str
-    failures: int
-    why: str
-    next_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolFacts:
-    """One pool at one moment. Times are steady seconds."""
-
-    spec: PoolSpec
-    status: PoolStatus
-    snapshot: Snapshot
-    present: Present
-    plan: Plan = field(default_factory=lambda: Plan(()))
-    planned_at: float | None = None
-    """When it last decided."""
-    breaker: Breaker = field(default_factory=Breaker)
-    providers: tuple[ProviderFacts, ...] = ()
-    creation: Measured | None = None
-    holders: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Who has how many bound, by name."""
-    next_end: tuple[ClaimId, float] | None = None
-    """The claim that ends next, unless it is renewed."""
-    oldest: tuple[ResourceId, float] | None = None
-    """The one that has been ready for longest, and since when."""
-    waiting_since: float | None = None
-    """When the claim came that has waited longest."""
-    stuck: tuple[Stuck, ...] = ()
-    ledger_error: str = ""
-
-    @property
-    def target(self) -> int:
-        return 0 if self.snapshot.draining else self.spec.size.min
-
-    @property
-    def missing(self) -> int:
-        """How many are to become ready for all that are wanted, and for all who wait."""
-        return max(0, self.target + self.snapshot.waiting - self.status.ready)
-
-    @property
-    def free(self) -> int:
-        return max(0, self.spec.size.max - self.snapshot.occupied)
-
-    @property
-    def rest(self) -> float:
-        """Seconds in which nothing may begin."""
-        now = self.present.now
-        until = max([self.breaker.until, *(one.patient_until for one in self.providers)])
-        return max(0.0, until - now)
+SAME_MOMENT = 0.01
 
 
 def explain_pool(facts: PoolFacts, history: tuple[Happening, ...] = ()) -> Explanation:
@@ -118,135 +45,6 @@ def _summary(facts: PoolFacts) -> str:
     return f"{head}. {first}".rstrip()
 
 
-# Why not ready
-
-
-def obstacles(facts: PoolFacts) -> Iterator[str]:
-    """What keeps the pool from having all ready that is wanted; the first one weighs most."""
-    if facts.snapshot.draining:
-        yield (
-            f"{facts.spec.name} is no longer declared: nothing is made for it any more, what is ready "
-            "is removed, and what is bound lives until its claim ends."
-        )
-        return
-    if facts.ledger_error:
-        yield (
-            f"The ledger refuses writes ({quoted(facts.ledger_error)}), and nothing is made or handed "
-            "over that is not written down."
-        )
-    yield from _failing(facts)
-    yield from _throttled(facts)
-    if facts.missing:
-        yield from _no_room(facts)
-        yield from _under_way(facts)
-    yield from _not_claimable(facts)
-    yield from _stuck(facts)
-
-
-def _failing(facts: PoolFacts) -> Iterator[str]:
-    breaker, now = facts.breaker, facts.present.now
-    failures, error = breaker.failures, quoted(breaker.last_error)
-    state = breaker.state(now)
-    if state == "open" and failures < THRESHOLD:
-        yield (
-            f"A provider asks for patience ({error}): nothing is made before it, "
-            f"{within(breaker.until - now)}."
-        )
-    elif state == "open":
-        yield (
-            f"Creating failed {plural(failures, 'time')} in a row, the last time with: {error}. "
-            f"It rests and is tried again {within(breaker.until - now)}, with one resource."
-        )
-    elif state == "half-open":
-        trying = "one is being tried" if facts.snapshot.under_way else "one will be tried next"
-        yield (
-            f"Creating failed {plural(failures, 'time')} in a row, the last time with: {error}. "
-            f"Now {trying}, and its outcome decides how it goes on."
-        )
-    elif failures:
-        last = "creation" if failures == 1 else f"{failures} creations"
-        yield (
-            f"The last {last} failed, with: {error}. After {THRESHOLD} in a row creating rests for "
-            "a while."
-        )
-
-
-def _throttled(facts: PoolFacts) -> Iterator[str]:
-    now = facts.present.now
-    for one in facts.providers:
-        if one.patient_until > now:
-            yield (
-                f"The provider {one.name} throttles: it is not called before "
-                f"{span(one.patient_until - now)} have passed."
-            )
-
-
-def _no_room(facts: PoolFacts) -> Iterator[str]:
-    short = facts.missing - facts.snapshot.coming - facts.free
-    if short <= 0:
-        return
-    most, occupied = facts.spec.size.max, facts.snapshot.occupied
-    taken = f"{occupied} of {plural(most, 'slot')} (size.max) {be(occupied)} taken"
-    yield f"{taken}, which leaves no room for {short} that {be(short)} wanted: {_taken_by(facts)}."
-
-
-def _taken_by(facts: PoolFacts) -> str:
-    words: list[str] = []
-    for name, count in kinds(facts.status.counts).items():
-        who = f" ({_held_by(facts.holders)})" if name == "bound" and facts.holders else ""
-        words.append(f"{count} {name}{who}")
-    return listed(words, most=len(KINDS)) or "nothing"
-
-
-def _held_by(holders: Mapping[str, int]) -> str:
-    most = sorted(holders.items(), key=lambda one: (-one[1], one[0]))
-    return listed([f"{count} by {name}" for name, count in most], most=3)
-
-
-def _under_way(facts: PoolFacts) -> Iterator[str]:
-    coming = facts.snapshot.coming - facts.status.unverified
-    if coming > 0:
-        yield f"{coming} {be(coming)} being made; {_takes(facts)}."
-    more = min(facts.missing - facts.snapshot.coming, facts.free)
-    if more > 0 and not facts.rest:
-        fill = facts.spec.backfill
-        yield (
-            f"{more} more {be(more)} to be begun: {format_rate(fill.rate)} (backfill.rate), "
-            f"{fill.burst} at once (burst), {fill.concurrency} at a time (concurrency)."
-        )
-
-
-def _takes(facts: PoolFacts) -> str:
-    if facts.creation is None:
-        return "none was finished since the daemon started, so nobody can say how long one takes"
-    one = facts.creation
-    known = f"the median of the last {one.samples}" if one.samples > 1 else "measured once"
-    return f"one takes {span(one.total)} ({known})"
-
-
-def _not_claimable(facts: PoolFacts) -> Iterator[str]:
-    unverified, drifted = facts.status.unverified, len(facts.snapshot.drifted)
-    if unverified:
-        yield (
-            f"{unverified} {be(unverified)} ready by the ledger but not yet looked at since the daemon "
-            "started, and handed out only after that."
-        )
-    if drifted:
-        first = facts.snapshot.drifted[0]
-        yield (
-            f"{drifted} drifted from what was made and {be(drifted)} replaced; {first.id}: "
-            f"{quoted(first.problem)}."
-        )
-
-
-def _stuck(facts: PoolFacts) -> Iterator[str]:
-    for one in facts.stuck[:3]:
-        yield (
-            f"{one.resource} keeps its slot, because its removal is not proved: "
-            f"{quoted(one.why)} ({plural(one.failures, 'attempt')})."
-        )
-
-
 # Why this size
 
 
@@ -257,7 +55,7 @@ def _size(facts: PoolFacts) -> Iterator[str]:
         "with those in use and those being removed."
     )
     if facts.snapshot.occupied:
-        yield f"It has {facts.snapshot.occupied} now: {_taken_by(facts)}."
+        yield f"It has {facts.snapshot.occupied} now: {taken_by(facts)}."
     if facts.snapshot.outdated:
         count = facts.snapshot.outdated
         yield (
@@ -320,7 +118,7 @@ def _filling(facts: PoolFacts) -> Iterator[str]:
     if facts.snapshot.draining:
         return
     pace = pace_of(facts.spec.backfill, facts.creation, facts.providers)
-    yield f"It fills at {pace} at most, held to that by {pace.because}; {_takes(facts)}."
+    yield f"It fills at {pace} at most, held to that by {pace.because}; {takes(facts)}."
     seconds = _full_in(facts)
     if facts.missing and seconds is not None:
         yield (
@@ -340,12 +138,9 @@ def _next(facts: PoolFacts) -> tuple[Coming, ...]:
     wake = facts.plan.wake_at
     if wake is not None and wake > facts.present.now:
         known = [one.at for one in found if one.at is not None]
-        if all(abs(at - facts.present.wall(wake)) > _SMALLEST for at in known):
+        if all(abs(at - facts.present.wall(wake)) > SAME_MOMENT for at in known):
             found.append(Coming.when("it decides anew, as time has passed", wake, facts.present))
     return in_time(found)
-
-
-_SMALLEST = 10 * _SAME_MOMENT
 
 
 def _tries(facts: PoolFacts) -> Iterator[Coming]:
@@ -378,12 +173,6 @@ def _ends(facts: PoolFacts) -> Iterator[Coming]:
     if facts.next_end is not None:
         claim, when = facts.next_end
         yield Coming.when(f"{claim} ends, unless it is renewed", when, facts.present)
-
-
-def kinds(counts: Mapping[ResourceState, int]) -> dict[str, int]:
-    """How many there are of each kind, without those that there are none of."""
-    found = {name: sum(counts.get(state, 0) for state in states) for name, states in KINDS}
-    return {name: count for name, count in found.items() if count}
 
 
 def _numbers(facts: PoolFacts) -> dict[str, Json]:

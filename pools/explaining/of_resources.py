@@ -13,7 +13,7 @@ from ..plan import REPLACE_FROM
 from ..resource import Health, Part, Resource
 from ..store import Event
 from .histories import history
-from .of_pools import Stuck
+from .pool_facts import Stuck
 from .shape import Coming, Explanation, Happening, Present, in_time
 from .words import listed, ordinal, plural, quoted, span, stopped, within
 

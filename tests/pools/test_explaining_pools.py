@@ -6,7 +6,8 @@ from typing import Any
 from stoker.config.revision import Backfill, Lifetime, PoolSpec
 from stoker.pools.breaker import Breaker
 from stoker.pools.explaining.filling import ProviderFacts, full_in, pace_of
-from stoker.pools.explaining.of_pools import KINDS, PoolFacts, Stuck, explain_pool
+from stoker.pools.explaining.of_pools import explain_pool
+from stoker.pools.explaining.pool_facts import KINDS, PoolFacts, Stuck
 from stoker.pools.explaining.shape import Present
 from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState

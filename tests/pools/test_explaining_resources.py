@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from stoker.pools.explaining.of_pools import Stuck
 from stoker.pools.explaining.of_resources import ResourceFacts, explain_resource
+from stoker.pools.explaining.pool_facts import Stuck
 from stoker.pools.explaining.shape import Present
 from stoker.pools.ids import PartId, ResourceId
 from stoker.pools.lifecycle import PartState, ResourceState
