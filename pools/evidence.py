@@ -120,6 +120,8 @@ class Evidence:
         position, eta = 0, None
         if claim.state is ClaimState.PENDING:
             position, eta = self._desk.place_in_line(claim)
+        pool = self._pools.get(claim.pool)
+        waiter = None if pool is None else pool.line.get(claim.id)
         held = claim.resources[0] if claim.resources else ResourceId("")
         resource = self._services.inventory.get(held)
         return ClaimFacts(
@@ -130,6 +132,7 @@ class Evidence:
             eta=eta,
             pool=self.of_pool(claim.pool) if claim.state is ClaimState.PENDING else None,
             resource=resource,
+            standing=None if waiter is None else waiter.standing,
         )
 
     def of_resource(self, name: str, events: Iterable[Event]) -> ResourceFacts:

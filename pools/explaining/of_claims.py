@@ -9,6 +9,7 @@ from ..binding import Bind
 from ..claim import Claim, ClaimState, EndedBecause
 from ..expiry import Step, ends_at, lead, next_step
 from ..resource import Resource
+from ..standing import Standing
 from ..store import Event
 from .histories import history
 from .obstacles import obstacles
@@ -45,6 +46,8 @@ class ClaimFacts:
     """None when the pool is no longer there."""
     resource: Resource | None = None
     """What it holds, as long as it exists."""
+    standing: Standing | None = None
+    """What decides its place, while it is in line."""
 
 
 def explain_claim(facts: ClaimFacts) -> Explanation:
@@ -118,6 +121,7 @@ def _waits(facts: ClaimFacts) -> Iterator[str]:
         before = facts.position - 1
         ahead = "Nobody is" if not before else f"{plural(before, 'claim')} {be(before)}"
         yield f"{ahead} before it in line; it has waited for {span(now - claim.created_at)}."
+        yield from _by_turns(facts)
     if facts.eta is not None:
         yield (
             f"It is served in about {span(facts.eta)}, an estimate from what is being made, how long "
@@ -128,6 +132,17 @@ def _waits(facts: ClaimFacts) -> Iterator[str]:
     yield f"It gives up {within(claim.deadline - now)} if nothing has become ready by then."
     if facts.pool is not None:
         yield from obstacles(facts.pool)
+
+
+def _by_turns(facts: ClaimFacts) -> Iterator[str]:
+    standing = facts.standing
+    if standing is None:
+        return
+    rule = f", by the rule {standing.rule}" if standing.rule else ", as no rule gives it another"
+    yield (
+        f"The line goes by priority, then callers take turns, then the oldest of a caller goes first; "
+        f"its priority is {standing.priority}{rule}."
+    )
 
 
 def _finishes(facts: ClaimFacts) -> Iterator[str]:
@@ -337,6 +352,8 @@ def _numbers(facts: ClaimFacts) -> dict[str, Json]:
     }
     if facts.position:
         found["position"] = facts.position
+    if facts.standing is not None:
+        found["priority"] = facts.standing.priority
     if facts.eta is not None:
         found["eta"] = format_duration(round(facts.eta, 3))
     if claim.state is ClaimState.BOUND and claim.expires_at is not None:

@@ -58,6 +58,7 @@ async def test_a_claim_that_waits_tells_what_its_pool_lacks(short_tmp: Path) -> 
         assert "pending" == waiting["state"]
         found = (await explained(served, f"claim/{waiting['id']}")).json
         assert "as the 1st in line" in found["summary"]
+        assert any("its priority is 0, as no rule gives it another" in one for one in found["why"])
         assert any("1 of 1 slot (size.max) is taken" in one for one in found["why"])
         pool = (await explained(served, "pool/web")).json
         assert 1 == pool["facts"]["waiting"]

@@ -11,6 +11,7 @@ from stoker.pools.explaining.of_claims import ClaimFacts, explain_claim
 from stoker.pools.explaining.shape import Present
 from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
+from stoker.pools.standing import Standing
 from stoker.pools.store import Event
 from tests.builders import a_pool, a_resource
 from tests.pools.test_explaining_pools import facts as pool_facts
@@ -119,6 +120,15 @@ def test_a_waiting_claim_tells_its_place_its_estimate_and_what_its_pool_lacks() 
         ("it gives up", 30.0),
     ]
     assert (found.facts["position"], found.facts["eta"]) == (2, "4s")
+
+
+def test_the_rule_that_gave_it_its_priority_is_named() -> None:
+    claim = a_claim(ClaimState.PENDING)
+    known = ClaimFacts(claim, PRESENT, position=1, standing=Standing(1000, 10, "night"))
+    found = explain_claim(known)
+    assert "then callers take turns" in found.why[1]
+    assert "its priority is 10, by the rule night." in found.why[1]
+    assert found.facts["priority"] == 10
 
 
 def test_where_there_is_no_room_a_waiting_claim_tells_which_claim_ends_next() -> None:
