@@ -245,7 +245,7 @@ async def test_head_is_get_without_a_body(short_tmp: Path) -> None:
         "/V1/claims",
         "/v1/claims/x/approve",
         "/v1/pools/web/pause",
-        "/v1/explain/pools/web",
+        "/v1/explain/webs/web",
         "/%2e%2e/etc/passwd",
         "/../../etc/passwd",
         "*",
