@@ -21,6 +21,7 @@ from .answers import ComingJson, ExplanationJson, HappeningJson
 from .calls import Call, Handle, Route
 from .event_stream import Filters
 from .presentation import rfc3339
+from .problems_http import AnyCode
 
 MOST_EVENTS = 200
 """The newest ones of a claim or a resource; a claim that is renewed for hours has many."""
@@ -125,25 +126,31 @@ def _coming(one: Coming) -> ComingJson:
     return shown
 
 
-def _route(kind: str, handle: Handle, summary: str, code: Code) -> Route:
-    return Route(
-        "GET", f"/v1/explain/{kind}", handle, summary, {200: ExplanationJson}, codes=(code,)
-    )
+def _route(kind: str, handle: Handle, summary: str, *codes: AnyCode) -> Route:
+    return Route("GET", f"/v1/explain/{kind}", handle, summary, {200: ExplanationJson}, codes=codes)
 
 
 ROUTES = (
-    _route("pools/{name}", explain_one_pool, "Says why a pool is as it is.", Code.NO_SUCH_POOL),
+    _route(
+        "pools/{name}",
+        explain_one_pool,
+        "Says why a pool is as it is.",
+        Code.NO_SUCH_POOL,
+        Code.LEDGER_UNAVAILABLE,
+    ),
     _route(
         "claims/{id}",
         explain_one_claim,
         "Says what became of a claim, and why.",
         Code.NO_SUCH_CLAIM,
+        Code.LEDGER_UNAVAILABLE,
     ),
     _route(
         "resources/{id}",
         explain_one_resource,
         "Tells a resource's life, also of one that is gone.",
         Code.NO_SUCH_RESOURCE,
+        Code.LEDGER_UNAVAILABLE,
     ),
     _route(
         "blueprints/{name}",

@@ -4,7 +4,7 @@ Nothing here is called on the way of a claim. The API asks, and adds what the le
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from .health import HealthWatch
 from .ids import ClaimId, ResourceId
 from .inventory import Members
 from .pool import Pool
+from .reasons import WaitingFor
 from .resource import Resource
 from .services import Services
 from .store import Event
@@ -47,12 +48,14 @@ class Evidence:
         *,
         dismantler: Dismantler,
         health: HealthWatch,
+        waiting_for: Callable[[Claim, int], WaitingFor | None],
     ) -> None:
         self._services = services
         self._pools = pools
         self._desk = desk
         self._dismantler = dismantler
         self._health = health
+        self._waiting_for = waiting_for
 
     def present(self) -> Present:
         clock = self._services.clock
@@ -132,6 +135,7 @@ class Evidence:
             eta=eta,
             pool=self.of_pool(claim.pool) if claim.state is ClaimState.PENDING else None,
             resource=resource,
+            waiting_for=self._waiting_for(claim, position),
             standing=None if waiter is None else waiter.standing,
         )
 

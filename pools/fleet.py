@@ -61,7 +61,12 @@ class Fleet:
         self.ties = self._desk.ties
         self.orphans = OrphanSweep(services, resync_every)
         self.evidence = Evidence(
-            services, self._pools, self._desk, dismantler=self.dismantler, health=self.health
+            services,
+            self._pools,
+            self._desk,
+            dismantler=self.dismantler,
+            health=self.health,
+            waiting_for=self.waiting_for,
         )
         self.housekeeping = Housekeeping(services, self.invariants)
 

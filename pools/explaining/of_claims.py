@@ -8,6 +8,7 @@ from ...config.units import format_duration
 from ..binding import Bind
 from ..claim import Claim, ClaimState, EndedBecause
 from ..expiry import Step, ends_at, lead, next_step
+from ..reasons import WaitingFor
 from ..resource import Resource
 from ..standing import Standing
 from ..store import Event
@@ -46,6 +47,8 @@ class ClaimFacts:
     """None when the pool is no longer there."""
     resource: Resource | None = None
     """What it holds, as long as it exists."""
+    waiting_for: WaitingFor | None = None
+    """Why it is not bound yet, with its code."""
     standing: Standing | None = None
     """What decides its place, while it is in line."""
 
@@ -117,6 +120,8 @@ def _standing(facts: ClaimFacts) -> Iterator[str]:
 
 def _waits(facts: ClaimFacts) -> Iterator[str]:
     claim, now = facts.claim, facts.present.now
+    if facts.waiting_for is not None:
+        yield sentence(f"{quoted(facts.waiting_for.detail)} ({facts.waiting_for.code})")
     if facts.position:
         before = facts.position - 1
         ahead = "Nobody is" if not before else f"{plural(before, 'claim')} {be(before)}"
@@ -352,6 +357,9 @@ def _numbers(facts: ClaimFacts) -> dict[str, Json]:
     }
     if facts.position:
         found["position"] = facts.position
+    if facts.waiting_for is not None:
+        found["waitingFor"] = facts.waiting_for.code.value
+        found["limit"] = facts.waiting_for.limit
     if facts.standing is not None:
         found["priority"] = facts.standing.priority
     if facts.eta is not None:

@@ -29,7 +29,16 @@ from tests.daemon.test_server_socket import connect_as_somebody_else
 from tests.fakes.world import Faults
 from tests.rig import a_box_pool, a_part, boxes
 
-IDS = {"/v1/claims": "c-0", "/v1/pools": "nowhere", "/v1/resources": "r-0"}
+IDS = {
+    f"{root}/{kind}": name
+    for root in ("/v1", "/v1/explain")
+    for kind, name in (
+        ("claims", "c-0"),
+        ("pools", "nowhere"),
+        ("resources", "r-0"),
+        ("blueprints", "nothing"),
+    )
+}
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
 
 
@@ -104,7 +113,10 @@ async def all_is_well(book: Book) -> None:
             "/v1/claims/{id}": claim["id"],
             "/v1/pools/{name}": "web",
             "/v1/resources/{id}": claim["resources"][0]["id"],
+            "/v1/explain/blueprints/{name}": "box",
         }
+        for kind in ("claims/{id}", "pools/{name}", "resources/{id}"):
+            named[f"/v1/explain/{kind}"] = named[f"/v1/{kind}"]
         for what in every():
             if what.startswith("GET"):
                 await book.ask(served, what, at=named.get(what.partition(" ")[2]))
@@ -234,6 +246,9 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, "GET /v1/claims/{id}")
             await book.ask(served, "GET /v1/claims", query="?state=ended")
             await book.ask(served, "GET /v1/events")
+            await book.ask(served, "GET /v1/explain/pools/{name}", at="web")
+            await book.ask(served, "GET /v1/explain/claims/{id}", at=claim["id"])
+            await book.ask(served, "GET /v1/explain/resources/{id}")
 
 
 async def the_daemon_starts_and_stops(book: Book) -> None:

@@ -11,6 +11,7 @@ from stoker.pools.explaining.of_claims import ClaimFacts, explain_claim
 from stoker.pools.explaining.shape import Present
 from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
+from stoker.pools.reasons import WaitCode, WaitingFor
 from stoker.pools.standing import Standing
 from stoker.pools.store import Event
 from tests.builders import a_pool, a_resource
@@ -120,6 +121,14 @@ def test_a_waiting_claim_tells_its_place_its_estimate_and_what_its_pool_lacks() 
         ("it gives up", 30.0),
     ]
     assert (found.facts["position"], found.facts["eta"]) == (2, "4s")
+
+
+def test_what_it_waits_for_comes_first_with_its_code() -> None:
+    why = WaitingFor(WaitCode.NO_CAPACITY, "all 2 slots are taken.", "size.max")
+    known = ClaimFacts(a_claim(ClaimState.PENDING), PRESENT, position=1, waiting_for=why)
+    found = explain_claim(known)
+    assert found.why[0] == "All 2 slots are taken (no-capacity)."
+    assert (found.facts["waitingFor"], found.facts["limit"]) == ("no-capacity", "size.max")
 
 
 def test_the_rule_that_gave_it_its_priority_is_named() -> None:
