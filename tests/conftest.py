@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +26,39 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci" if os.environ.get("CI") else "everyday")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mount small disks run where they may: for who is not root, in a namespace."""
+    if os.geteuid() == 0:
+        return
+    for place, item in enumerate(items):
+        if item.get_closest_marker("mounts") is not None:
+            items[place] = InNamespace.from_parent(item.parent, name=item.name)
+
+
+class InNamespace(pytest.Item):
+    """One test, run by a pytest of its own that is root of its own user and mount namespace."""
+
+    UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
+
+    def runtest(self) -> None:
+        if subprocess.run([*self.UNSHARE, "true"], check=False, capture_output=True).returncode:
+            pytest.skip("mounting needs root, or a kernel that lets users make namespaces")
+        pytest_itself = Path(sys.executable).with_name("pytest")
+        done = subprocess.run(
+            [*self.UNSHARE, pytest_itself, "-n", "0", "-p", "no:cacheprovider", self.nodeid],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
+        return str(excinfo.value)
 
 
 @pytest.fixture(autouse=True)

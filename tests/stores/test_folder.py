@@ -6,8 +6,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,9 @@ from stoker.pools.sealing import Sealer
 from stoker.pools.store import StoreCorrupt, StoreError, StoreLocked
 from stoker.pools.stores.migrations import APPLICATION_ID, NEWEST
 from stoker.pools.stores.sqlite import SqliteStore
+from tests.fixtures.mounts import mounted, remount
 from tests.stores.disks import Folder, put
 from tests.stores.samples import a_claim, a_resource, an_event
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 HOLD_THE_LOCK = """
 import sys
@@ -35,16 +32,6 @@ sys.stdin.read()
 @pytest.fixture
 def disk(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "state", "thread")
-
-
-@contextmanager
-def mounted(path: Path, options: str) -> Generator[None]:
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 async def test_the_folder_and_its_files_are_the_daemons_alone(disk: Folder) -> None:
@@ -87,7 +74,7 @@ async def test_a_second_daemon_is_refused_until_the_first_is_killed(disk: Folder
     await store.close()
 
 
-@needs_root
+@pytest.mark.mounts
 def test_a_read_only_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with (
@@ -97,7 +84,7 @@ def test_a_read_only_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
         Folder(path, "thread").open()
 
 
-@needs_root
+@pytest.mark.mounts
 async def test_a_ledger_in_a_read_only_folder_is_not_opened_until_it_is_writable(
     tmp_path: Path,
 ) -> None:
@@ -106,10 +93,10 @@ async def test_a_ledger_in_a_read_only_folder_is_not_opened_until_it_is_writable
         store = Folder(path, "thread").open()
         await put(store, a_resource("web-1"))
         store.kill()
-        subprocess.run(["mount", "-o", "remount,ro", path], check=True)
+        remount(path, "ro")
         with pytest.raises(StoreError, match="cannot be written"):
             Folder(path, "thread").open()
-        subprocess.run(["mount", "-o", "remount,rw", path], check=True)
+        remount(path, "rw")
         again = Folder(path, "thread").open()
         assert ["web-1"] == [resource.id for resource in again.load().resources]
         await again.close()

@@ -1,40 +1,24 @@
 """A disk without room: those who wait are told, nothing is half-written, and it goes on by itself."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stoker.pools.store import Event, StoreError
+from tests.fixtures.mounts import fill, mounted
 from tests.stores.disks import Folder, put
 from tests.stores.samples import a_resource, an_event
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+pytestmark = pytest.mark.mounts
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of two megabytes."""
-    path = tmp_path / "small"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], check=True)
-    yield path
-    subprocess.run(["umount", "--lazy", path], check=True)
-
-
-def fill(path: Path) -> None:
-    """Takes all room that is left; called again, what came free since."""
-    ballast = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        while True:
-            os.write(ballast, b"x" * 4096)
-    except OSError:
-        return
-    finally:
-        os.close(ballast)
+    with mounted(tmp_path / "small", "size=2m") as path:
+        yield path
 
 
 async def test_a_full_disk_is_told_and_writing_goes_on_when_there_is_room(small: Path) -> None:

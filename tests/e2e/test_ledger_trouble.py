@@ -1,0 +1,171 @@
+"""The ledger's disk fills up or turns read-only under a running daemon, or was read-only before.
+
+Claims are refused by a code that says so, what can still be told is told, nothing that was
+answered is lost, and where the disk comes back, so does the daemon.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stoker.client import StokerError
+from tests.fixtures.daemons import RealDaemon, until, work_pool
+from tests.fixtures.mounts import FailingDisk, fill, mounted, remount
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a loop device needs root of the host")
+
+
+def claim(daemon: RealDaemon, key: str) -> str:
+    return daemon.client.claim("work", wait="5s", key=key).id
+
+
+def refusal(daemon: RealDaemon, key: str) -> StokerError | None:
+    """How a claim is refused; None when it is served."""
+    try:
+        claim(daemon, key)
+    except StokerError as error:
+        return error
+    return None
+
+
+def ask(daemon: RealDaemon, path: str) -> tuple[int, str]:
+    """Status and body, by curl: nothing is repeated or explained away."""
+    words = ["curl", "-s", "--max-time", "5", "-w", "\\n%{http_code}", "--unix-socket"]
+    done = subprocess.run(
+        [*words, str(daemon.socket), f"http://stoker{path}"], check=True, capture_output=True
+    )
+    body, _, code = done.stdout.decode().rpartition("\n")
+    return int(code), body
+
+
+def assert_goes_on_without_its_ledger(daemon: RealDaemon, answered: str) -> None:
+    """What can be told without writing is told, with the reason why no more is done."""
+    assert daemon.client.show(answered).state == "bound"
+    assert [pool["name"] for pool in daemon.client.pools()] == ["work"]
+    assert ask(daemon, "/healthz")[0] == 200
+    code, body = ask(daemon, "/readyz")
+    assert (code, "the ledger refuses writes" in body) == (503, True), body
+    assert "stoker_ledger_up 0" in ask(daemon, "/metrics")[1]
+    status = daemon.client.status()
+    assert (status["ready"], status["ledger"]["ok"]) == (False, False)
+    assert status["ledger"]["error"]
+
+
+@pytest.fixture
+def on_a_small_disk(daemon: RealDaemon) -> Iterator[RealDaemon]:
+    """A daemon whose state folder is a disk of eight megabytes."""
+    with mounted(daemon.state, "size=8m,mode=700"):
+        daemon.write("work.yaml", work_pool(5, 60))
+        daemon.start()
+        daemon.until_ready("work", 5)
+        yield daemon
+        daemon.clear()
+
+
+@pytest.mark.mounts
+def test_a_disk_that_fills_up_under_the_daemon_refuses_claims_until_there_is_room(
+    on_a_small_disk: RealDaemon,
+) -> None:
+    daemon = on_a_small_disk
+    answered = {"before": claim(daemon, "before")}
+    ballast = daemon.state / "ballast"
+    refused: StokerError | None = None
+    for number in range(50):  # what the disk has set aside already takes some of them
+        fill(ballast)
+        key = f"full-{number}"
+        refused = refusal(daemon, key)
+        if refused is not None:
+            break
+        answered[key] = claim(daemon, key)
+    assert refused is not None
+    assert refused.code == "ledger-unavailable"
+    assert "full" in str(refused)
+
+    until(lambda: not daemon.client.status()["ledger"]["ok"], "the status says so")
+    fill(ballast)
+    assert_goes_on_without_its_ledger(daemon, answered["before"])
+    ready = daemon.ready("work")
+    for number in range(20):  # a refused claim costs no resource
+        again = refusal(daemon, f"more-{number}")
+        assert again is not None
+        assert again.code == "ledger-unavailable"
+    assert daemon.ready("work") == ready
+
+    ballast.unlink()
+    until(lambda: daemon.client.status()["ready"], f"it recovers:\n{daemon.said()}")
+    answered["after"] = claim(daemon, "after")
+    assert {key: claim(daemon, key) for key in answered} == answered
+    daemon.until_ready("work", 5)
+    daemon.kill()
+    daemon.start()
+    assert {key: claim(daemon, key) for key in answered} == answered
+    bound = [r["claim"] for r in daemon.client.resources() if r["state"] == "bound"]
+    assert sorted(bound) == sorted(answered.values())
+
+
+@needs_root
+def test_a_ledger_that_turns_read_only_refuses_claims_and_loses_none(
+    daemon: RealDaemon, tmp_path: Path
+) -> None:
+    disk = FailingDisk(tmp_path / "disk.img", daemon.state)
+    try:
+        daemon.write("work.yaml", work_pool(3, 20))
+        daemon.start()
+        daemon.until_ready("work", 3)
+        answered = claim(daemon, "before")
+        ready = daemon.client.pool("work")["ready"]
+
+        disk.abort()
+
+        for number in range(5):
+            refused = refusal(daemon, f"during-{number}")
+            assert refused is not None
+            assert refused.code == "ledger-unavailable", refused
+        assert_goes_on_without_its_ledger(daemon, answered)
+        with pytest.raises(StokerError) as caught:
+            daemon.client.release(answered)
+        assert caught.value.code == "ledger-unavailable"
+        assert claim(daemon, "before") == answered  # answered from what is known
+        assert ready - daemon.ready("work") <= 1, "at most the first refused claim took one"
+        assert daemon.stop() == 0, daemon.said()
+        assert "Traceback" not in daemon.said()
+
+        disk.unmount()
+        disk.mount()
+        daemon.start()
+        assert claim(daemon, "before") == answered
+        daemon.until_ready("work", 3)
+        assert claim(daemon, "during-0") != answered
+        daemon.stop()
+    finally:
+        daemon.clear()
+        disk.unmount()
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_read_only_state_folder_ends_the_start_with_a_remedy(
+    daemon: RealDaemon, used_before: bool
+) -> None:
+    daemon.write("work.yaml", work_pool())
+    with mounted(daemon.state, "size=8m,mode=700"):
+        if used_before:
+            daemon.start()
+            daemon.stop()
+        remount(daemon.state, "ro")
+        daemon.log.unlink(missing_ok=True)
+        daemon.start(ready=False)
+        assert daemon.wait(20) == 1
+        [said] = daemon.said().splitlines()
+        assert "stoker cannot start" in said
+        assert "Read-only file system" in said
+        assert "--state" in said
+        assert not daemon.socket.exists()
+
+        remount(daemon.state, "rw")
+        daemon.start()
+        daemon.until_ready("work", 2)
+        daemon.clear()
