@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for place, item in enumerate(items):
         if item.get_closest_marker("mounts") is not None:
+            assert item.parent is not None
             items[place] = InNamespace.from_parent(item.parent, name=item.name)
 
 
