@@ -87,7 +87,8 @@ def run(settings: Settings, surroundings: Surroundings = HOST) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = runner.run(_serve(settings, surroundings))
             # From here on only what does not let itself be cancelled can keep the process.
-            last_resort = threading.Timer(LAST_RESORT, os._exit, (code,))
+            patience = LAST_RESORT if code == 0 else CLOSE_WITHIN
+            last_resort = threading.Timer(patience, os._exit, (code,))
             last_resort.daemon = True
             last_resort.start()
         last_resort.cancel()
@@ -172,9 +173,9 @@ async def _serve(settings: Settings, surroundings: Surroundings) -> int:
         finally:
             await server.close(settings.stop_grace)
     finally:
-        await store.close()
+        closed = await _within(CLOSE_WITHIN, store.close(), "the ledger does")
     log.info("stopped; what was made stays, and so do the claims")
-    return 0
+    return 0 if closed else 1
 
 
 async def _run_daemon(
@@ -231,8 +232,8 @@ async def _run_daemon(
         await _within(CLOSE_WITHIN, _drop_anchor(store, clock), "the ledger does")
 
 
-async def _within(seconds: float, step: Awaitable[None], what: str) -> None:
-    """One step of the stop. Whatever goes wrong in it, the next ones follow."""
+async def _within(seconds: float, step: Awaitable[None], what: str) -> bool:
+    """One step of the stop; whether it went well. If it did not, the next ones follow all the same."""
     try:
         async with asyncio.timeout(seconds):
             await step
@@ -240,6 +241,9 @@ async def _within(seconds: float, step: Awaitable[None], what: str) -> None:
         log.error("%s not stop within %gs; what hangs is left behind", what, seconds)  # noqa: TRY400 - no traceback helps
     except Exception:
         log.exception("%s not stop well", what)
+    else:
+        return True
+    return False
 
 
 async def _until_told_to_stop() -> None:

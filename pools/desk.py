@@ -20,6 +20,7 @@ from .errands import Errand, Left
 from .expiry import Terms
 from .ids import ClaimId
 from .leases import Leases, ttl_too_long
+from .ledger_watch import LedgerWatch, SentAway
 from .pool import Pool
 from .requests import ClaimRequest, Code, Refusal
 from .resource import Resource
@@ -56,6 +57,7 @@ class ClaimDesk:
         self._by_key: dict[bytes, Errand] = {}
         self.endings = Endings(services)
         self.ties = Ties(services, self._gone)
+        self.ledger_watch = LedgerWatch(services, self._send_away)
         self.leases = Leases(services, dismantler, self.endings, self.over)
         self._claiming = Claiming(
             services,
@@ -144,11 +146,16 @@ class ClaimDesk:
             return errand.claim
 
     async def renew(self, claim_id: ClaimId, ttl: float | None, *, request_id: str) -> Claim:
-        claim = await self.find_claim(claim_id)
-        return await self.leases.renew(claim, ttl, request_id)
+        with self.ledger_watch.bounded("the renewal"):
+            claim = await self.find_claim(claim_id)
+            return await self.leases.renew(claim, ttl, request_id)
 
     async def release(self, claim_id: ClaimId, *, request_id: str) -> Claim:
         """Ends a claim, whatever its state; repeating it is harmless."""
+        with self.ledger_watch.bounded("the release"):
+            return await self._release(claim_id, request_id)
+
+    async def _release(self, claim_id: ClaimId, request_id: str) -> Claim:
         claim = await self.find_claim(claim_id)
         try:
             return await self._end_any(claim, EndedBecause.RELEASED, request_id)
@@ -162,12 +169,14 @@ class ClaimDesk:
     async def _end_any(
         self, claim: Claim, because: EndedBecause, request_id: str, *, why: str = ""
     ) -> Claim:
-        """Ends a claim, whatever its state. Raises `StoreError`."""
+        """Ends a claim, whatever its state. Raises `StoreError`, or `SentAway` in a stall."""
         errand = self._errands.get(claim.id)
         if errand is not None:
             self._claiming.give_up(errand, request_id, because)
             try:
                 claim = await errand.watch()
+            except SentAway:
+                raise
             except Refusal:
                 return errand.claim
         await self.leases.end(claim, because, request_id, why=why)
@@ -358,8 +367,16 @@ class ClaimDesk:
         because = EndedBecause.CLAIMANT_GONE
         try:
             await self._end_any(claim, because, claim.request_id, why=why)
+        except SentAway as stall:  # the errand knows that it was given up, and ends the claim itself
+            log.warning("the end of %s has to wait: %s", claim.id, stall)
         except StoreError as error:
             log.warning("the end of %s could not be written yet: %s", claim.id, error)
+
+    def _send_away(self) -> None:
+        """The ledger stands still. Those in line wait for a resource, and have a deadline for it."""
+        for errand in list(self._errands.values()):
+            if _is_served(errand):
+                errand.send_away()
 
     def _end(self, claim: Claim, because: EndedBecause, request_id: str) -> None:
         work = self._end_unwanted(claim, because, request_id)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .claim import Claim, EndedBecause
+from .ledger_watch import SentAway
 from .pool import Pool
 from .requests import Code, Refusal
 
@@ -76,7 +77,7 @@ class Errand:
             claim = await told
             self._told = True
             return claim
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, SentAway):
             del self._listeners[told]
             left()
             raise
@@ -99,6 +100,11 @@ class Errand:
             if hangs_up and not told.done():
                 self.claim.answered = True
                 told.set_result(self.claim)
+
+    def send_away(self) -> None:
+        """Nobody waits any longer, and the errand goes on: its ledger does not answer."""
+        for told in (*self._listeners, *self._onlookers):
+            _tell(told, SentAway("the claim"))
 
     def settle(self, outcome: Claim | Refusal) -> None:
         self._outcome = outcome

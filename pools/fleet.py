@@ -98,6 +98,7 @@ class Fleet:
         start(self.health.patrol(), "patrol")
         start(self.orphans.watch(), "orphan sweep")
         start(self.housekeeping.run(), "housekeeping")
+        start(self._desk.ledger_watch.run(), "ledger watch")
         self._started = True
         for pool in self._pools.values():
             pool.wake()

@@ -168,20 +168,20 @@ class Leases:
         transaction.add_event(event)
         written: asyncio.Future[StoreError | None] = asyncio.get_running_loop().create_future()
         self._ending[claim.id] = written
-        refused: StoreError | None = None
-        durable = False
-        try:
-            await services.commit(transaction, urgent=True)
-            durable = True
-        except StoreError as error:
-            refused = error
-            raise
-        finally:
+
+        def told(error: StoreError | None) -> None:
             del self._ending[claim.id]
-            written.set_result(refused)
+            written.set_result(error)
+            durable = error is None
             self._dismantler.start(
                 resource, claim, written=durable, event=None if durable else event
             )
+
+        # Submitted: a caller who leaves takes only the answer away, and who comes again waits for it.
+        services.submit(transaction, told, urgent=True)
+        refused = await asyncio.shield(written)
+        if refused is not None:
+            raise refused
 
     async def _end_at_once(self, claim: Claim) -> None:
         """There is nothing to take away, so nothing that would end the claim later."""

@@ -79,6 +79,12 @@ class Services:
 
         self.store.submit(transaction, told, urgent=urgent)
 
+    def ledger_stalled(self, why: str) -> None:
+        """The ledger neither takes nor refuses; the next answer, whatever it is, says more."""
+        if not self.ledger_error:
+            log.warning("the ledger does not answer: %s", why)
+            self.ledger_error = why
+
     def _remember(self, error: StoreError | None) -> None:
         if error is not None:
             if not self.ledger_error:

@@ -92,6 +92,16 @@ class Image:
     last_event: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the writing has come."""
+
+    answered: int
+    """Transactions that were written or refused since the start."""
+    waiting: int
+    """Transactions that have no answer yet, those on their way to the disk included."""
+
+
 class Done(Protocol):
     """What is called when a submitted transaction is durable, or was refused."""
 
@@ -186,6 +196,10 @@ class Store(Protocol):
         """Deletes keys and claims over since before `keys_before` (steady seconds) and events older
         than `events_before` (wall seconds; the chain's anchor is kept); returns how many rows.
         """
+        ...
+
+    def progress(self) -> Progress:
+        """Costs nothing: asked every second, to notice a disk that stands still."""
         ...
 
     def statistics(self) -> Mapping[str, Json]:

@@ -35,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, item in enumerate(items):
         if item.get_closest_marker("mounts") is not None:
             assert item.parent is not None
-            items[place] = InNamespace.from_parent(item.parent, name=item.name)
+            items[place] = InNamespace.from_parent(  # pyright: ignore[reportUnknownMemberType]
+                item.parent, name=item.name
+            )
 
 
 class InNamespace(pytest.Item):

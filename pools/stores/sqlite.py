@@ -19,7 +19,7 @@ from ...config.json_types import Json
 from ..claim import Claim
 from ..ids import ClaimId
 from ..sealing import Sealer
-from ..store import Done, Event, EventListener, Image, StoreCorrupt, Transaction
+from ..store import Done, Event, EventListener, Image, Progress, StoreCorrupt, Transaction
 from . import reading
 from .chain import Draft
 from .checkpoints import Checkpoints
@@ -201,6 +201,10 @@ class SqliteStore:
     async def integrity(self) -> Sequence[str]:
         """What is wrong with the file, in SQLite's words; empty when it is sound."""
         return await self._read(reading.integrity)
+
+    def progress(self) -> Progress:
+        counts = self._footing.pen.counts
+        return Progress(counts.transactions + counts.failed, self._writer.waiting)
 
     def statistics(self) -> Mapping[str, Json]:
         return {**asdict(self._footing.pen.counts), "waiting": self._writer.waiting}

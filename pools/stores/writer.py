@@ -31,7 +31,9 @@ class Writer(Protocol):
     def submit(self, job: Job, *, urgent: bool) -> None: ...
 
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """Jobs that have no answer yet, those on their way to the disk included."""
+        ...
 
     async def close(self) -> None:
         """Writes what waits, then ends and closes the pen."""
@@ -70,13 +72,14 @@ class ThreadWriter:
         self._awake = False
         self._closing = False
         self._killed = False
+        self._under_way = 0
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        return len(self._lanes)
+        return len(self._lanes) + self._under_way
 
     def submit(self, job: Job, *, urgent: bool) -> None:
         if self._killed:
@@ -121,7 +124,9 @@ class ThreadWriter:
             self._pen.close()
 
     def _write(self, batch: Sequence[Job]) -> None:
+        self._under_way = len(batch)
         events = self._pen.write(batch)
+        self._under_way = 0
         if not self._killed:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(deliver, batch, events, self._announce)
@@ -151,12 +156,13 @@ class InlineWriter:
         self._delay = delay
         self._lanes = Lanes()
         self._task: asyncio.Task[None] | None = None
+        self._under_way = 0
         self._closed = False
         self._killed = False
 
     @property
     def waiting(self) -> int:
-        return len(self._lanes)
+        return len(self._lanes) + self._under_way
 
     def submit(self, job: Job, *, urgent: bool) -> None:
         if self._killed:
@@ -201,10 +207,12 @@ class InlineWriter:
             batch = self._lanes.take()
             events = self._pen.write(batch)
             self._checkpoint()
+            self._under_way = len(batch)
             try:
                 await delay()
             except StoreError as error:
                 _fail(batch, error)
+            self._under_way = 0
             deliver(batch, events, self._announce_soon)
         self._task = None
 

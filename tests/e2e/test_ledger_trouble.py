@@ -5,7 +5,9 @@ answered is lost, and where the disk comes back, so does the daemon.
 """
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from stoker.client import StokerError
 from tests.fixtures.daemons import RealDaemon, until, work_pool
-from tests.fixtures.mounts import FailingDisk, fill, mounted, remount
+from tests.fixtures.mounts import FailingDisk, fill, mounted, remount, standing_still
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a loop device needs root of the host")
 
@@ -143,6 +145,58 @@ def test_a_ledger_that_turns_read_only_refuses_claims_and_loses_none(
     finally:
         daemon.clear()
         disk.unmount()
+
+
+def test_a_disk_that_stands_still_refuses_claims_in_time_and_gives_them_later(
+    daemon: RealDaemon,
+) -> None:
+    daemon.write("work.yaml", work_pool(3, 20))
+    daemon.start()
+    daemon.until_ready("work", 3)
+    answered = claim(daemon, "before")
+    daemon.until_ready("work", 3)
+    assert daemon.process is not None
+
+    with standing_still(daemon.process.pid):
+        began = time.monotonic()
+        refused = refusal(daemon, "in-doubt")
+        assert refused is not None
+        assert refused.code == "ledger-unavailable", refused
+        assert time.monotonic() - began < 15
+        assert_goes_on_without_its_ledger(daemon, answered)
+        refused = refusal(daemon, "another")
+        assert refused is not None
+        assert refused.code == "ledger-unavailable"
+        assert claim(daemon, "before") == answered
+
+    until(lambda: daemon.client.status()["ready"], f"it recovers:\n{daemon.said()}")
+    found = claim(daemon, "in-doubt")
+    assert claim(daemon, "in-doubt") == found
+    bound = [r["claim"] for r in daemon.client.resources() if r["state"] == "bound"]
+    assert sorted(bound) == sorted({answered, found})
+    daemon.kill()
+    daemon.start()
+    assert claim(daemon, "in-doubt") == found
+
+
+def test_a_daemon_whose_disk_stands_still_can_be_stopped(daemon: RealDaemon) -> None:
+    daemon.write("work.yaml", work_pool(1, 20))
+    daemon.start("--stop-grace", "1s")
+    daemon.until_ready("work", 1)
+    answered = claim(daemon, "before")
+    assert daemon.process is not None
+
+    with standing_still(daemon.process.pid):
+        assert refusal(daemon, "in-doubt") is not None
+        os.kill(daemon.process.pid, signal.SIGTERM)
+        stat = Path(f"/proc/{daemon.process.pid}/stat")
+        # Whoever traces a process has to hear of its end first, so it stays a zombie in here.
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", "it ends", within=45)
+    assert daemon.wait(5) == 1
+    assert "left behind" in daemon.said()
+
+    daemon.start()
+    assert claim(daemon, "before") == answered
 
 
 @pytest.mark.mounts
