@@ -154,6 +154,8 @@ class Ready(Manifest):
 
     http: str | None = None
     """A URL that must answer with a status from 200 to 399."""
+    verify: bool | None = None
+    """Whether the certificate of an https URL must be trusted by this host. Left out: it must."""
     tcp: str | None = None
     """`host:port` that must accept a connection."""
     exec: Annotated[list[str], Field(min_length=1)] | None = None
@@ -173,6 +175,11 @@ class Ready(Manifest):
             raise _wrong(
                 f"expected exactly one of http, tcp, exec and log, got {found}",
                 'write one of them, such as {http: "http://127.0.0.1:${self.ports.http}/"}',
+            )
+        if self.verify is not None and self.http is None:
+            raise _wrong(
+                f"verify says how an http check treats certificates, and this one is of the kind {given[0]}",
+                "remove verify",
             )
         if self.every > self.within:
             raise _wrong(

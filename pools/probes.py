@@ -7,6 +7,7 @@ that this host lacks what asking needs, which says nothing about the part. Calle
 import asyncio
 import errno
 import os
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,10 +131,11 @@ class Probes:
         await asyncio.gather(*self._programs, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def http(self, url: str, timeout: float) -> str | None:  # noqa: ASYNC109
+    async def http(self, url: str, timeout: float, *, verify: bool = True) -> str | None:  # noqa: ASYNC109
+        """`verify`: the certificate of an https URL must be one that this host trusts."""
         async with self._turns:
             try:
-                asking = self._http_session().get(url, allow_redirects=False)
+                asking = self._http_session().get(url, allow_redirects=False, ssl=verify)
                 async with asyncio.timeout(timeout), asking as answer:
                     status = answer.status
                     answer.close()  # the status is enough: the body may be endless
@@ -194,9 +196,7 @@ class Probes:
 
     def _http_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Certificates are not verified, as the kubelet's probes do not: what is asked is
-            # whether it answers, and such servers have certificates of their own making.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=False)
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -208,10 +208,21 @@ class Probes:
 
 def _met(error: Exception) -> str:
     """What the network said, as the end of a sentence. Raises `Unavailable` for our own fault."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause = error
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
     if isinstance(cause, OSError) and cause.errno in OUR_FAULT:
         raise _unavailable(cause) from error
     match cause:
+        case ssl.SSLCertVerificationError():
+            return (
+                f"has a certificate that this host does not trust ({cause.verify_message}); install "
+                "its authority, or say `verify: false` to ask whoever answers"
+            )
+        case ssl.SSLError():
+            return f"cannot be spoken to over TLS: {cause.reason or cause}"
         case ConnectionRefusedError():
             return "refused the connection"
         case ConnectionResetError() | aiohttp.ServerDisconnectedError():

@@ -2,7 +2,8 @@
 
 A check is what a blueprint says under `ready`, rendered: one of
 
-    {"http": "http://127.0.0.1:20001/"}      answers with a status from 200 to 399
+    {"http": "http://127.0.0.1:20001/"}      answers with a status from 200 to 399; over https with
+                                             a certificate that is trusted, unless "verify" is false
     {"tcp": "127.0.0.1:20001"}  or  20001    accepts a connection
     {"exec": ["pg_isready", "-h", "…"]}      ends with exit code 0
     {"log": "listening on"}                  a line of the part's log matches (RE2 syntax)
@@ -58,15 +59,16 @@ class Check:
     target: tuple[str, ...]
     within: float = DEFAULT_WITHIN
     every: float = DEFAULT_EVERY
+    verify: bool = True
 
 
 def parse_check(check: JsonObject) -> Check:
     """Raises `Rejected` when it can never pass as it is."""
     kinds = [kind for kind in CheckKind if kind in check]
-    unknown = sorted(set(check) - set(CheckKind) - {"within", "every"})
+    unknown = sorted(set(check) - set(CheckKind) - {"within", "every", "verify"})
     if unknown:
         raise Rejected(
-            f"ready has no setting {unknown[0]!r}; it knows {', '.join(CheckKind)}, within, every"
+            f"ready has no setting {unknown[0]!r}; it knows {', '.join(CheckKind)}, verify, within, every"
         )
     if len(kinds) != 1:
         raise Rejected(f"ready needs exactly one of {', '.join(CheckKind)}; it has {len(kinds)}")
@@ -75,6 +77,7 @@ def parse_check(check: JsonObject) -> Check:
         _target(kinds[0], check[kinds[0]]),
         within=_seconds(check, "within", DEFAULT_WITHIN),
         every=max(FIRST_PAUSE, _seconds(check, "every", DEFAULT_EVERY)),
+        verify=check.get("verify") is not False,
     )
 
 
@@ -192,7 +195,7 @@ class Readiness:
     async def _ask(self, check: Check, search: LogSearch | None, timeout: float) -> str | None:  # noqa: ASYNC109 - handed on to clients that take one
         match check.kind:
             case CheckKind.HTTP:
-                return await self._probes.http(check.target[0], timeout)
+                return await self._probes.http(check.target[0], timeout, verify=check.verify)
             case CheckKind.TCP:
                 return await self._probes.tcp(check.target[0], timeout)
             case CheckKind.EXEC:

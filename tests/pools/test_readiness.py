@@ -1,14 +1,24 @@
 """Readiness checks, asked of real servers and programs."""
 
 import asyncio
+import os
 import socket
+import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from stoker.config.json_types import Json, JsonObject
 from stoker.pools.clock import SteadyClock
@@ -34,11 +44,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncGenerator[str]:
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
     """An HTTP server; its URL."""
     runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
@@ -435,3 +445,91 @@ def test_a_check_that_can_never_pass_is_rejected_in_words(check: JsonObject, wor
 async def test_a_log_check_needs_a_log(readiness: Readiness) -> None:
     with pytest.raises(Rejected, match="needs a driver that writes a log"):
         await readiness.wait_until_ready({"log": "up"})
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 of its own making, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + made.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+@asynccontextmanager
+async def serving_tls(certificate: Path) -> AsyncGenerator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with serving(answering(200), context) as url:
+        yield url.replace("http:", "https:")
+
+
+async def test_a_certificate_that_is_not_trusted_is_not_ready_and_says_what_to_do(
+    readiness: Readiness, certificate: Path
+) -> None:
+    async with serving_tls(certificate) as url:
+        reason = await readiness.probe({"http": url})
+    assert reason is not None
+    assert "certificate that this host does not trust (self-signed certificate)" in reason
+    assert "verify: false" in reason
+
+
+async def test_a_certificate_is_not_looked_at_when_the_check_says_so(
+    readiness: Readiness, certificate: Path
+) -> None:
+    async with serving_tls(certificate) as url:
+        assert await readiness.probe({"http": url, "verify": False}) is None
+        assert await readiness.probe({"http": url, "verify": True}) is not None
+
+
+ASK = """
+import asyncio, sys
+from stoker.pools.clock import SteadyClock
+from stoker.pools.readiness import Readiness
+
+async def ask():
+    async with Readiness(SteadyClock(0.0)) as readiness:
+        print(await readiness.probe({"http": sys.argv[1]}))
+
+asyncio.run(ask())
+"""
+
+
+@pytest.mark.parametrize(("host", "said"), [("127.0.0.1", "None"), ("localhost", "not trust")])
+async def test_a_certificate_of_an_authority_that_this_host_trusts_is_ready_under_its_name_alone(
+    certificate: Path, host: str, said: str
+) -> None:
+    async with serving_tls(certificate) as url:
+        asking = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ASK, url.replace("127.0.0.1", host)),
+            env={**os.environ, "SSL_CERT_FILE": str(certificate)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await asking.communicate()
+    assert said in output.decode()
+
+
+async def test_https_asked_of_a_server_that_talks_no_tls_is_said(readiness: Readiness) -> None:
+    async with serving(answering(200)) as url:
+        reason = await readiness.probe({"http": url.replace("http:", "https:")})
+    assert reason is not None
+    assert "cannot be spoken to over TLS" in reason
