@@ -18,6 +18,8 @@ import threading
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from .tracebacks import format_traceback
+
 QUEUE = 10_000
 """Lines that may wait."""
 _FLUSH_WITHIN = 2.0
@@ -38,7 +40,7 @@ class TextLines(logging.Formatter):
         facts = "".join(f" {key}={value}" for key, value in _facts(record).items())
         sentence = f"{_where(record)}: {record.getMessage()}{facts}".replace("\n", "\\n")
         text = _CONTROL.sub(_escaped, sentence)
-        trace = _trace(self, record)
+        trace = _trace(record)
         if trace:
             text = f"{text}\n{_CONTROL.sub(_escaped, trace)}"
         if self._journal:  # it stamps lines itself and reads the priority of each
@@ -59,7 +61,7 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **_facts(record),
         }
-        trace = _trace(self, record)
+        trace = _trace(record)
         if trace:
             line["exception"] = trace
         return json.dumps(line, ensure_ascii=False, default=str)
@@ -187,8 +189,9 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    return formatter.formatException(record.exc_info) if record.exc_info else ""
+def _trace(record: logging.LogRecord) -> str:
+    error = record.exc_info[1] if record.exc_info else None
+    return format_traceback(error) if error is not None else ""
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ..config.directory import DirectorySource
 from ..config.settings import Settings
@@ -160,7 +160,13 @@ class Daemon:
         return tuple(reasons)
 
 
+def _report_stray(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody waited for. asyncio itself would log the repr of a task, which quotes its error."""
+    log.error("%s", context.get("message", "the loop failed"), exc_info=context.get("exception"))
+
+
 async def _serve(settings: Settings, surroundings: Surroundings) -> int:
+    asyncio.get_running_loop().set_exception_handler(_report_stray)
     store = surroundings.open_ledger(settings.state)
     try:
         image = store.load()

@@ -58,20 +58,20 @@ def test_a_line_cannot_be_forged_by_its_data() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_traceback_stays_with_its_line(form: str) -> None:
     try:
-        raise ValueError("a reason")
-    except ValueError:
+        raise NotImplementedError("a reason")
+    except NotImplementedError:
         record = a_record("it failed", logging.ERROR)
         record.exc_info = sys.exc_info()
     formatter = JsonLines() if form == "json" else TextLines(journal=False)
     text = formatter.format(record)
-    assert "ValueError: a reason" in text
-    assert form == "text" or "ValueError: a reason" in json.loads(text)["exception"]
+    assert "NotImplementedError: a reason" in text
+    assert form == "text" or "NotImplementedError: a reason" in json.loads(text)["exception"]
 
 
 def test_the_journal_gets_priorities_on_every_line() -> None:
     try:
-        raise ValueError("a reason")
-    except ValueError:
+        raise NotImplementedError("a reason")
+    except NotImplementedError:
         record = a_record("it failed", logging.ERROR)
         record.exc_info = sys.exc_info()
     lines = TextLines(journal=True).format(record).splitlines()
@@ -140,3 +140,58 @@ def test_logs_may_be_set_up_again() -> None:
     set_up_logs("debug", "text", stream)
     assert 1 == len(logging.getLogger().handlers)
     assert logging.DEBUG == logging.getLogger().level
+
+
+SECRET = "hunter2-hunter2"
+
+
+def a_failure(kind: str) -> Exception:
+    """An error that quotes a secret, as nobody foresaw."""
+    try:
+        match kind:
+            case "value":
+                int(SECRET)
+            case "key":
+                dict[str, int]()[SECRET]
+            case "cause":
+                try:
+                    int(SECRET)
+                except ValueError as error:
+                    raise RuntimeError(f"cannot read {SECRET}") from error
+            case "context":
+                try:
+                    int(SECRET)
+                except ValueError:
+                    dict[str, int]()[SECRET]
+            case "note":
+                failure = AttributeError("no attribute 'x'")
+                failure.add_note(SECRET)
+                raise failure
+            case _:
+                raise ExceptionGroup(SECRET, [ValueError(SECRET), a_failure("cause")])
+    except Exception as error:
+        return error
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("form", [JsonLines(), TextLines(journal=False), TextLines(journal=True)])
+@pytest.mark.parametrize("kind", ["value", "key", "cause", "context", "note", "group"])
+def test_a_traceback_says_where_and_what_kind_and_quotes_no_data(
+    form: logging.Formatter, kind: str
+) -> None:
+    record, error = a_record("a driver failed"), a_failure(kind)
+    record.exc_info = (type(error), error, error.__traceback__)
+    text = form.format(record)
+    assert SECRET not in text
+    assert "a_failure" in text
+    assert type(error).__name__ in text
+
+
+def test_a_traceback_keeps_what_the_operating_system_and_the_program_say() -> None:
+    record = a_record("it failed")
+    for error, said in (
+        (OSError(24, "Too many open files", "/etc/x"), "[Errno 24] Too many open files"),
+        (AttributeError("'NoneType' object has no attribute 'x'"), "no attribute 'x'"),
+    ):
+        record.exc_info = (type(error), error, None)
+        assert said in TextLines(journal=False).format(record)

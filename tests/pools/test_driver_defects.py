@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import pytest
 
+from stoker.daemon.logs import JsonLines, TextLines
 from stoker.pools.claim import ClaimState
 from stoker.pools.driver import (
     Exhausted,
@@ -259,7 +260,9 @@ async def test_a_rejected_probe_with_a_waiter_leads_to_another_probe_later() -> 
     await run.stop()
 
 
-async def test_a_failure_that_quotes_a_secret_is_told_without_it() -> None:
+async def test_a_failure_that_quotes_a_secret_is_told_and_logged_without_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     host = Host()
     secret = "s3cret-of-the-first-part"
     run = await host.start(a_box_pool(min=0, max=3, blueprint=boxes(finish=PAGE)))
@@ -280,6 +283,13 @@ async def test_a_failure_that_quotes_a_secret_is_told_without_it() -> None:
     assert secret not in caught.value.message
     events = await run.store.events(after=0, limit=10_000)
     assert secret not in repr(events)
+    lines = [
+        form.format(record)
+        for record in caplog.records
+        for form in (TextLines(journal=False), JsonLines())
+    ]
+    assert [line for line in lines if "Traceback" in line]
+    assert [line for line in lines if secret in line] == []
     await run.stop()
 
 
