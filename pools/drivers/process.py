@@ -34,7 +34,7 @@ from .context import DriverContext
 from .failures import explained
 from .log_rotation import LOGS, STDOUT, LogLimits, rotate
 from .ports import FIRST, LAST, PortReservations, candidate_ports, is_free
-from .process_ending import find_first, members, signal_members
+from .process_ending import find_first, signal_members
 from .process_leader import Leader
 from .process_parts import Order, ProcessParts
 from .process_settings import ProcessSettings, ending_of, logs_of
@@ -113,6 +113,8 @@ class ProcessDriver:
             await asyncio.gather(self._house, return_exceptions=True)
             self._house = None
         await self._snapshots.close()
+        if self._parts is not None:
+            await self._workers.run(self._parts.cgroups.close)
         await self._workers.close()
         await asyncio.sleep(0)  # what a thread has just handed to the loop arrives
         if self._watch is not None:
@@ -293,7 +295,7 @@ class ProcessDriver:
     def _end(self, part: PartRef, first: Identity | None, snapshot: Snapshot) -> bool:
         """One step towards its end. True when nothing of it is left."""
         first = first or find_first(snapshot, part.id)
-        left = members(snapshot, part.id, first)
+        left = self._opened().members(snapshot, part.id, first)
         if not left:
             self._opened().remove(part.id)
             return True
@@ -319,6 +321,7 @@ class ProcessDriver:
             signal_members(left, first, leader, signal.SIGCONT)  # a stopped one hears nothing
         elif now - ending.asked_at >= stop.grace:
             signal_members(left, first, leader, signal.SIGKILL)
+            self._opened().cgroups.kill(part.id)
         else:
             late = [facts for facts in left if facts.identity not in ending.told]
             signal_members(late, None, None, stop.number)

@@ -4,7 +4,8 @@
 `preexec_fn`, or `subprocess`'s own `user`, would fork the whole daemon instead: 20 ms in which
 every other thread of it stands still, and code that must not run between fork and exec in a
 program with threads. So limits and users are set by util-linux's `prlimit` and `setpriv`, which
-become the program by exec: same process, same number.
+become the program by exec: same process, same number. In the same way a shell enters the cgroup:
+moved from outside, a program would have had time to fork, and what it forked would not be in it.
 """
 
 import errno
@@ -24,6 +25,9 @@ from .log_rotation import STDERR, STDOUT, open_log
 from .process_settings import Limits, ProcessSettings
 
 _CAP_SYS_RESOURCE = 24
+_SHELL = "/bin/sh"
+_HEAD = 256
+"""Bytes of a program that the kernel looks at to see what it is."""
 _CANNOT_RUN = {
     errno.ENOENT: "it, or the interpreter that its first line names, does not exist",
     errno.EACCES: "it must not be executed; check its mode and the folders above it",
@@ -48,12 +52,18 @@ def environment(settings: ProcessSettings, marks: Mapping[str, str]) -> dict[str
     return {**inherited, **settings.env, **marks}
 
 
-def start(settings: ProcessSettings, folder: Path, env: Mapping[str, str]) -> int:
+def start(
+    settings: ProcessSettings, folder: Path, env: Mapping[str, str], *, cgroup: Path | None = None
+) -> int:
     """Starts it in a session of its own and returns its pid. The caller waits for it.
+
+    `cgroup`: the `cgroup.procs` of the cgroup that it enters before the program begins.
 
     Raises `Rejected` when it can never be started like this, `Exhausted` without room for it.
     """
     words = _command_line(settings, env)
+    if cgroup is not None:
+        words = [*_entering(cgroup, env), *words]
     descriptors: list[int] = []
     # The new process gets this thread's signal mask.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -86,6 +96,7 @@ def _command_line(settings: ProcessSettings, env: Mapping[str, str]) -> list[str
     if not Path(settings.cwd).is_dir():
         raise Rejected(f"the folder {settings.cwd} (cwd of {settings.command[0]}) does not exist")
     program = _find_program(settings.command[0], settings.cwd, env.get("PATH", os.defpath))
+    _check_format(program)
     words = [program, *settings.command[1:]]
     if settings.user is not None:
         words = [*_as_user(settings.user), *words]
@@ -107,6 +118,37 @@ def _find_program(name: str, cwd: str, path: str) -> str:
             f"there is no program {name!r} in PATH ({path}); install it or write its full path"
         )
     return str(Path(found).absolute())
+
+
+def _check_format(program: str) -> None:
+    """Finds what only the exec would find, which may not be the first one. Raises `Rejected`."""
+    try:
+        with Path(program).open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return  # it may be run without being read; then the exec is what tells
+    if head.startswith(b"#!"):
+        line = head[2:].split(b"\n", 1)[0].split()
+        if not line or not Path(os.fsdecode(line[0])).exists():
+            raise Rejected(f"{program} cannot be started: {_CANNOT_RUN[errno.ENOENT]}")
+    elif not head.startswith(b"\x7fELF") and not _other_formats():
+        raise Rejected(f"{program} cannot be started: {_CANNOT_RUN[errno.ENOEXEC]}")
+
+
+def _other_formats() -> bool:
+    """Whether this kernel was told to run files of other kinds (binfmt_misc)."""
+    with suppress(OSError):
+        names = {entry.name for entry in Path("/proc/sys/fs/binfmt_misc").iterdir()}
+        return bool(names - {"register", "status"})
+    return False
+
+
+def _entering(cgroup: Path, env: Mapping[str, str]) -> list[str]:
+    """What a shell needs to enter the cgroup and become the program, leaving no variable behind."""
+    added = [name for name in ("PWD", "OLDPWD", "SHLVL") if name not in env]
+    forget = f"unset {' '.join(added)}; " if added else ""
+    script = f'{{ echo 0 >"$1"; }} 2>/dev/null; shift; {forget}exec "$@"'
+    return [_SHELL, "-c", script, "sh", str(cgroup)]
 
 
 def _with_limits(limits: Limits) -> list[str]:

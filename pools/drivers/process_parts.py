@@ -2,6 +2,7 @@
 
     STATE/parts/process/PART/stdout.log  stderr.log   what it writes, and older copies
                             /process.json             who it is, written right after its start
+                        cgroups                       where the cgroups of all parts lie
 
 The folder is made first. So when it is new, nothing can have been started for the part before;
 when it is there, an earlier attempt is looked for: by `process.json`, and for the moment between
@@ -22,6 +23,7 @@ from typing import cast
 
 from ..driver import Unavailable
 from ..ids import PartId
+from .cgroups import Cgroups
 from .failures import explained
 from .log_rotation import STDERR
 from .ports import is_free
@@ -34,6 +36,8 @@ from .procfs import (
     SPEC_MARK,
     STATE_MARK,
     Identity,
+    ProcessFacts,
+    Snapshot,
     read_facts,
     take_snapshot,
 )
@@ -41,6 +45,7 @@ from .settings import is_part_id
 
 FOLDER_MODE = 0o750
 RECORD = "process.json"
+CGROUPS = "cgroups"
 LAST_LINE = 200
 """Characters of a process's last words that are told on."""
 
@@ -82,6 +87,7 @@ class ProcessParts:
         self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = os.fstat(self._descriptor)
         self.mark = f"{status.st_dev:x}-{status.st_ino:x}"
+        self.cgroups = Cgroups.of(self.mark, root / CGROUPS)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -117,6 +123,14 @@ class ProcessParts:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
+    def members(
+        self, snapshot: Snapshot, part: PartId, first: Identity | None
+    ) -> list[ProcessFacts]:
+        """The living processes of a part: by its cgroup, its group and session, and its mark."""
+        found = {facts.pid: facts for facts in members(snapshot, part, first)}
+        found.update((facts.pid, facts) for facts in self.cgroups.members(part))
+        return list(found.values())
+
     def last_words(self, part: PartId) -> str:
         """The last line that the process wrote to its stderr, shortened; empty without one."""
         with suppress(OSError), (self.folder(part) / STDERR).open("rb") as file:
@@ -126,8 +140,11 @@ class ProcessParts:
         return ""
 
     def remove(self, part: PartId) -> None:
-        """Removes the folder, logs included. Raises `Unavailable` when that fails."""
+        """Removes its cgroup, and its folder, logs included. Raises `Unavailable` when that fails."""
         folder = self.folder(part)
+        with explained(f"removing the cgroup of {part}"):
+            if not self.cgroups.remove(part):
+                raise Unavailable(f"a process of {part} was started in its cgroup meanwhile")
         with explained(f"removing the folder {folder}"), suppress(FileNotFoundError):
             shutil.rmtree(folder)
 
@@ -156,9 +173,10 @@ class ProcessParts:
             if leader is not None:
                 self._record(order, first)
                 return leader
-        left = members(snapshot, part, first)
+        left = self.members(snapshot, part, first)
         if left:
             signal_members(left, first, None, SIGKILL)
+            self.cgroups.kill(part)
             raise Unavailable(
                 f"{len(left)} processes of an earlier attempt at {part} had to be killed first; "
                 "the next attempt starts anew"
@@ -173,7 +191,12 @@ class ProcessParts:
                     "the next attempt gets another one"
                 )
         marks = {PART_MARK: order.part, STATE_MARK: self.mark, SPEC_MARK: order.spec}
-        pid = start(order.settings, self.folder(order.part), environment(order.settings, marks))
+        pid = start(
+            order.settings,
+            self.folder(order.part),
+            environment(order.settings, marks),
+            cgroup=self.cgroups.prepare(order.part),
+        )
         facts = read_facts(pid)
         assert facts is not None, "a child that nobody has waited for is in /proc"
         self._record(order, facts.identity)

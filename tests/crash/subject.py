@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.pools.drivers.procfs import Snapshot, take_snapshot
+from tests.fixtures.cgroups import clear_cgroups
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON = 30.0
@@ -140,6 +141,7 @@ class Subject:
     def clean_up(self) -> None:
         """Ends the daemon and every process that it started."""
         self.kill()
+        clear_cgroups(self.state)
         for marked in self.processes().marked.values():
             for one in marked:
                 with suppress(ProcessLookupError):

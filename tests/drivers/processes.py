@@ -21,6 +21,7 @@ from stoker.pools.drivers.context import DriverContext
 from stoker.pools.drivers.ports import PortReservations
 from stoker.pools.drivers.process import ProcessDriver
 from stoker.pools.ids import PartId
+from tests.fixtures.cgroups import clear_cgroups
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,9 +124,10 @@ def take_snapshot(mark: str) -> procfs.Snapshot:
 
 
 def kill_all(state: Path) -> None:
-    """Kills whatever carries the mark of a state folder, by pid."""
+    """Kills whatever is in the cgroups, or carries the mark, of a state folder."""
     if not (state / "parts" / "process").exists():
         return
+    aside(clear_cgroups, state)
     for found in take_snapshot(mark_of(state)).marked.values():
         for one in found:
             with suppress(ProcessLookupError):

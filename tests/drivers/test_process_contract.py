@@ -44,13 +44,17 @@ class ProcessHarness(Harness):
 
     async def spoil(self, part: PartId) -> None:
         """Stops all its processes."""
-        for one in self.marked(part):
+        while not (marked := self.marked(part)):
+            time.sleep(0.001)
+        for one in marked:
             os.kill(one.facts.pid, signal.SIGSTOP)
         while not all(one.facts.stopped for one in self.marked(part)):
             time.sleep(0.001)
 
     async def remove(self, part: PartId) -> None:
-        for one in self.marked(part):
+        while not (marked := self.marked(part)):
+            time.sleep(0.001)  # it is about to become its program, when it shows no mark
+        for one in marked:
             with suppress(ProcessLookupError):
                 os.kill(one.facts.pid, signal.SIGKILL)
         while self.marked(part):
