@@ -15,6 +15,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +24,14 @@ from ..driver import DriverError, Exhausted, Rejected
 from .failures import explain
 from .log_rotation import STDERR, STDOUT, open_log
 from .process_settings import Limits, ProcessSettings
+from .procfs import read_facts
 
 _CAP_SYS_RESOURCE = 24
 _SHELL = "/bin/sh"
+_ENTERING = b"/bin/sh\0-c\0{ echo 0 >"
+"""How the command line of a process begins that is still on its way into its cgroup."""
+_BECOMES_WITHIN = 1.0
+_LOOK_EVERY = 0.0002
 _HEAD = 256
 """Bytes of a program that the kernel looks at to see what it is."""
 _CANNOT_RUN = {
@@ -81,6 +87,8 @@ def start(
         )
         # Its end is seen by pidfd; subprocess must not wait for it behind our back.
         process.returncode = 0
+        if cgroup is not None:
+            _await_program(process.pid)
         return process.pid
     except OSError as error:
         raise _explained(settings, error) from error
@@ -149,6 +157,18 @@ def _entering(cgroup: Path, env: Mapping[str, str]) -> list[str]:
     forget = f"unset {' '.join(added)}; " if added else ""
     script = f'{{ echo 0 >"$1"; }} 2>/dev/null; shift; {forget}exec "$@"'
     return [_SHELL, "-c", script, "sh", str(cgroup)]
+
+
+def _await_program(pid: int) -> None:
+    """Until the shell that entered the cgroup has become the program, or has ended."""
+    deadline = time.monotonic() + _BECOMES_WITHIN
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_ENTERING):
+                facts = read_facts(pid)
+                if facts is None or not facts.alive or Path(f"/proc/{pid}/environ").read_bytes():
+                    return
+        time.sleep(_LOOK_EVERY)
 
 
 def _with_limits(limits: Limits) -> list[str]:
