@@ -1,7 +1,11 @@
 # The daemon, its ledger on a volume, its socket shared by a volume.
 #
 #   docker build -t stoker .
-#   docker run -v ./config:/etc/stoker/config:ro -v stoker-state:/var/lib/stoker -v /run/stoker:/run/stoker stoker
+#   docker run --init -v ./config:/etc/stoker/config:ro -v stoker-state:/var/lib/stoker \
+#       -v /run/stoker:/run/stoker stoker
+#
+# `--init` buries what programs leave behind when they start others and end. Ports of local processes
+# are the container's own, unless it shares the host's network (`--network host`).
 
 ARG BASE_IMAGE=python:3.13-slim
 FROM ${BASE_IMAGE} AS build
