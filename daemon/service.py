@@ -218,7 +218,9 @@ async def _run_daemon(
         async with asyncio.TaskGroup() as group:
             stop = group.create_task(_until_told_to_stop(), name="signals")
             await fleet.open(image)
-            group.create_task(synchroniser.follow(image.revision), name="configuration")
+            group.create_task(
+                synchroniser.follow(image.revision, image.older), name="configuration"
+            )
             applied = group.create_task(synchroniser.applied.wait(), name="first revision")
             await asyncio.wait({stop, applied}, return_when=asyncio.FIRST_COMPLETED)
             await fleet.start()

@@ -6,7 +6,7 @@ metric say what is wrong. At a start without a usable directory the ledger's las
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,19 +55,21 @@ class Synchroniser:
         self._clock = clock
         self._metrics = metrics
 
-    async def follow(self, kept: KeptRevision | None) -> None:
-        """Runs until cancelled."""
+    async def follow(self, kept: KeptRevision | None, older: Sequence[KeptRevision] = ()) -> None:
+        """Runs until cancelled. `kept` served last, and from `older` ones resources stand."""
+        earlier = [*([] if kept is None else [kept]), *older]
         async with aclosing(self._source.changes()) as results:
             async for result in results:
                 if result.revision is not None:
                     for warning in result.problems[:SHOWN]:
                         log.warning("%s", warning)
-                    await self._recall(kept, result.revision)
+                    if self.state.revision is None:
+                        await self._recall(earlier, result.revision)
                     await self._apply(result.revision)
                     continue
                 self._refuse(result)
                 if self.state.revision is None and kept is not None:
-                    await self._fall_back(kept)
+                    await self._fall_back(kept, older)
 
     def _give_up(self, revision: Revision, error: Exception) -> None:
         """The daemon goes on with what it has; the next change of the directory is tried again."""
@@ -92,20 +94,26 @@ class Synchroniser:
         for problem in problems[:SHOWN]:
             log.error("%s", problem)
 
-    async def _recall(self, kept: KeptRevision | None, revision: Revision) -> None:
-        """At a start with a changed directory: what stands was made from the revision before."""
-        if self.state.revision is not None or kept is None or kept.id == revision.id:
-            return
-        result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
-        if result.revision is not None:
-            self._fleet.recall(result.revision)
+    async def _recall(self, earlier: Sequence[KeptRevision], revision: Revision) -> None:
+        """At a start: what stands may have been made from revisions before the one that serves now.
 
-    async def _fall_back(self, kept: KeptRevision) -> None:
+        Without them it would all be replaced at once, instead of serving until it is rolled.
+        """
+        known = {pool.blueprint.digest for pool in revision.pools.values()}
+        made_from = {each.revision for each in self._fleet.resources() if each.digest not in known}
+        for kept in earlier:
+            if kept.id in made_from and kept.id != revision.id:
+                result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
+                if result.revision is not None:
+                    self._fleet.recall(result.revision)
+
+    async def _fall_back(self, kept: KeptRevision, older: Sequence[KeptRevision]) -> None:
         result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
         if result.revision is None:
             log.error("the last good revision %s cannot be used by this version", kept.id)
             return
         problems, since = self.state.problems, self.state.broken_since
+        await self._recall(older, result.revision)
         await self._apply(result.revision)
         self.state.problems, self.state.broken_since = problems, since
         self._metrics.config_loaded(ok=False, problems=len(problems))

@@ -36,7 +36,7 @@ class Fleet:
         self._services = services
         self._pools: dict[str, Pool] = {}
         self._recovered = recovery.Recovered()
-        self._recalled: Revision | None = None
+        self._recalled: list[Revision] = []
         self._started = False
         self.revision: Revision | None = None
         self.dismantler = Dismantler(services, freed=self._freed, over=self._over)
@@ -104,11 +104,11 @@ class Fleet:
             pool.wake()
 
     def recall(self, revision: Revision) -> None:
-        """Called before the first `apply`, with what served when the last run ended.
+        """Called before the first `apply`, with a revision that served in an earlier run.
 
-        If that is not what is applied then, it says how to finish what was made from it.
+        It says how to finish what was made from it.
         """
-        self._recalled = revision
+        self._recalled.append(revision)
 
     async def apply(self, revision: Revision) -> None:
         """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses."""
@@ -240,13 +240,13 @@ class Fleet:
     # Pools
 
     def _new_pool(self, spec: PoolSpec, revision: str) -> Pool:
-        older = self._recalled.pools.get(spec.name) if self._recalled is not None else None
+        older = [each.pools[spec.name] for each in self._recalled if spec.name in each.pools]
         return Pool(
             self._services,
             spec,
             revision,
             Neighbours(self.dismantler, look=self.health.look_at, drained=self._drained),
-            older=() if older is None else (older.blueprint,),
+            older=tuple([each.blueprint for each in older]),
         )
 
     def _adopt_undeclared(self) -> None:

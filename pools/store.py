@@ -88,6 +88,9 @@ class Image:
     claims: list[Claim] = field(default_factory=list[Claim])
     """Those that are not over."""
     revision: KeptRevision | None = None
+    """The last one that was applied."""
+    older: Sequence[KeptRevision] = ()
+    """Those before it from which resources stand, newest first."""
     anchor: ClockAnchor = field(default_factory=ClockAnchor)
     last_event: int = 0
 

@@ -37,11 +37,13 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
         for resource in resources:
             # A part without a resource cannot be: both go in one transaction, see `drop_resource`.
             resource.parts = parts.pop(resource.id, resource.parts)
+        revisions = _load_revisions(connection)
         live = f"{_CLAIMS} WHERE over_at IS NULL ORDER BY created_at, id"
         return Image(
             resources=resources,
             claims=decoder.claims(connection.execute(live)),
-            revision=_load_revision(connection),
+            revision=revisions[0] if revisions else None,
+            older=revisions[1:],
             anchor=_load_anchor(connection),
             last_event=chain_end(connection).seq,
         )
@@ -60,9 +62,10 @@ def _load_parts(connection: sqlite3.Connection, decoder: Decoder) -> dict[Resour
     return found
 
 
-def _load_revision(connection: sqlite3.Connection) -> KeptRevision | None:
-    row = connection.execute("SELECT id, source, applied_at, files FROM revisions").fetchone()
-    return None if row is None else KeptRevision(row[0], row[1], row[2], json.loads(row[3]))
+def _load_revisions(connection: sqlite3.Connection) -> list[KeptRevision]:
+    """The last one first."""
+    query = "SELECT id, source, applied_at, files FROM revisions ORDER BY applied_at DESC"
+    return [KeptRevision(*row[:3], json.loads(row[3])) for row in connection.execute(query)]
 
 
 def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:

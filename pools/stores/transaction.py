@@ -33,13 +33,20 @@ _PUT_RESOURCE = _upsert(
 )
 _PUT_CLAIM = _upsert("claims", CLAIM_COLUMNS, ("id",), " WHERE excluded.version > claims.version")
 _PUT_PART = _upsert("parts", PART_COLUMNS, ("resource", "name"))
-_PUT_REVISION = "INSERT INTO revisions (id, source, applied_at, files) VALUES (?, ?, ?, ?)"
+_PUT_REVISION = (
+    "INSERT OR REPLACE INTO revisions (id, source, applied_at, files) VALUES (?, ?, ?, ?)"
+)
 _PUT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _DROP_PART = "DELETE FROM parts WHERE resource = ? AND name = ?"
 _DROP_PARTS = "DELETE FROM parts WHERE resource = ?"
 _DROP_RESOURCE = "DELETE FROM resources WHERE id = ?"
 _DROP_CLAIM = "DELETE FROM claims WHERE id = ?"
-_DROP_REVISIONS = "DELETE FROM revisions"
+KEPT_REVISIONS = 20
+"""Of those that resources were made from; older ones are replaced when the daemon starts anew."""
+_DROP_REVISIONS = (
+    "DELETE FROM revisions WHERE id NOT IN (SELECT id FROM revisions "
+    "WHERE id IN (SELECT revision FROM resources) ORDER BY applied_at DESC LIMIT ?)"
+)
 ADD_EVENT = _insert("events", EVENT_COLUMNS)
 
 
@@ -94,11 +101,11 @@ class SqliteTransaction:
         self.statements.append((_DROP_CLAIM, (claim,)))
 
     def put_revision(self, revision: KeptRevision) -> None:
-        """Only the last one that was applied is kept."""
+        """Beside the last one that was applied, those are kept from which resources stand."""
         files: JsonObject = dict(revision.files)
         encoded = encoding.encode_json(files).decode()
         row = (revision.id, encoding.text(revision.source), revision.applied_at, encoded)
-        self.statements.append((_DROP_REVISIONS, ()))
+        self.statements.append((_DROP_REVISIONS, (KEPT_REVISIONS,)))
         self.statements.append((_PUT_REVISION, row))
 
     def put_anchor(self, anchor: ClockAnchor) -> None:

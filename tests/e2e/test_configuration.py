@@ -203,3 +203,28 @@ def test_a_state_folder_that_is_a_file_is_a_clear_error(daemon: RealDaemon) -> N
     assert daemon.wait(20) == 1
     assert "stoker cannot start" in daemon.said()
     assert "Traceback" not in daemon.said()
+
+
+def test_a_crash_in_the_middle_of_a_rollout_leaves_the_older_ones_serving(
+    daemon: RealDaemon,
+) -> None:
+    daemon.write("work.yaml", work_pool(2))
+    daemon.start()
+    daemon.until_ready("work", 2)
+    before = {resource["id"] for resource in daemon.client.resources()}
+    broken = "driver: command, with: {program: [/no/such/program]}}"
+    daemon.write("work.yaml", work_pool(2).replace("driver: directory}", broken))
+    applied = "is applied"
+    until(lambda: daemon.said().count(applied) == 2, "the second revision is applied")
+
+    for _ in range(2):  # the revision in force is the one that the directory holds, and again
+        daemon.kill()
+        daemon.start()
+        time.sleep(0.5)
+        ready = {r["id"] for r in daemon.client.resources() if r["state"] == "ready"}
+        assert ready == before, daemon.said()
+
+    claim = daemon.client.claim("work", wait="5s")
+    assert claim.resource in before
+    assert claim.outputs["token"]
+    assert Path(claim.outputs["path"]).is_dir()

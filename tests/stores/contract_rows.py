@@ -162,3 +162,33 @@ class RowPromises:
         assert KeptRevision("rev2", "/etc/stoker", 5.5, files) == image.revision
         assert ClockAnchor("boot", 1.25, 102.0) == image.anchor
         await again.close()
+
+    async def test_revisions_are_kept_while_resources_stand_that_were_made_from_them(
+        self, disk: Disk
+    ) -> None:
+        store = disk.open()
+        await put(
+            store,
+            a_resource("web-1", revision="rev1"),
+            a_resource("web-3", revision="rev3"),
+            a_resource("web-1b", revision="rev1"),
+        )
+
+        async def apply(number: int, at: float) -> list[str]:
+            transaction = store.transaction()
+            transaction.put_revision(KeptRevision(f"rev{number}", "/etc", at, {"a": str(number)}))
+            await store.commit(transaction)
+            image = store.load()
+            assert image.revision is not None
+            return [image.revision.id, *(older.id for older in image.older)]
+
+        assert ["rev1"] == await apply(1, 1.0)
+        assert ["rev2", "rev1"] == await apply(2, 2.0)
+        assert ["rev3", "rev1"] == await apply(3, 3.0)
+        assert ["rev4", "rev3", "rev1"] == await apply(4, 4.0)
+        assert ["rev1", "rev3"] == await apply(1, 5.0)
+        transaction = store.transaction()
+        transaction.drop_resource(ResourceId("web-3"))
+        await store.commit(transaction)
+        assert ["rev5", "rev1"] == await apply(5, 6.0)
+        await store.close()

@@ -27,13 +27,14 @@ def a_resource(
     reason: str = "made and verified",
     created_at: float = 1000.0,
     parts: int = 0,
+    revision: str = "0123456789ab",
 ) -> Resource:
     resource = Resource(
         id=ResourceId(name),
         pool=name.rpartition("-")[0],
         blueprint="web-sandbox",
         digest="d" * 64,
-        revision="0123456789ab",
+        revision=revision,
         created_at=created_at,
         state=state,
         version=version,
