@@ -35,41 +35,45 @@ class Endings:
         it is dropped with its key, and whoever comes back with the key starts anew.
         """
         self._unwritten[claim.id] = claim
-        if not await self._try(claim, keep, because):
+        event = _event(claim, because) if keep else None
+        if not await self._try(claim, event):
             log.warning("the end of the claim %s cannot be written yet", claim.id)
-            again = self._try_again(claim, keep, because)
+            again = self._try_again(claim, event)
             self._services.tasks.start(again, f"end of {claim.id}")
 
-    async def _try_again(self, claim: Claim, keep: bool, because: str) -> None:  # noqa: FBT001
+    async def _try_again(self, claim: Claim, event: NewEvent | None) -> None:
         attempt, written = 0, False
         while not written:
             attempt += 1
             pause = backoff.delay(attempt, self._services.chance(), cap=LONGEST_PAUSE)
             await asyncio.sleep(pause)
-            written = await self._try(claim, keep, because)
+            written = await self._try(claim, event)
 
-    async def _try(self, claim: Claim, keep: bool, because: str) -> bool:  # noqa: FBT001
+    async def _try(self, claim: Claim, event: NewEvent | None) -> bool:
         try:
-            await self._services.commit(self._transaction(claim, keep, because), urgent=True)
+            await self._services.commit(self._transaction(claim, event), urgent=True)
         except StoreError:
             return False
         self._unwritten.pop(claim.id, None)
         return True
 
-    def _transaction(self, claim: Claim, keep: bool, because: str) -> Transaction:  # noqa: FBT001
+    def _transaction(self, claim: Claim, event: NewEvent | None) -> Transaction:
         transaction = self._services.store.transaction()
-        if not keep:
+        if event is None:
             transaction.drop_claim(claim.id)
-            return transaction
-        transaction.put_claim(claim)
-        transaction.add_event(
-            NewEvent(
-                f"claim.{claim.ended_because or claim.state}",
-                pool=claim.pool,
-                claim=claim.id,
-                request=claim.request_id,
-                reason=because,
-                data={"code": claim.code},
-            )
-        )
+        else:
+            transaction.put_claim(claim)
+            transaction.add_event(event)
         return transaction
+
+
+def _event(claim: Claim, because: str) -> NewEvent:
+    """Made once: added again after a commit in doubt, it stays one event of the audit."""
+    return NewEvent(
+        f"claim.{claim.ended_because or claim.state}",
+        pool=claim.pool,
+        claim=claim.id,
+        request=claim.request_id,
+        reason=because,
+        data={"code": claim.code},
+    )

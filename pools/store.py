@@ -142,7 +142,9 @@ class Transaction(Protocol):
 
     def put_anchor(self, anchor: ClockAnchor) -> None: ...
 
-    def add_event(self, event: NewEvent) -> None: ...
+    def add_event(self, event: NewEvent) -> None:
+        """The very same object, added again after a commit that failed, is written once at most."""
+        ...
 
 
 class Store(Protocol):

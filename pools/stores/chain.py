@@ -35,6 +35,8 @@ class Draft(NamedTuple):
     body: bytes
     """The canonical JSON from `claim` to `resource`: `at` sorts before it, `seq` after."""
     data: str | None
+    source: NewEvent
+    """What was added. Added once more, after a commit in doubt, it is the same event."""
 
 
 def genesis(ledger: str) -> Link:
@@ -54,7 +56,7 @@ def draft(event: NewEvent) -> Draft:
         "request": kept.request,
         "resource": kept.resource,
     }
-    return Draft(kept, encode_json(fields, orjson.OPT_SORT_KEYS), encode_object(event.data))
+    return Draft(kept, encode_json(fields, orjson.OPT_SORT_KEYS), encode_object(event.data), event)
 
 
 def _fit(event: NewEvent) -> NewEvent:

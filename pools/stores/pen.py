@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain as chain_of
 from pathlib import Path
 
-from ..store import Event, StoreCorrupt, StoreError
+from ..store import Event, NewEvent, StoreCorrupt, StoreError
 from . import chain
 from .connections import at_fault, sentence
 from .encoding import Row
@@ -66,6 +66,10 @@ class Pen:
         self._connection = opening()
         self._end = chain_end(self._connection)
         self._in_doubt = False
+        self._last: Sequence[Job] = ()
+        """The batch that was tried last: the one in doubt, when one is."""
+        self._already: list[NewEvent] = []
+        """Events of a commit that failed after its effect. Who adds one again has it already."""
         self.unsaved = 0
         """Rows written since the last checkpoint: how long the WAL is, roughly."""
         self.counts = Counts()
@@ -116,6 +120,7 @@ class Pen:
             self.counts.wal_bytes = path.with_name(path.name + "-wal").stat().st_size
 
     def _commit_batch(self, batch: Sequence[Job]) -> list[Event]:
+        self._last = batch
         try:
             return self._transact(batch, self._apply_together)
         except Exception as error:
@@ -191,6 +196,8 @@ class Pen:
             if job.error is not None:
                 continue
             for drafted in job.events:
+                if self._already and self._has_already(drafted.source):
+                    continue
                 event = chain.follow(end, at, drafted)
                 end = chain.Link(event.seq, event.hash)
                 events.append(event)
@@ -198,6 +205,14 @@ class Pen:
         if rows:
             self._insert(ADD_EVENT, rows)
         return events
+
+    def _has_already(self, event: NewEvent) -> bool:
+        """By identity: two events that say the same are two, unless it is the same one again."""
+        for place, each in enumerate(self._already):
+            if each is event:
+                del self._already[place]
+                return True
+        return False
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -226,6 +241,8 @@ class Pen:
         late: list[Event] = []
         if end.seq > self._end.seq:
             late = events_after(self._connection, self._end.seq, end.seq - self._end.seq)
+            # A batch is written whole or not at all.
+            self._already = [drafted.source for job in self._last for drafted in job.events]
         self._end = end
         self._in_doubt = False
         return late

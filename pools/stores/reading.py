@@ -65,7 +65,8 @@ def _load_parts(connection: sqlite3.Connection, decoder: Decoder) -> dict[Resour
 def _load_revisions(connection: sqlite3.Connection) -> list[KeptRevision]:
     """The last one first."""
     query = "SELECT id, source, applied_at, files FROM revisions ORDER BY applied_at DESC"
-    return [KeptRevision(*row[:3], json.loads(row[3])) for row in connection.execute(query)]
+    rows = connection.execute(query)
+    return [KeptRevision(id_, source, at, json.loads(files)) for id_, source, at, files in rows]
 
 
 def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:

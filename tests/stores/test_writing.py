@@ -25,7 +25,7 @@ from stoker.pools.stores.lanes import (
 )
 from stoker.pools.stores.pen import Pen
 from stoker.pools.stores.sqlite import SqliteStore
-from tests.stores.disks import Folder, Memory, OpenStore, put
+from tests.stores.disks import Folder, Memory, OpenStore, all_events, put
 from tests.stores.samples import a_claim, a_part, a_resource, an_event
 
 
@@ -187,6 +187,34 @@ async def test_events_of_a_commit_whose_answer_was_lost_are_told_late(
     assert [(1, "lost"), (2, "next")] == [(event.seq, event.reason) for event in heard]
     assert 2 == await store.verify_chain()
     await store.close()
+
+
+async def test_an_event_that_is_added_again_after_a_commit_in_doubt_stands_in_the_audit_once(
+    disk: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker.pools.stores.sqlite.Pen", LosingPen)
+    store = disk.open()
+    first, other = an_event(reason="caf\u00e9"), an_event(reason="other")
+    with pytest.raises(StoreError):
+        await put(store, a_resource("web-1"), first, other)
+    monkeypatch.setattr(LosingPen, "losing", False)
+    await put(store, a_resource("web-1", version=2), first)
+    await put(store, an_event(reason="caf\u00e9"), first)  # these are two more
+    written = [event.reason for event in await all_events(store)]
+    assert ["caf\u00e9", "other", "caf\u00e9", "caf\u00e9"] == written
+    assert 4 == await store.verify_chain()
+    await store.close()
+
+
+async def test_an_event_that_is_added_again_after_a_commit_that_failed_is_written(
+    store: OpenStore,
+) -> None:
+    event = an_event()
+    store.lose_connection()
+    with pytest.raises(StoreError):
+        await put(store, event)
+    await put(store, event)
+    assert 1 == len(await all_events(store))
 
 
 async def test_the_wal_stays_bounded_under_constant_writing(disk: Folder) -> None:
