@@ -6,8 +6,9 @@ let through, so that one run tells of all problems. Called by `loading`.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -16,9 +17,9 @@ from .blueprints import compile_blueprint
 from .catalogue import Catalogue
 from .digests import digest_of
 from .documents import Document
-from .json_types import Json
+from .json_types import Json, JsonObject
 from .manifests import API_VERSION, KINDS, LATER_KINDS, Blueprint, Pool, Provider
-from .mistakes import find_mistakes, mistakes_of, shown
+from .mistakes import find_mistakes, mistakes_of, real_path, shown
 from .priorities import compile_priorities
 from .problems import Problem
 from .revision import Blueprint as CompiledBlueprint
@@ -149,7 +150,10 @@ class _Checker:
             manifest = model.model_validate(document.value)
         except ValidationError as error:
             self.problems += mistakes_of(error, document, model, document.value)
-            return
+            found = _without_unknown_keys(model, document.value, error)
+            if found is None:
+                return
+            manifest = found  # a key too many must not hide what else is wrong
         if isinstance(manifest, Blueprint):
             self.declared_blueprints[manifest.metadata.name] = Declared(document, manifest)
         elif isinstance(manifest, Pool):
@@ -282,6 +286,25 @@ class _Checker:
         key: bool = False,
     ) -> None:
         self.problems.append(document.problem(path, message, remedy, key=key))
+
+
+def _without_unknown_keys(
+    model: type[Blueprint | Pool | Provider], value: JsonObject, error: ValidationError
+) -> Blueprint | Pool | Provider | None:
+    """The manifest without the keys that there are not, if nothing else is wrong with its form."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(fault["type"] != "extra_forbidden" for fault in faults):
+        return None
+    known = cast("dict[str, Json]", deepcopy(value))
+    for *above, key in (real_path(fault["loc"], value) for fault in faults):
+        at: Json = known
+        for step in above:
+            at = cast("dict[str | int, Json]", at)[step]
+        cast("dict[str | int, Json]", at).pop(key, None)
+    try:
+        return model.model_validate(known)
+    except ValidationError:
+        return None
 
 
 def _some_kinds() -> str:

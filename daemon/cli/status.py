@@ -44,7 +44,11 @@ def status_text(daemon: Document) -> str:
             ("config", _revision(revision)),
             ("state", daemon.get("stateFolder")),
             ("socket", daemon.get("socket")),
-            ("tracked", f"{daemon.get('resources')} resources, {daemon.get('claims')} claims"),
+            (
+                "tracked",
+                f"{_count(daemon.get('resources'), 'resource')}, "
+                f"{_count(daemon.get('claims'), 'claim')}",
+            ),
             ("clock", _clock(str(daemon.get("clockStep", "")))),
         ]
     )
@@ -66,6 +70,10 @@ def _revision(revision: Document) -> str:
         f"{revision.get('id')} from {revision.get('source')}, "
         f"applied {ago(revision.get('appliedAt'))} ago"
     )
+
+
+def _count(number: object, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _clock(step: str) -> str:

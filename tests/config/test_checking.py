@@ -397,3 +397,32 @@ def test_thousands_of_mistakes_are_told_quickly() -> None:
 
     assert len(problems) > 900
     assert time.monotonic() - started < 30
+
+
+def test_an_unknown_key_hides_nothing_else_that_is_wrong_with_the_document() -> None:
+    pool = """
+apiVersion: stoker/v1
+kind: Pool
+metadata: {name: boxes, colour: red}
+spec:
+  blueprint: boxs
+  size: {min: 5, max: 2, mx: 3}
+  lifetime: {ttl: 5h, maxTtl: 1h}
+  bakfill: {rate: 5/s}
+"""
+    said = [str(problem) for problem in loaded(f"{BLUEPRINT}\n---{pool}").problems]
+
+    for words in ("'colour'", "'mx'", "'bakfill'", "'boxs'", "min", "maxTtl"):
+        assert any(words in each for each in said), (words, said)
+    assert len(said) >= 6, said
+
+
+def test_an_unknown_key_of_a_blueprint_does_not_hide_its_bad_expressions() -> None:
+    text = a_blueprint_with("""
+  prepare:
+    - {name: site, driver: box, with: {colour: "${parts.nowhere.path}"}, colour: red}
+""")
+    said = [str(problem) for problem in loaded(text).problems]
+
+    assert any("'colour'" in each for each in said), said
+    assert any("nowhere" in each for each in said), said
