@@ -17,7 +17,7 @@ from .blueprints import compile_blueprint
 from .catalogue import Catalogue
 from .digests import digest_of
 from .documents import Document
-from .json_types import Json, JsonObject
+from .json_types import Json
 from .manifests import API_VERSION, KINDS, LATER_KINDS, Blueprint, Pool, Provider
 from .mistakes import find_mistakes, mistakes_of, real_path, shown
 from .priorities import compile_priorities
@@ -289,7 +289,7 @@ class _Checker:
 
 
 def _without_unknown_keys(
-    model: type[Blueprint | Pool | Provider], value: JsonObject, error: ValidationError
+    model: type[Blueprint | Pool | Provider], value: Json, error: ValidationError
 ) -> Blueprint | Pool | Provider | None:
     """The manifest without the keys that there are not, if nothing else is wrong with its form."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)

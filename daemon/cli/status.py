@@ -1,5 +1,7 @@
 """`stoker status`: is it well, and if not, what is wrong and what to do."""
 
+from collections.abc import Mapping
+
 import click
 
 from ...client import Document, Stoker
@@ -44,11 +46,7 @@ def status_text(daemon: Document) -> str:
             ("config", _revision(revision)),
             ("state", daemon.get("stateFolder")),
             ("socket", daemon.get("socket")),
-            (
-                "tracked",
-                f"{_count(daemon.get('resources'), 'resource')}, "
-                f"{_count(daemon.get('claims'), 'claim')}",
-            ),
+            ("tracked", f"{_count(daemon, 'resource')}, {_count(daemon, 'claim')}"),
             ("clock", _clock(str(daemon.get("clockStep", "")))),
         ]
     )
@@ -72,7 +70,8 @@ def _revision(revision: Document) -> str:
     )
 
 
-def _count(number: object, noun: str) -> str:
+def _count(daemon: Mapping[str, object], noun: str) -> str:
+    number = daemon.get(f"{noun}s")
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
