@@ -209,7 +209,7 @@ def test_a_read_only_state_folder_ends_the_start_with_a_remedy(
         if used_before:
             daemon.start()
             daemon.stop()
-        remount(daemon.state, "ro")
+        remount(daemon.state, "bind,ro")
         daemon.log.unlink(missing_ok=True)
         daemon.start(ready=False)
         assert daemon.wait(20) == 1
@@ -219,7 +219,7 @@ def test_a_read_only_state_folder_ends_the_start_with_a_remedy(
         assert "--state" in said
         assert not daemon.socket.exists()
 
-        remount(daemon.state, "rw")
+        remount(daemon.state, "bind,rw")
         daemon.start()
         daemon.until_ready("work", 2)
         daemon.clear()

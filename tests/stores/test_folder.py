@@ -93,10 +93,10 @@ async def test_a_ledger_in_a_read_only_folder_is_not_opened_until_it_is_writable
         store = Folder(path, "thread").open()
         await put(store, a_resource("web-1"))
         store.kill()
-        remount(path, "ro")
+        remount(path, "bind,ro")
         with pytest.raises(StoreError, match="cannot be written"):
             Folder(path, "thread").open()
-        remount(path, "rw")
+        remount(path, "bind,rw")
         again = Folder(path, "thread").open()
         assert ["web-1"] == [resource.id for resource in again.load().resources]
         await again.close()
