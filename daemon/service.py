@@ -233,11 +233,23 @@ async def _run_daemon(
     except* Stop:
         log.info("stopping")
     finally:
+        _stop_in_peace()
         server.refuse_new()
         grace = settings.stop_grace
         await _within(grace + LAST_RESORT, fleet.close(grace), "the pools do")
         await _within(CLOSE_WITHIN, readiness.close(), "the readiness checks do")
         await _within(CLOSE_WITHIN, _drop_anchor(store, clock), "the ledger does")
+
+
+def _stop_in_peace() -> None:
+    """Forgets that the task group, when it broke, cancelled the task that it stood in.
+
+    Python 3.11.2, which Debian 12 has, keeps that counted, after which no `asyncio.timeout` of this task
+    ever ends in `TimeoutError`: the first step of the stop that hangs would end the stop.
+    """
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 async def _within(seconds: float, step: Awaitable[None], what: str) -> bool:
