@@ -9,8 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..config.json_types import JsonObject
-from ..config.parameters import ParameterProblems
 from ..config.revision import PoolSpec
 from .claim import Claim, EndedBecause
 from .claiming import Claiming, stopping
@@ -22,7 +20,7 @@ from .ids import ClaimId
 from .leases import Leases, ttl_too_long
 from .ledger_watch import LedgerWatch, SentAway
 from .pool import Pool
-from .requests import ClaimRequest, Code, Refusal
+from .requests import ClaimRequest, Code, Refusal, accepted_params
 from .resource import Resource
 from .services import Services
 from .store import StoreError
@@ -265,7 +263,7 @@ class ClaimDesk:
             ttl=ttl,
             max_ttl=lifetime.max_ttl,
             deadline=now + (spec.queue.wait if request.wait is None else request.wait),
-            params=_accepted(request, spec),
+            params=accepted_params(request, spec),
             labels=request.labels,
             reason=request.reason,
             request_id=request.request_id,
@@ -367,7 +365,9 @@ class ClaimDesk:
         because = EndedBecause.CLAIMANT_GONE
         try:
             await self._end_any(claim, because, claim.request_id, why=why)
-        except SentAway as stall:  # the errand knows that it was given up, and ends the claim itself
+        except (
+            SentAway
+        ) as stall:  # the errand knows that it was given up, and ends the claim itself
             log.warning("the end of %s has to wait: %s", claim.id, stall)
         except StoreError as error:
             log.warning("the end of %s could not be written yet: %s", claim.id, error)
@@ -391,18 +391,3 @@ class ClaimDesk:
 
 def _is_served(errand: Errand) -> bool:
     return errand.pool.line.get(errand.claim.id) is None
-
-
-def _accepted(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
-    try:
-        return spec.blueprint.parameters.accept(request.params)
-    except ParameterProblems as problems:
-        first = problems.problems[0]
-        raise Refusal(
-            Code(first.code),
-            " ".join(
-                "; ".join(filter(None, (problem.message, problem.remedy)))
-                for problem in problems.problems
-            ),
-            details={"parameters": [problem.name for problem in problems.problems]},
-        ) from problems

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ..config.json_types import JsonObject
+from ..config.parameters import ParameterProblems
+from ..config.revision import PoolSpec
 from .binding import Tie
 from .claim import Claimant
 from .resource import nothing
@@ -80,3 +82,19 @@ class ClaimRequest(NamedTuple):
     """What the claim ends with, beside time; held by whoever asks until the claim is made."""
     request_id: str = ""
     policy_seconds: float = 0.0
+
+
+def accepted_params(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
+    """What the claim is made with, defaults included. Raises `Refusal`."""
+    try:
+        return spec.blueprint.parameters.accept(request.params)
+    except ParameterProblems as problems:
+        first = problems.problems[0]
+        raise Refusal(
+            Code(first.code),
+            " ".join(
+                "; ".join(filter(None, (problem.message, problem.remedy)))
+                for problem in problems.problems
+            ),
+            details={"parameters": [problem.name for problem in problems.problems]},
+        ) from problems
