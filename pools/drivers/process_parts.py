@@ -2,7 +2,7 @@
 
     STATE/parts/process/PART/stdout.log  stderr.log   what it writes, and older copies
                             /process.json             who it is, written right after its start
-                        cgroups                       where the cgroups of all parts lie
+    STATE/parts/process.cgroups                       where the cgroups of all parts lie
 
 The folder is made first. So when it is new, nothing can have been started for the part before;
 when it is there, an earlier attempt is looked for: by `process.json`, and for the moment between
@@ -45,7 +45,7 @@ from .settings import is_part_id
 
 FOLDER_MODE = 0o750
 RECORD = "process.json"
-CGROUPS = "cgroups"
+CGROUPS = "process.cgroups"
 LAST_LINE = 200
 """Characters of a process's last words that are told on."""
 
@@ -87,7 +87,7 @@ class ProcessParts:
         self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = os.fstat(self._descriptor)
         self.mark = f"{status.st_dev:x}-{status.st_ino:x}"
-        self.cgroups = Cgroups.of(self.mark, root / CGROUPS)
+        self.cgroups = Cgroups.of(self.mark, root.with_name(CGROUPS))
 
     def close(self) -> None:
         os.close(self._descriptor)
