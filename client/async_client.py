@@ -37,6 +37,7 @@ from .requests import (
     explain_request,
     list_request,
     new_key,
+    operate_request,
     release_request,
     renew_request,
     show_request,
@@ -167,6 +168,21 @@ class AsyncStoker:
     async def explain(self, kind: str, name: str) -> Document:
         """Why a `pool`, `claim`, `resource` or `blueprint` is as it is, in sentences."""
         return await self.request(explain_request(kind, name))
+
+    async def operate(
+        self,
+        kind: str,
+        name: str,
+        action: str,
+        *,
+        reason: str | None = None,
+        until: str | None = None,
+    ) -> Document:
+        """What an operator does to one of the `pools` (pause, resume, drain, refresh) or `resources`
+        (hold, unhold, retire); returns it as it is then. `until`: `90m`, or an RFC 3339 moment.
+        """
+        request = operate_request(kind, name, action, reason=reason, until=until)
+        return await self.request(request)
 
     async def status(self) -> Document:
         return await self.request(list_request("status"))

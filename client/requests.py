@@ -96,6 +96,15 @@ def release_request(claim: str) -> Request:
     return Request("DELETE", _one("claims", claim))
 
 
+def operate_request(
+    kind: str, name: str, action: str, *, reason: str | None = None, until: str | None = None
+) -> Request:
+    """An operator's action on one of the pools or resources. Repeating one is harmless."""
+    given = {"reason": reason, "until": until}
+    body = {key: value for key, value in given.items() if value}
+    return _with_body("POST", f"{_one(kind, name)}/{quote(action, safe='')}", body)
+
+
 def show_request(kind: str, name: str, *, wait: Span | None = None) -> Request:
     """One claim, pool or resource; with `wait`, a claim once it has left `pending`."""
     if wait is None:

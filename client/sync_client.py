@@ -35,6 +35,7 @@ from .requests import (
     explain_request,
     list_request,
     new_key,
+    operate_request,
     release_request,
     renew_request,
     show_request,
@@ -165,6 +166,21 @@ class Stoker:
     def explain(self, kind: str, name: str) -> Document:
         """Why a `pool`, `claim`, `resource` or `blueprint` is as it is, in sentences."""
         return self.request(explain_request(kind, name))
+
+    def operate(
+        self,
+        kind: str,
+        name: str,
+        action: str,
+        *,
+        reason: str | None = None,
+        until: str | None = None,
+    ) -> Document:
+        """What an operator does to one of the `pools` (pause, resume, drain, refresh) or `resources`
+        (hold, unhold, retire); returns it as it is then. `until`: `90m`, or an RFC 3339 moment.
+        """
+        request = operate_request(kind, name, action, reason=reason, until=until)
+        return self.request(request)
 
     def status(self) -> Document:
         return self.request(list_request("status"))

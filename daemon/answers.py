@@ -115,6 +115,29 @@ class PartJson(TypedDict):
     handle: AnyObject
 
 
+class OperatorJson(TypedDict):
+    """Who did it, as the kernel says it."""
+
+    uid: int
+    user: str
+
+
+class SwitchJson(TypedDict):
+    """What an operator has set, and until when it is in force."""
+
+    by: OperatorJson
+    reason: str
+    since: Time
+    until: NotRequired[Time]
+
+
+class InForceJson(SwitchJson):
+    """The same, in a list of all."""
+
+    action: str
+    subject: Annotated[str, Field(description="The name of a pool, or the id of a resource.")]
+
+
 class ResourceJson(TypedDict):
     """One member of a pool. `parts` is there when one resource is asked for."""
 
@@ -132,6 +155,9 @@ class ResourceJson(TypedDict):
     claim: NotRequired[str]
     reason: str
     labels: AnyObject
+    hold: NotRequired[
+        Annotated[SwitchJson, Field(description="It is held, or will be when its claim ends.")]
+    ]
     parts: NotRequired[list[PartJson]]
 
 
@@ -156,6 +182,7 @@ class PoolJson(TypedDict):
     max: int
     ready: int
     waiting: int
+    paused: bool
     draining: bool
     counts: dict[str, int]
     unverified: int
@@ -163,6 +190,9 @@ class PoolJson(TypedDict):
     outdated: int
     breaker: BreakerJson
     decisions: list[str]
+    pause: NotRequired[SwitchJson]
+    drain: NotRequired[SwitchJson]
+    refresh: NotRequired[SwitchJson]
 
 
 class RevisionJson(TypedDict):
@@ -201,6 +231,12 @@ class StatusJson(TypedDict):
     resources: int
     claims: int
     clockStep: Duration
+    inForce: Annotated[
+        list[InForceJson],
+        Field(
+            description="What operators have set: pauses, drains, refreshes, holds; 100 at most."
+        ),
+    ]
 
 
 class HealthJson(TypedDict):

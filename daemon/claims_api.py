@@ -278,6 +278,7 @@ ROUTES = (
             Code.WAIT_TIMEOUT,
             Code.BLUEPRINT_FAILING,
             Code.FINISH_FAILED,
+            Code.PAUSED,
             Code.DRAINING,
             Code.LEDGER_UNAVAILABLE,
         ),

@@ -16,6 +16,7 @@ from ..pools.requests import ClaimRequest
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
 from ..pools.store import Event, EventListener
+from ..pools.switches import Order, PoolAction, ResourceAction
 from ..pools.ties import Ties
 
 
@@ -49,6 +50,12 @@ class FleetView(Protocol):
 
     @property
     def ties(self) -> Ties: ...
+
+    async def operate_pool(self, action: PoolAction, name: str, order: Order, /) -> PoolStatus: ...
+
+    async def operate_resource(
+        self, action: ResourceAction, resource_id: ResourceId, order: Order, /
+    ) -> Resource: ...
 
     def place_in_line(self, claim: Claim, /) -> tuple[int, float | None]: ...
 

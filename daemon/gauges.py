@@ -40,7 +40,17 @@ _POOL_GAUGES: tuple[tuple[str, str, Callable[[PoolStatus], float]], ...] = (
     ("unverified", "Ready by the ledger, not yet observed.", lambda pool: pool.unverified),
     ("drifted", "Ready or bound, and different from what was made.", lambda pool: pool.drifted),
     ("outdated", "Made from an earlier blueprint.", lambda pool: pool.outdated),
-    ("draining", "1 when the pool is no longer declared.", lambda pool: pool.draining),
+    ("paused", "1 when an operator has paused the pool.", lambda pool: pool.paused),
+    (
+        "draining",
+        "1 when the pool empties itself: no longer declared, or drained by an operator.",
+        lambda pool: pool.draining,
+    ),
+    (
+        "refreshing",
+        "1 when ready resources from before a refresh are left.",
+        lambda pool: pool.refresh is not None,
+    ),
     (
         "breaker_open",
         "1 when the blueprint fails and is not tried freely.",

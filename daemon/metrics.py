@@ -74,6 +74,11 @@ _COUNTERS_OF_POOLS = {
         "Times that a priority of the queue could not be evaluated and so matched nothing.",
         ("pool",),
     ),
+    "operated": (
+        "stoker_operator_actions_total",
+        "What operators did to pools and their resources.",
+        ("pool", "action"),
+    ),
     "drift": (
         "stoker_drift_total",
         "Resources found different from what was made, by their state then.",
@@ -232,6 +237,9 @@ class Metrics:
 
     def drift(self, pool: str, state: str) -> None:
         self._count("drift", pool, state)
+
+    def operated(self, pool: str, action: str) -> None:
+        self._count("operated", pool, action)
 
     def orphan_found(self, driver: str) -> None:
         self._count("orphans found", driver, "")

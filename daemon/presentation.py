@@ -12,6 +12,7 @@ from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
 from ..pools.store import Event
+from ..pools.switches import Switch
 from .answers import (
     BreakerJson,
     ClaimJson,
@@ -22,6 +23,7 @@ from .answers import (
     PoolJson,
     ResourceJson,
     StatusJson,
+    SwitchJson,
     WaitingForJson,
 )
 from .status import StatusFacts
@@ -152,6 +154,8 @@ def show_resource(resource: Resource, to_wall: ToWall, *, parts: bool) -> Resour
         shown["readyAt"] = rfc3339(to_wall(resource.ready_at))
     if resource.claim is not None:
         shown["claim"] = resource.claim
+    if resource.hold is not None:
+        shown["hold"] = show_switch(resource.hold, to_wall)
     if parts:
         shown["parts"] = [
             PartJson(
@@ -174,7 +178,7 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         breaker["lastError"] = pool.breaker.last_error
     if pool.breaker.until is not None:
         breaker["until"] = rfc3339(to_wall(pool.breaker.until))
-    return {
+    shown: PoolJson = {
         "name": pool.name,
         "blueprint": pool.blueprint,
         "digest": pool.digest,
@@ -184,6 +188,7 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         "max": pool.max,
         "ready": pool.ready,
         "waiting": pool.waiting,
+        "paused": pool.paused,
         "draining": pool.draining,
         "counts": {state.value: count for state, count in pool.counts.items() if count},
         "unverified": pool.unverified,
@@ -192,6 +197,24 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         "breaker": breaker,
         "decisions": list(pool.decisions),
     }
+    if pool.switch is not None and pool.paused:
+        shown["pause"] = show_switch(pool.switch, to_wall)
+    elif pool.switch is not None:
+        shown["drain"] = show_switch(pool.switch, to_wall)
+    if pool.refresh is not None:
+        shown["refresh"] = show_switch(pool.refresh, to_wall)
+    return shown
+
+
+def show_switch(switch: Switch, to_wall: ToWall) -> SwitchJson:
+    shown: SwitchJson = {
+        "by": {"uid": switch.by.uid, "user": switch.by.user},
+        "reason": switch.reason,
+        "since": rfc3339(to_wall(switch.since)),
+    }
+    if switch.until is not None:
+        shown["until"] = rfc3339(to_wall(switch.until))
+    return shown
 
 
 def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
@@ -215,6 +238,10 @@ def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
         "resources": facts.resources,
         "claims": facts.claims,
         "clockStep": format_duration(round(facts.clock_step, 3)),
+        "inForce": [
+            {"action": one.kind.value, "subject": one.subject, **show_switch(one, to_wall)}
+            for one in facts.in_force
+        ],
     }
     if facts.revision is not None:
         shown["revision"] = {

@@ -21,7 +21,7 @@ from ..pools.claim import Claimant
 from ..pools.ids import Ids
 from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
-from . import claims_api, events_api, explain_api, host_api, inventory_api
+from . import claims_api, events_api, explain_api, host_api, inventory_api, operating_api
 from .answering import Answer
 from .calls import NOBODY, Call, Host, Route
 from .connections import (
@@ -50,6 +50,7 @@ MAX_METRICS_CONNECTIONS = 64
 ROUTES: tuple[Route, ...] = (
     *claims_api.ROUTES,
     *inventory_api.ROUTES,
+    *operating_api.ROUTES,
     *events_api.ROUTES,
     *explain_api.ROUTES,
     *host_api.ROUTES,

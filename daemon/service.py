@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 COLLECT_AFTER = (20_000, 50, 100)
 """Allocations and passes between garbage collections: rarer than Python's, whose full pass over
 what ten thousand resources are made of would be the slowest thing that a claim can meet."""
+MOST_IN_FORCE = 100
+"""Of what operators have set, so many are in the status; the rest is with pools and resources."""
 LAST_RESORT = 15.0
 """Seconds beyond the stop's grace after which the process ends whatever still hangs."""
 CLOSE_WITHIN = 5.0
@@ -148,6 +151,7 @@ class Daemon:
             resources=sum(1 for _ in fleet.resources()),
             claims=sum(1 for _ in fleet.live_claims()),
             clock_step=self.clock.step(),
+            in_force=tuple(islice(fleet.in_force(), MOST_IN_FORCE)),
         )
 
     def not_ready_because(self) -> tuple[str, ...]:

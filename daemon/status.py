@@ -5,6 +5,8 @@ The composition root makes them; the API shows them.
 
 from dataclasses import dataclass
 
+from ..pools.switches import Switch
+
 
 @dataclass(frozen=True, slots=True)
 class RevisionFacts:
@@ -41,3 +43,5 @@ class StatusFacts:
     """Those that are not over."""
     clock_step: float = 0.0
     """How far the wall clock was moved while the daemon ran."""
+    in_force: tuple[Switch, ...] = ()
+    """What operators have set, the oldest first; the first hundred."""

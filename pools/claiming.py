@@ -198,8 +198,8 @@ class Claiming:
             raise Left
         if self.stopping and not errand.claim.answered:
             raise stopping()
-        if errand.pool.draining:
-            raise errand.pool.no_longer_declared()
+        if errand.pool.gate.draining:
+            raise errand.pool.shut_because()
         if errand.claim.deadline <= now:
             raise _timed_out(errand.pool, 0.0)
 
@@ -364,6 +364,8 @@ def _defect(error: Exception) -> Refusal:
 
 def _timed_out(pool: Pool, waited: float) -> Refusal:
     """Says which limit the claim waited at."""
+    if pool.gate.shut:
+        return pool.shut_because()
     name, size = pool.spec.name, pool.spec.size
     failures = pool.breaker.failures
     if failures >= THRESHOLD or (failures and not pool.full):

@@ -239,8 +239,8 @@ class ClaimDesk:
             raise Refusal(
                 Code.NO_SUCH_POOL, f"there is no pool {request.pool}; the pools are: {known}"
             )
-        if pool.draining:
-            raise pool.no_longer_declared()
+        if pool.gate.shut:
+            raise pool.shut_because()
         if self._services.ledger_error:
             raise Refusal(
                 Code.LEDGER_UNAVAILABLE,

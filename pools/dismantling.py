@@ -3,6 +3,9 @@
 What was made for the claim (credentials among it) goes first and in the claims' lane. A slot is
 free only after the last proof; a part that cannot be told to be absent keeps its slot, the
 resource is shown as quarantined after a while, and trying goes on for ever.
+
+What an operator holds stops half-way: what was made for the claim goes, the rest stays (see the
+theory in `lifecycle`). This task alone decides that, at one point.
 """
 
 import asyncio
@@ -21,6 +24,7 @@ from .lifecycle import PartState, ResourceState, check_part_move
 from .resource import Half, Part, Resource
 from .services import Services
 from .store import NewEvent, StoreError, Transaction
+from .switches import sentence
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +68,14 @@ class Dismantler:
         self._services.tasks.start(work, f"remove {resource.id}")
 
     def condemn(self, resource: Resource, transaction: Transaction) -> None:
-        """Writes the intent to remove every part, before any driver is asked to."""
+        """Writes the intent to remove every part, before any driver is asked to.
+
+        Of a resource that is held afterwards, only those that were made for the claim.
+        """
         transaction.put_resource(resource)
         for part in resource.parts:
+            if resource.hold is not None and part.half is Half.PREPARE:
+                continue
             if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
                 check_part_move(part.id, part.state, PartState.DESTROYING)
                 part.state = PartState.DESTROYING
@@ -84,9 +93,16 @@ class Dismantler:
             services.inventory.move(resource, ResourceState.ENDING, resource.reason, started)
         if not written:
             await self._write(resource, event=event, claim=claim)
-        for part in sorted(resource.parts, key=lambda part: -part.ordinal):
-            if part.state is PartState.DESTROYING:
-                await self._remove(resource, part)
+        await self._remove_condemned(resource)
+        if resource.hold is not None:
+            if await self._keep(resource, claim):
+                return
+            claim = None  # the hold was taken back while that was written
+            now = services.clock.now()
+            services.inventory.move(resource, ResourceState.ENDING, resource.reason, now)
+        if any(part.state is not PartState.ABSENT for part in resource.parts):
+            await self._write(resource, event=None)  # what was spared until its hold ended
+            await self._remove_condemned(resource)
         await self._let_go(resource, claim, reason)
         took = services.clock.now() - started
         self._freed(resource.pool, claim, took)
@@ -95,6 +111,42 @@ class Dismantler:
     def _is_pure(self, part: Part) -> bool:
         driver = self._services.drivers.get(part.driver)
         return driver is not None and driver.pure
+
+    async def _remove_condemned(self, resource: Resource) -> None:
+        for part in sorted(resource.parts, key=lambda part: -part.ordinal):
+            if part.state is PartState.DESTROYING:
+                await self._remove(resource, part)
+
+    async def _keep(self, resource: Resource, claim: Claim | None) -> bool:
+        """What was made for the claim is absent: it has ended, and the rest is held. One transaction.
+
+        False when the hold was taken back meanwhile: then the rest has to go as well.
+        """
+        services = self._services
+        inventory, now = services.inventory, services.clock.now()
+        hold = resource.hold
+        assert hold is not None
+        why = f"held {sentence(hold, '')}; before: {resource.reason}"
+        if resource.state is ResourceState.QUARANTINED:
+            inventory.move(resource, ResourceState.ENDING, resource.reason, now)
+        if claim is not None and claim.state not in OVER:
+            advance(claim, ClaimState.ENDED)
+            claim.ended_at = now
+        absent = [part for part in resource.parts if part.state is PartState.ABSENT]
+        held = inventory.after(resource, ResourceState.HELD, why, now)
+        event = _event("resource.kept", held, why, claim)
+
+        def put(transaction: Transaction) -> None:
+            transaction.put_resource(held)
+            for part in absent:
+                transaction.drop_part(part.id)
+
+        await self._commit(put, event=event, claim=claim)
+        resource.parts = [part for part in resource.parts if part not in absent]
+        inventory.move(resource, ResourceState.HELD, why, now)
+        if claim is not None:
+            self._over(claim)
+        return _is_held(resource)
 
     async def _remove(self, resource: Resource, part: Part) -> None:
         """Destroys one part until the driver proves that it is absent."""
@@ -194,14 +246,22 @@ class Dismantler:
         claim: Claim | None = None,
         drop: bool = False,
     ) -> None:
-        """Commits, however long the ledger refuses: removal goes on where it was."""
-        attempt = 0
-        while True:
-            transaction = self._services.store.transaction()
+        def put(transaction: Transaction) -> None:
             if drop:
                 transaction.drop_resource(resource.id)
             else:
                 self.condemn(resource, transaction)
+
+        await self._commit(put, event=event, claim=claim)
+
+    async def _commit(
+        self, put: Callable[[Transaction], None], *, event: NewEvent | None, claim: Claim | None
+    ) -> None:
+        """Commits, however long the ledger refuses: removal goes on where it was."""
+        attempt = 0
+        while True:
+            transaction = self._services.store.transaction()
+            put(transaction)
             if claim is not None:
                 transaction.put_claim(claim)
             if event is not None:
@@ -211,6 +271,11 @@ class Dismantler:
             except StoreError:
                 attempt += 1
                 await asyncio.sleep(backoff.delay(attempt, self._services.chance(), cap=5.0))
+
+
+def _is_held(resource: Resource) -> bool:
+    """Asked anew after a wait, in which an operator may have said something."""
+    return resource.hold is not None
 
 
 def _event(kind: str, resource: Resource, reason: str, claim: Claim | None = None) -> NewEvent:

@@ -6,7 +6,7 @@ It owns every background task of the room. Everything runs in one event loop, in
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..config.revision import PoolSpec, Revision
 from . import recovery
@@ -15,15 +15,19 @@ from .desk import ClaimDesk
 from .dismantling import Dismantler
 from .evidence import Evidence
 from .health import RESYNC_EVERY, HealthWatch
+from .holding import Holding
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
+from .neighbours import Neighbours
+from .operating import Operating
 from .orphans import OrphanSweep
-from .pool import Neighbours, Pool
+from .pool import Pool
 from .reasons import WaitCode, Waited, WaitingFor, why_waiting
 from .resource import Resource
 from .services import Services
 from .status import PoolStatus
 from .store import Image, KeptRevision, NewEvent
+from .switches import Switch
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,10 @@ class Fleet:
         self.ended_claims = self._desk.ended_claims
         self.place_in_line = self._desk.place_in_line
         self.ties = self._desk.ties
+        self._operating = Operating(services, self._pools)
+        self._holding = Holding(services, self.dismantler, touch=self._touch)
+        self.operate_pool = self._operating.operate
+        self.operate_resource = self._holding.operate
         self.orphans = OrphanSweep(services, resync_every)
         self.evidence = Evidence(
             services,
@@ -83,6 +91,7 @@ class Fleet:
             await driver.open(self.health.changed)
         self._recovered = recovery.recover(services, image)
         self._desk.remember(self._recovered.claims)
+        self._operating.remember(self._recovered.switches)
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.
@@ -93,6 +102,7 @@ class Fleet:
         start = self._services.tasks.start
         await self._desk.close_books(recovered.lost, recovered.forgotten)
         recovery.restart_leftovers(recovered, self.dismantler)
+        await self._holding.start(recovered.held, recovered.stray)
         await self._desk.resume(recovered.bound, recovered.waiting)
         start(self.health.first_look(), "first look")
         start(self.health.patrol(), "patrol")
@@ -132,7 +142,7 @@ class Fleet:
                 known.respec(spec, revision.id)
         for name, pool in self._pools.items():
             if name not in revision.pools:
-                pool.drain()
+                pool.undeclare()
         self._adopt_undeclared()
         if self._started:  # filling begins after the daemon is ready
             for pool in self._pools.values():
@@ -187,8 +197,19 @@ class Fleet:
         if claim.state is not ClaimState.PENDING or pool is None:
             return None
         services = self._services
-        known = Waited(max(1, position), pool.prospects.seconds_to_create, services.ledger_error)
+        known = Waited(
+            max(1, position),
+            pool.prospects.seconds_to_create,
+            services.ledger_error,
+            pool.shut_because().message if pool.gate.paused else "",
+        )
         return why_waiting(pool.spec, pool.snapshot(), services.clock.now(), known)
+
+    def in_force(self) -> Iterator[Switch]:
+        """What operators have set, on pools first, the oldest first."""
+        yield from self._operating.in_force()
+        holds = [one.hold for one in self._services.inventory if one.hold is not None]
+        yield from sorted(holds, key=lambda hold: hold.since)
 
     @property
     def ledger_error(self) -> str:
@@ -241,13 +262,17 @@ class Fleet:
 
     def _new_pool(self, spec: PoolSpec, revision: str) -> Pool:
         older = [each.pools[spec.name] for each in self._recalled if spec.name in each.pools]
-        return Pool(
-            self._services,
-            spec,
-            revision,
-            Neighbours(self.dismantler, look=self.health.look_at, drained=self._drained),
-            older=tuple([each.blueprint for each in older]),
+        neighbours = Neighbours(
+            self.dismantler,
+            look=self.health.look_at,
+            drained=self._drained,
+            keep=self._holding.keep,
+            refreshed=self._operating.refreshed,
         )
+        known = tuple([each.blueprint for each in older])
+        pool = Pool(self._services, spec, revision, neighbours, older=known)
+        self._operating.fit(pool)
+        return pool
 
     def _adopt_undeclared(self) -> None:
         """Resources of pools that the revision no longer knows: they drain."""
@@ -257,5 +282,5 @@ class Fleet:
 
     def _undeclared(self, name: str) -> Pool:
         pool = self._pools[name] = self._new_pool(PoolSpec.undeclared(name), "")
-        pool.drain()
+        pool.undeclare()
         return pool

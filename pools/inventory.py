@@ -86,6 +86,7 @@ class Members:
         "digest",
         "drifted",
         "outdated",
+        "refreshed_at",
         "resources",
         "unverified",
     )
@@ -93,12 +94,14 @@ class Members:
     def __init__(self, digest: str = "") -> None:
         self.digest = digest
         """The digest that new resources get; ready ones with another are outdated."""
+        self.refreshed_at: float | None = None
+        """Those begun by then are outdated too: an operator wants new ones."""
         self.resources: dict[ResourceId, Resource] = {}
         self.counts = _NONE.copy()
         self.current = ByAge()
         """Claimable and up to date, oldest first."""
         self.outdated = ByAge()
-        """Claimable, from an earlier blueprint, oldest first."""
+        """Claimable, from an earlier blueprint or from before a refresh, oldest first."""
         self.unverified: dict[ResourceId, Resource] = {}
         """Ready by the ledger, not yet observed by this run: not claimable."""
         self.drifted: dict[ResourceId, Resource] = {}
@@ -119,16 +122,22 @@ class Members:
         """The one to hand out next: up to date before outdated, then the oldest."""
         return self.current.first() or self.outdated.first()
 
-    def refile_all(self, digest: str) -> None:
-        """Sorts everything anew after the pool's blueprint changed."""
+    def up_to_date(self, resource: Resource) -> bool:
+        """Whether it is what would be made now."""
+        since = self.refreshed_at
+        return resource.digest == self.digest and (since is None or resource.created_at > since)
+
+    def refile_all(self, digest: str, refreshed_at: float | None) -> None:
+        """Sorts everything anew after the pool's blueprint changed, or it was refreshed."""
         self.digest = digest
+        self.refreshed_at = refreshed_at
         for resource in self.resources.values():
             self.unfile(resource)
             self.file(resource)
 
     def file(self, resource: Resource) -> None:
         if resource.claimable:
-            index = self.current if resource.digest == self.digest else self.outdated
+            index = self.current if self.up_to_date(resource) else self.outdated
             index.add(resource)
         elif resource.state is ResourceState.READY:
             unknown = resource.health is Health.UNKNOWN
@@ -138,8 +147,10 @@ class Members:
 
     def unfile_claimable(self, resource: Resource) -> None:
         """As `unfile`, for what every claim takes."""
-        index = self.current if resource.digest == self.digest else self.outdated
-        index.discard(resource)
+        if resource.digest == self.digest and self.refreshed_at is None:
+            self.current.discard(resource)
+        else:
+            (self.current if self.up_to_date(resource) else self.outdated).discard(resource)
 
     def unfile(self, resource: Resource) -> None:
         self.current.discard(resource)

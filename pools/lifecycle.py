@@ -6,8 +6,10 @@ Theory of operation
     planned -> preparing -> ready -> claimed -> finishing -> bound -> ending -> gone
        |          |           |                     |                    ^
        |          v           v                     v                    |
-       |        failed --> retiring <---------------+       held --------+
-       +------------------->  |  -------------------------------------> (ending)
+       |        failed --> retiring <---------------+                    |
+       +------------------->  |  ----------------------------------------+
+
+    ready -> held -> ending        ending -> held, once nothing is left of the claim (see below)
 
 * `planned`: the row is in the ledger with the parts to come; no provider was called.
 * `preparing`: the parts of `prepare` are being made.
@@ -22,11 +24,27 @@ Theory of operation
 * `retiring`: no longer wanted; nothing was handed out.
 * `ending`: parts are being removed, in reverse order, until each is proved absent.
 * `gone`: absence is proved; the slot is free and the row is deleted.
-* `held`: kept for inspection by an operator.  `quarantined`: removal cannot be proved; the slot
-  stays taken and is shown.
+* `quarantined`: removal cannot be proved; the slot stays taken and is shown.
+* `held`: kept for inspection by an operator, until a date. It has its slot and belongs to no claim.
 
 A claim, an expiry, drift, a rollout and scale-in race only here: `move` is a compare-and-set in
 one thread, so whoever comes second finds a state from which its move is not allowed, and gives up.
+
+Holding
+-------
+
+A hold is an intent that stands beside the state (`Resource.hold`), because it may come at any time and
+must not be in the way of the claim that has the resource. A `ready` one is held at once. Every other
+one becomes held where it would be removed, and only there: its end begins as always (`bound`,
+`finishing` or `failed`, then `ending`), the parts that were made for the claim are destroyed until
+their absence is proved, because credentials are among them, and then the claim has ended. Only now
+`dismantling` looks at the hold: with it the resource becomes `held`, with the parts that were prepared
+ahead, of which none was touched; without it they go too. So there is no way from `bound` to `held`
+that leaves a claimant's credentials alive, and one task alone decides, whenever the hold was set or
+taken back. Once a part that was prepared ahead is condemned it is too late to hold.
+
+From `held` the only way is `ending`. What was held may have been changed by whoever looked at it, so it
+is never handed out again, and a hold always ends: it has an end date.
 """
 
 from enum import StrEnum
@@ -55,11 +73,11 @@ MOVES: dict[ResourceState, frozenset[ResourceState]] = {
     S.READY: frozenset({S.CLAIMED, S.RETIRING, S.HELD}),
     S.CLAIMED: frozenset({S.FINISHING, S.BOUND, S.READY}),
     S.FINISHING: frozenset({S.BOUND, S.RETIRING}),
-    S.BOUND: frozenset({S.ENDING, S.HELD}),
-    S.FAILED: frozenset({S.RETIRING, S.HELD}),
+    S.BOUND: frozenset({S.ENDING}),
+    S.FAILED: frozenset({S.RETIRING}),
     S.RETIRING: frozenset({S.ENDING}),
-    S.ENDING: frozenset({S.GONE, S.QUARANTINED}),
-    S.HELD: frozenset({S.RETIRING, S.ENDING}),
+    S.ENDING: frozenset({S.GONE, S.QUARANTINED, S.HELD}),
+    S.HELD: frozenset({S.ENDING}),
     S.QUARANTINED: frozenset({S.ENDING, S.GONE}),
     S.GONE: frozenset(),
 }

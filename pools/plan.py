@@ -1,7 +1,8 @@
 """What is to be done about one pool, now. Pure: a snapshot in, commands with reasons out.
 
 The order is the policy: broken and expired resources go first, then waiting claims are served,
-outdated ones are rolled, surplus is removed, and last the pool is filled up.
+outdated ones are rolled, surplus is removed, and last the pool is filled up. Of a paused pool, only
+the first.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Snapshot:
     current: int
     """Claimable and up to date."""
     outdated: int
-    """Claimable, from an earlier blueprint."""
+    """Claimable, from an earlier blueprint or from before a refresh."""
     coming: int
     """Being made to the present blueprint, or ready but not yet observed."""
     under_way: int
@@ -38,12 +39,20 @@ class Snapshot:
     leaving: int
     """On their way out and expected to be gone soon: quarantined ones are not."""
     waiting: int
+    held: int = 0
+    """Kept for inspection, with their slots."""
     drifted: tuple[Member, ...] = ()
     oldest_current: tuple[Member, ...] = ()
     """The oldest up-to-date ones, as many as one pass may retire."""
     oldest_outdated: tuple[Member, ...] = ()
     breaker: Breaker = field(default_factory=Breaker)
     draining: bool = False
+    emptied_because: str = "the pool is no longer declared"
+    """Said of a draining one."""
+    paused: bool = False
+    """An operator wants it to stand still: what is broken goes, and nothing comes."""
+    refresh: bool = False
+    """An operator wants every ready one replaced; those begun before that are outdated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,8 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     current = snapshot.current - old_current
     outdated = snapshot.outdated - (len(expired) - old_current)
 
+    if snapshot.paused:
+        return Plan((*drifted, *expired), min(wakes, default=None))
     serve = min(snapshot.waiting, current + outdated)
     served: list[Command] = []
     if serve:
@@ -168,11 +179,12 @@ def _surplus(
     count = current + outdated - target
     cause, reason = "surplus", f"{current + outdated} are ready and {target} are wanted"
     if snapshot.draining:
-        cause, reason = "drained", "the pool is no longer declared"
+        cause, reason = "drained", snapshot.emptied_because
     elif count <= 0 and _stuck(spec, snapshot):
         if outdated:
             count, cause = 1, "outdated"
-            reason = "the blueprint changed and no slot is free for a new one"
+            what = "the pool was refreshed" if snapshot.refresh else "the blueprint changed"
+            reason = f"{what} and no slot is free for a new one"
         elif aging:
             count, cause = 1, "expired"
             reason = "its greatest age is near and no slot is free for a new one"

@@ -7,8 +7,6 @@ through a timer. Everything it does can be decided again from the inventory at a
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from asyncio_throttle import Throttler
 
@@ -16,19 +14,21 @@ from ..config.revision import Blueprint, PoolSpec
 from . import creation
 from .assembly import failure_sentence, secrets_of
 from .breaker import THRESHOLD, Breaker
-from .dismantling import Dismantler
 from .driver import DriverError, Exhausted, Throttled, Unavailable
+from .gates import Gate
 from .lanes import Lane
 from .lifecycle import ResourceState
+from .neighbours import Neighbours
 from .pacing import retune, throttler
 from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
 from .prospects import Prospects
-from .requests import Code, Refusal
+from .requests import Refusal
 from .resource import Health, Resource
 from .services import Services
-from .snapshots import take_snapshot
-from .status import BreakerStatus, PoolStatus
+from .snapshots import refreshed, take_snapshot, take_status
+from .status import PoolStatus
 from .store import NewEvent, StoreError
+from .switches import Switch
 from .timers import Timer
 from .waiting import Line, Waiter, complaints
 
@@ -39,17 +39,6 @@ PASS_DELAY = 0.005
 BREATH = 0.002
 """Seconds between two creations of a burst, at most."""
 RETRY_DELAY = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What a pool needs of the rest of the fleet."""
-
-    dismantler: Dismantler
-    look: Callable[[Resource], None]
-    """Told of a resource that has to be observed before it counts as healthy."""
-    drained: Callable[[str], None]
-    """Told the pool's name when nothing is left of a pool that is no longer declared."""
 
 
 class Pool:
@@ -67,7 +56,7 @@ class Pool:
         """`older`: blueprints that resources of an earlier run may have been made from."""
         self.spec = spec
         self.revision = revision
-        self.draining = False
+        self.gate = Gate(spec.name)
         self.line = Line(complaints(spec.name, services.telemetry))
         self.line.priorities = spec.queue.priorities
         self.breaker = Breaker()
@@ -77,10 +66,10 @@ class Pool:
         self._services = services
         self._members = services.inventory.members(spec.name)
         self.prospects = Prospects(self._members)
-        self._members.refile_all(spec.blueprint.digest)
+        self._members.refile_all(spec.blueprint.digest, None)
         self._dismantler = neighbours.dismantler
         self._look = neighbours.look
-        self._drained = neighbours.drained
+        self._neighbours = neighbours
         self._blueprints = {one.digest: one for one in (*older, spec.blueprint)}
         """By digest: a resource is finished by the blueprint that it was made from."""
         self._pace: Throttler = throttler(spec.backfill.rate, spec.backfill.burst)
@@ -99,7 +88,7 @@ class Pool:
             retune(self._pace, spec.backfill.rate, spec.backfill.burst)
         if spec.blueprint.digest != self.spec.blueprint.digest:
             self.breaker = Breaker()
-            self._members.refile_all(spec.blueprint.digest)
+            self._members.refile_all(spec.blueprint.digest, self._members.refreshed_at)
             used = {resource.digest for resource in self._members.resources.values()}
             known = self._blueprints.items()
             self._blueprints = {digest: one for digest, one in known if digest in used}
@@ -107,7 +96,7 @@ class Pool:
         self.line.priorities = spec.queue.priorities
         self.spec = spec
         self.revision = revision
-        self.draining = False
+        self.gate.declare(declared=True)
         self.retire_unknown()
         self.touch()
 
@@ -118,16 +107,31 @@ class Pool:
             if resource.digest not in self._blueprints:
                 self._retire(resource, Retire(resource.id, "outdated", why))
 
-    def drain(self) -> None:
+    def undeclare(self) -> None:
         """No longer declared: ready ones go, bound ones live out their claims, waiters are told."""
-        self.draining = True
-        for waiter in list(self.line):
-            self.line.dismiss(waiter.claim.id, self.no_longer_declared())
-        self.touch()
+        self.gate.declare(declared=False)
+        self._obey_gate()
 
-    def no_longer_declared(self) -> Refusal:
-        why = f"the pool {self.spec.name} is no longer declared and serves no new claims"
-        return Refusal(Code.DRAINING, why)
+    def switch(self, switch: Switch | None, refresh: Switch | None) -> None:
+        """What operators have set is this from now on: a pause or a drain, and a refresh."""
+        self.gate.set(switch, refresh)
+        since = None if refresh is None else refresh.since
+        if since != self._members.refreshed_at:
+            self._members.refile_all(self.spec.blueprint.digest, since)
+        self._obey_gate()
+
+    def shut_because(self) -> Refusal:
+        """What a claim is told that comes to a pool which is shut."""
+        clock = self._services.clock
+        now = clock.now()
+        return self.gate.refusal(now, clock.to_wall(now))
+
+    def _obey_gate(self) -> None:
+        if self.gate.draining:
+            for waiter in list(self.line):
+                self.line.dismiss(waiter.claim.id, self.shut_because())
+        self.serve_waiters()
+        self.touch()
 
     def blueprint_of(self, resource: Resource) -> Blueprint:
         """What it was made from, which also says how to finish it."""
@@ -151,7 +155,7 @@ class Pool:
 
     def take(self, now: float) -> Resource | None:
         """A claimable resource for somebody who came at `now`, unless others wait already."""
-        if len(self.line):
+        if self.gate.shut or len(self.line):
             return None
         resource = self._members.first_claimable()
         if resource is not None:
@@ -160,6 +164,8 @@ class Pool:
 
     def serve_waiters(self) -> None:
         """Hands claimable resources to those who wait, in their order."""
+        if self.gate.shut:
+            return
         while (resource := self._members.first_claimable()) is not None:
             waiter = self.line.next(self._members.ready)
             if waiter is None:
@@ -171,7 +177,9 @@ class Pool:
         now = self._services.clock.now()
         reason = "the claimant left before it was bound"
         self._services.inventory.move(resource, ResourceState.READY, reason, now)
-        if resource.suspect:
+        if resource.hold is not None:
+            self._neighbours.keep(resource)
+        elif resource.suspect:
             self._look(resource)
         self.serve_waiters()
         self.touch()
@@ -218,30 +226,15 @@ class Pool:
         return self._members.occupied >= self.spec.size.max
 
     def status(self) -> PoolStatus:
-        members, now = self._members, self._services.clock.now()
-        breaker = self.breaker
-        return PoolStatus(
-            name=self.spec.name,
-            blueprint=self.spec.blueprint.name,
-            digest=self.spec.blueprint.digest,
+        return take_status(
+            self.spec,
+            self._members,
+            self._services.clock.now(),
             revision=self.revision,
-            labels=self.spec.labels,
-            min=self.spec.size.min,
-            max=self.spec.size.max,
-            ready=members.ready,
             waiting=len(self.line),
-            draining=self.draining,
-            counts=dict(members.counts),
-            unverified=len(members.unverified),
-            drifted=len(members.drifted),
-            outdated=len(members.outdated),
-            breaker=BreakerStatus(
-                breaker.state(now),
-                breaker.failures,
-                breaker.last_error,
-                breaker.until if breaker.until > now else None,
-            ),
-            decisions=tuple(command.reason for command in self.last_plan.commands),
+            breaker=self.breaker,
+            gate=self.gate,
+            last_plan=self.last_plan,
         )
 
     def snapshot(self) -> Snapshot:
@@ -251,7 +244,7 @@ class Pool:
             self._services.clock.now(),
             waiting=self.line.wanted,
             breaker=self.breaker,
-            draining=self.draining,
+            gate=self.gate,
         )
 
     # One pass
@@ -273,8 +266,10 @@ class Pool:
             return
         if self.last_plan.wake_at is not None:
             self._wake_at(self.last_plan.wake_at)
-        if self.draining and self.empty:
-            self._drained(self.spec.name)
+        if self.gate.refresh is not None and refreshed(self._members):
+            self._neighbours.refreshed(self.gate.refresh)
+        if not self.gate.declared and self.empty:
+            self._neighbours.drained(self.spec.name)
         self._services.telemetry.pass_done(self.spec.name, self._services.clock.now() - started)
 
     def _carry_out(self, command: Retire | Serve | Create | Fill) -> None:
@@ -369,7 +364,9 @@ class Pool:
             services.telemetry.breaker_moved(self.spec.name, "closed")
         services.telemetry.stage(self.spec.name, "prepare", seconds)
         self.prospects.made(seconds)
-        if resource.suspect:
+        if resource.hold is not None:
+            self._neighbours.keep(resource)
+        elif resource.suspect:
             self._look(resource)  # something changed while it was made: it counts once observed
         else:
             services.inventory.judge(resource, Health.HEALTHY)

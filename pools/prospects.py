@@ -12,6 +12,7 @@ from .breaker import Breaker
 from .claim import Claim
 from .expiry import ends_at
 from .forecast import Held, Outlook, Widths, arrivals
+from .gates import Gate
 from .ids import ClaimId
 from .inventory import Members
 from .lifecycle import COMING, ResourceState
@@ -38,7 +39,7 @@ class Asked(Protocol):
     spec: PoolSpec
     breaker: Breaker
     line: Line
-    draining: bool
+    gate: Gate
 
 
 class Recent:
@@ -104,8 +105,8 @@ class Prospects:
 
     def wait(self, wanted: int, pool: Asked, claims: Claims, now: float) -> float | None:
         """Seconds until the `wanted`-th resource from now is bound; None when that is unknown."""
-        if pool.draining:
-            return None
+        if pool.gate.shut:
+            return None  # nobody knows when it will be open again
         members = self._members
         sight = (pool.line.wanted, *members.counts.values(), len(members.unverified))
         if sight != self._sight or not 0.0 <= now - self._looked_at <= FRESH:

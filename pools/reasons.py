@@ -19,6 +19,7 @@ class WaitCode(StrEnum):
     BEING_MADE = "being-made"
     HANDED_OVER = "being-handed-over"
     FINISHING = "finishing"
+    PAUSED = "paused"
     NO_CAPACITY = "no-capacity"
     BLUEPRINT_FAILING = "blueprint-failing"
     PROVIDER_BUSY = "provider-busy"
@@ -42,6 +43,8 @@ class Waited:
     """The claim's place in the line; 1 is next."""
     seconds_to_create: float | None = None
     ledger_error: str = ""
+    paused: str = ""
+    """By whom the pool is paused, until when and why, when it is."""
 
 
 def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -> WaitingFor:
@@ -49,6 +52,8 @@ def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -
     if known.ledger_error:
         why = f"claims cannot be written down at present: {known.ledger_error}"
         return WaitingFor(WaitCode.LEDGER_UNAVAILABLE, why, "ledger")
+    if known.paused:
+        return WaitingFor(WaitCode.PAUSED, known.paused, "pause")
     ready = snapshot.current + snapshot.outdated
     if known.position <= ready:
         why = f"{_count(ready, 'resource is', 'resources are')} ready and about to be handed over"
@@ -84,6 +89,7 @@ def _full(spec: PoolSpec, snapshot: Snapshot) -> str:
         (snapshot.under_way, "being made"),
         (snapshot.leaving, "being removed"),
         (len(snapshot.drifted), "to be replaced"),
+        (snapshot.held, "held for inspection"),
     )
     used = snapshot.occupied - sum(count for count, _ in parts)
     told = [f"{used} in use", *(f"{count} {how}" for count, how in parts if count)]

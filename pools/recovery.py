@@ -5,6 +5,7 @@ What was answered survives; what nobody was told of is undone:
     resource                        claim                        what follows
     planned, preparing, failed      -                            removed
     ready                           -                            observed, then claimable again
+    held                            -                            held until its end date
     finishing                       pending or finishing         resource removed; an answered claim
                                                                  waits again, another is forgotten
     bound                           bound                        watched until it ends
@@ -12,6 +13,9 @@ What was answered survives; what nobody was told of is undone:
     retiring, ending, quarantined   any, or none                 removal goes on, and the claim
                                                                  ends with it
     none                            bound or ending              the claim is ended
+
+A hold beside a resource's state is gone on with as before: what would be removed is held, and so is
+what stands ready. What is held without a hold, because the daemon died between the two, is removed.
 """
 
 import logging
@@ -25,6 +29,7 @@ from .lifecycle import ResourceState
 from .resource import Health, Resource
 from .services import Services
 from .store import Image
+from .switches import Switch, SwitchKind, sentence
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,12 @@ class Recovered:
         default_factory=list[tuple[Resource, Claim | None]]
     )
     """To be dismantled, with the claim that ends with them."""
+    switches: list[Switch] = field(default_factory=list[Switch])
+    """What operators have set on pools."""
+    held: list[Resource] = field(default_factory=list[Resource])
+    """Those with a hold."""
+    stray: list[Switch] = field(default_factory=list[Switch])
+    """Holds of what does not exist: to be dropped."""
 
 
 def recover(services: Services, image: Image) -> Recovered:
@@ -56,8 +67,13 @@ def recover(services: Services, image: Image) -> Recovered:
     for claim in sorted(image.claims, key=lambda claim: (claim.created_at, claim.id)):
         _sort_claim(claim, result)
     now = services.clock.now()
+    holds = {one.subject: one for one in image.switches if one.kind is SwitchKind.HOLD}
+    result.switches = [one for one in image.switches if one.kind is not SwitchKind.HOLD]
     for resource in sorted(image.resources, key=lambda r: (r.ready_at or r.created_at, r.id)):
         resource.health = Health.UNKNOWN
+        resource.hold = holds.pop(resource.id, None)
+        if resource.hold is not None:
+            result.held.append(resource)
         services.inventory.add(resource)
         _sort_resource(services, resource, result, now)
         for part in resource.parts:
@@ -65,6 +81,7 @@ def recover(services: Services, image: Image) -> Recovered:
             if driver is not None and not driver.pure:
                 # What the provider's settings are, nobody knows before a revision is applied.
                 driver.watch(PartRef(part.id, ProviderRef(part.provider), part.handle))
+    result.stray = list(holds.values())
     _settle_claims(services, result, now)
     return result
 
@@ -98,6 +115,12 @@ def _sort_resource(services: Services, resource: Resource, result: Recovered, no
             inventory.move(resource, S.ENDING, "no living claim has it", now)
         case S.QUARANTINED:
             inventory.move(resource, S.ENDING, resource.reason, now)
+        case S.HELD if resource.hold is None:
+            inventory.move(resource, S.ENDING, "its hold has ended", now)
+        case S.READY if resource.hold is not None:
+            reason = f"held {sentence(resource.hold, '')}"
+            inventory.move(resource, S.HELD, reason, now)
+            return
         case S.FAILED | S.RETIRING | S.ENDING:
             pass
         case _:

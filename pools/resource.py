@@ -6,6 +6,7 @@ from enum import StrEnum
 from ..config.json_types import JsonObject
 from .ids import ClaimId, PartId, ResourceId
 from .lifecycle import PartState, ResourceState
+from .switches import Switch
 
 _NOTHING: JsonObject = {}
 
@@ -80,6 +81,8 @@ class Resource:
     """When this run of the daemon last looked at it. Kept in memory alone, as what follows."""
     observed: str = ""
     """What was wrong then, or why it could not be told; empty when all was as it was made."""
+    hold: Switch | None = None
+    """An operator keeps it for inspection; in the ledger, it stands among the switches."""
 
     @property
     def claimable(self) -> bool:

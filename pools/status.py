@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .lifecycle import ResourceState
+from .switches import Switch, SwitchKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class PoolStatus:
     waiting: int
     """Claims in the queue."""
     draining: bool
+    """It empties itself: no longer declared, or drained by an operator."""
     counts: Mapping[ResourceState, int]
     unverified: int
     """Ready by the ledger, not yet observed by this run."""
@@ -40,3 +42,10 @@ class PoolStatus:
     breaker: BreakerStatus = field(default_factory=lambda: BreakerStatus("closed"))
     decisions: tuple[str, ...] = ()
     """The reasons of the last plan's commands."""
+    switch: Switch | None = None
+    """The pause or drain that is in force."""
+    refresh: Switch | None = None
+
+    @property
+    def paused(self) -> bool:
+        return self.switch is not None and self.switch.kind is SwitchKind.PAUSE

@@ -15,6 +15,7 @@ from ..config.json_types import Json, JsonObject
 from .claim import Claim
 from .ids import ClaimId, PartId, ResourceId
 from .resource import Part, Resource, nothing
+from .switches import Switch
 
 
 class StoreError(Exception):
@@ -93,6 +94,8 @@ class Image:
     """Those before it from which resources stand, newest first."""
     anchor: ClockAnchor = field(default_factory=ClockAnchor)
     last_event: int = 0
+    switches: list[Switch] = field(default_factory=list[Switch])
+    """What operators have set, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,14 @@ class Transaction(Protocol):
     def put_revision(self, revision: KeptRevision) -> None: ...
 
     def put_anchor(self, anchor: ClockAnchor) -> None: ...
+
+    def put_switch(self, switch: Switch) -> None:
+        """Writes what an operator has set; of each kind a subject has one."""
+        ...
+
+    def drop_switch(self, switch: Switch) -> None:
+        """Forgets the one of that kind and subject, whatever else it says."""
+        ...
 
     def add_event(self, event: NewEvent) -> None:
         """The very same object, added again after a commit that failed, is written once at most."""

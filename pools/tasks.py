@@ -3,6 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,27 @@ class Tasks:
         if self._closing:
             task.cancel()  # before its first step: what a cancelled task leaves to others stays undone
         return task
+
+    async def see_through(
+        self, work: Coroutine[object, object, T], name: str, *, told: type[Exception]
+    ) -> T:
+        """Does the work to its end, also when whoever waits for it is cancelled.
+
+        An exception of the kind `told` is raised to who waits, and is no defect.
+        """
+        outcome: list[T] = []
+        refused: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                outcome.append(await work)
+            except told as error:
+                refused.append(error)
+
+        await asyncio.shield(self.start(run(), name))
+        if refused:
+            raise refused[0]
+        return outcome[0]
 
     def report(self, error: BaseException, where: str) -> None:
         """Tells of a defect that somebody caught in order to go on; `where` is a few words."""

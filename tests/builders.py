@@ -78,26 +78,32 @@ def a_snapshot(
     coming: int = 0,
     bound: int = 0,
     leaving: int = 0,
+    held: int = 0,
     waiting: int = 0,
     drifted: tuple[Member, ...] = (),
     breaker: Breaker | None = None,
     draining: bool = False,
+    paused: bool = False,
+    refresh: bool = False,
     ready_at: float = 0.0,
 ) -> Snapshot:
     """A consistent snapshot: `occupied` is the sum of its kinds."""
     return Snapshot(
-        occupied=ready + outdated + coming + bound + leaving + len(drifted),
+        occupied=ready + outdated + coming + bound + leaving + held + len(drifted),
         current=ready,
         outdated=outdated,
         coming=coming,
         under_way=coming,
         leaving=leaving,
+        held=held,
         waiting=waiting,
         drifted=drifted,
         oldest_current=members(min(ready, 64), ready_at=ready_at),
         oldest_outdated=members(min(outdated, 64), prefix="old", ready_at=ready_at),
         breaker=breaker or Breaker(),
         draining=draining,
+        paused=paused,
+        refresh=refresh,
     )
 
 

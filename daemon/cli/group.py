@@ -24,6 +24,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resources": ("lists", "Show the resources, or one of them."),
     "events": ("events", "Show what happened, and follow what happens."),
     "explain": ("explain", "Say why something is as it is."),
+    "pause": ("operate", "Let pools stand still."),
+    "resume": ("operate", "End a pause or a drain."),
+    "drain": ("operate", "Empty pools."),
+    "refresh": ("operate", "Replace what stands ready."),
+    "hold": ("operate", "Keep resources for inspection."),
+    "unhold": ("operate", "End a hold."),
+    "retire": ("operate", "Remove resources."),
     "completion": ("shells", "Print the completion script of a shell."),
     "version": ("shells", "Print the version."),
 }

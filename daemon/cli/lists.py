@@ -164,12 +164,17 @@ def _resource_row(resource: Document) -> list[Cell]:
     return [
         str(resource.get("id", "")),
         str(resource.get("pool", "")),
-        (state, colour_of(state)),
+        (state + _hold(resource), colour_of(state)),
         (health, colour_of(health)),
         ago(resource.get("createdAt")),
         str(resource.get("claim", "")),
         str(resource.get("reason", "")),
     ]
+
+
+def _hold(resource: Document) -> str:
+    """Marks one that will be held later."""
+    return " (to be held)" if section(resource, "hold") and resource.get("state") != "held" else ""
 
 
 def _one(document: Document, output: str, text: Callable[[Document], str]) -> None:

@@ -115,8 +115,8 @@ def pool_text(pool: Document) -> str:
 
 
 def pool_troubles(pool: Document) -> list[str]:
-    """What is wrong with a pool, in sentences."""
-    found: list[str] = []
+    """What is wrong with a pool, or keeps it from serving, in sentences."""
+    found = _set_by_operators(pool)
     breaker = section(pool, "breaker")
     if breaker.get("state") not in {None, "closed"}:
         probe = f"; the next attempt is {until(breaker['until'])}" if breaker.get("until") else ""
@@ -137,9 +137,37 @@ def pool_troubles(pool: Document) -> list[str]:
             f"{stuck} cannot be proved gone and keep their slots. See: "
             f"stoker resources --pool {pool.get('name')} --state quarantined"
         )
-    if pool.get("draining"):
+    held = section(pool, "counts").get("held")
+    if held:
+        found.append(
+            f"{held} held for inspection, with their slots. See: "
+            f"stoker resources --pool {pool.get('name')} --state held"
+        )
+    if pool.get("draining") and not section(pool, "drain"):
         found.append("It is draining: it left the config, and goes when its claims have ended.")
     return found
+
+
+def _set_by_operators(pool: Document) -> list[str]:
+    found: list[str] = []
+    pause, drain, refresh = (section(pool, name) for name in ("pause", "drain", "refresh"))
+    name = pool.get("name")
+    if pause:
+        found.append(f"Paused {by_whom(pause)}. End it with: stoker resume {name}")
+    if drain:
+        found.append(f"Drained {by_whom(drain)}. End it with: stoker resume {name}")
+    if refresh:
+        found.append(f"Refreshed {by_whom(refresh)}; older ones are being replaced.")
+    return found
+
+
+def by_whom(switch: Document) -> str:
+    """`by ada 4m ago, ends in 1h: the disk is replaced`."""
+    by = section(switch, "by")
+    who = by.get("user") or f"uid {by.get('uid')}"
+    end = f", ends {until(switch['until'])}" if switch.get("until") else ""
+    reason = f": {switch['reason']}" if switch.get("reason") else ""
+    return f"by {who} {ago(switch.get('since'))} ago{end}{reason}".rstrip(".")
 
 
 def resource_text(resource: Document) -> str:
@@ -151,6 +179,7 @@ def resource_text(resource: Document) -> str:
             ("health", resource.get("health")),
             ("why", resource.get("reason")),
             ("claim", resource.get("claim")),
+            ("hold", by_whom(hold) if (hold := section(resource, "hold")) else None),
             ("blueprint", f"{resource.get('blueprint')} ({str(resource.get('digest', ''))[:12]})"),
             ("revision", resource.get("revision")),
             ("labels", _labels(resource)),

@@ -7,7 +7,7 @@ import click
 from ...client import Document, Stoker
 from .lists import POOL_HEADERS, pool_rows
 from .options import examples, print_json, prints, talks
-from .show import pool_troubles, section
+from .show import by_whom, pool_troubles, section
 from .terminal import ago, clean, facts, style, table
 
 
@@ -48,9 +48,14 @@ def status_text(daemon: Document) -> str:
             ("socket", daemon.get("socket")),
             ("tracked", f"{_count(daemon, 'resource')}, {_count(daemon, 'claim')}"),
             ("clock", _clock(str(daemon.get("clockStep", "")))),
+            *((str(one["action"]), _set(one)) for one in daemon.get("inForce") or ()),
         ]
     )
     return "\n".join([lines, *_troubles(daemon, config)])
+
+
+def _set(switch: Document) -> str:
+    return f"{switch.get('subject')}, {by_whom(switch)}"
 
 
 def _health(daemon: Document) -> str:

@@ -20,6 +20,7 @@ from ..ids import ClaimId, PartId, ResourceId, part_id
 from ..lifecycle import PartState, ResourceState
 from ..resource import Half, Health, Part, Resource, nothing
 from ..sealing import Sealer
+from ..switches import Operator, Switch, SwitchKind
 
 Row: TypeAlias = tuple[Any, ...]
 """What SQLite takes and gives: None, int, float, str or bytes in each place."""
@@ -39,6 +40,7 @@ CLAIM_COLUMNS = (
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
     *("outputs", "params", "secrets", "binding", "terms"),
 )
+SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
 _UNFINISHED = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
 
 
@@ -177,6 +179,24 @@ def _decode_binding(encoded: str) -> Binding:
 
 def _encode_terms(terms: Terms) -> str:
     return encode_json([terms.notice, terms.grace, terms.announced, terms.lapsed]).decode()
+
+
+def encode_switch(switch: Switch) -> Row:
+    """In the order of `SWITCH_COLUMNS`."""
+    return (
+        switch.kind.value,
+        text(switch.subject),
+        switch.by.uid,
+        text(switch.by.user),
+        text(switch.reason),
+        switch.since,
+        switch.until,
+    )
+
+
+def decode_switch(row: Row) -> Switch:
+    kind, subject, uid, user, reason, since, until = row
+    return Switch(SwitchKind(kind), subject, Operator(uid, user), reason, since, until)
 
 
 def over_since(claim: Claim) -> float:

@@ -57,6 +57,11 @@ _STEP_3 = (
     # What a claim's end hangs on beside time, and what is granted around its expiry. Mostly NULL.
     "ALTER TABLE claims ADD COLUMN binding TEXT",
     "ALTER TABLE claims ADD COLUMN terms TEXT",
+    # What operators have set: pauses, drains, refreshes and holds, until they are taken back.
+    """CREATE TABLE switches (
+        kind TEXT NOT NULL, subject TEXT NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
+        reason TEXT NOT NULL, since REAL NOT NULL, until REAL,
+        PRIMARY KEY (kind, subject)) WITHOUT ROWID""",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

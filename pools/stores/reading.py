@@ -13,7 +13,14 @@ from ..sealing import Sealer
 from ..store import ClockAnchor, Event, Image, KeptRevision, StoreCorrupt
 from . import chain
 from .chain import EVENT_COLUMNS, Link
-from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, Decoder
+from .encoding import (
+    CLAIM_COLUMNS,
+    PART_COLUMNS,
+    RESOURCE_COLUMNS,
+    SWITCH_COLUMNS,
+    Decoder,
+    decode_switch,
+)
 
 _CHUNK = 2000
 _EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608
@@ -21,6 +28,7 @@ _CLAIMS = f"SELECT {', '.join(CLAIM_COLUMNS)} FROM claims"  # noqa: S608
 _CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
 _RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
 _PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
+_SWITCHES = f"SELECT {', '.join(SWITCH_COLUMNS)} FROM switches ORDER BY since, kind, subject"  # noqa: S608
 EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim", "request"})
 
 
@@ -46,6 +54,7 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             older=revisions[1:],
             anchor=_load_anchor(connection),
             last_event=chain_end(connection).seq,
+            switches=[decode_switch(row) for row in connection.execute(_SWITCHES)],
         )
     finally:
         connection.execute("COMMIT")

@@ -9,9 +9,10 @@ from ..ids import ClaimId, PartId, ResourceId
 from ..resource import Part, Resource
 from ..sealing import Sealer
 from ..store import ClockAnchor, KeptRevision, NewEvent
+from ..switches import Switch
 from . import encoding
 from .chain import EVENT_COLUMNS, Draft, draft
-from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, Row
+from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, SWITCH_COLUMNS, Row
 
 Statement: TypeAlias = tuple[str, Row]
 """SQL and the values for its question marks."""
@@ -33,6 +34,8 @@ _PUT_RESOURCE = _upsert(
 )
 _PUT_CLAIM = _upsert("claims", CLAIM_COLUMNS, ("id",), " WHERE excluded.version > claims.version")
 _PUT_PART = _upsert("parts", PART_COLUMNS, ("resource", "name"))
+_PUT_SWITCH = _upsert("switches", SWITCH_COLUMNS, ("kind", "subject"))
+_DROP_SWITCH = "DELETE FROM switches WHERE kind = ? AND subject = ?"
 _PUT_REVISION = (
     "INSERT OR REPLACE INTO revisions (id, source, applied_at, files) VALUES (?, ?, ?, ?)"
 )
@@ -115,6 +118,12 @@ class SqliteTransaction:
             "last_seen": anchor.last_seen,
         }
         self.statements.append((_PUT_META, ("clock", encoding.encode_json(value).decode())))
+
+    def put_switch(self, switch: Switch) -> None:
+        self.statements.append((_PUT_SWITCH, encoding.encode_switch(switch)))
+
+    def drop_switch(self, switch: Switch) -> None:
+        self.statements.append((_DROP_SWITCH, (switch.kind.value, switch.subject)))
 
     def add_event(self, event: NewEvent) -> None:
         self.events.append(draft(event))

@@ -366,3 +366,16 @@ def test_a_claim_tells_its_binding_and_its_grace() -> None:
     assert "process" == claim_info(told).bind
     assert "12:00:30" == f"{claim_info(told).grace_until:%H:%M:%S}"
     assert ("time", None) == (claim_info({}).bind, claim_info({}).grace_until)
+
+
+def test_an_operators_action_says_why_and_until_when(
+    server: ScriptedServer, client: AnyClient
+) -> None:
+    server.answers = [cut(), reply(200, {"name": "web", "paused": True})]
+    pool = client.call("operate", "pools", "web", "pause", reason="new disk", until="90m")
+
+    assert pool["paused"] is True
+    assert [(seen.method, seen.path) for seen in server.seen] == [
+        ("POST", "/v1/pools/web/pause")
+    ] * 2
+    assert server.seen[0].json == {"reason": "new disk", "until": "90m"}

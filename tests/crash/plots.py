@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from stoker.config.revision import Backfill, Courtesy, Lifetime, PoolSpec, Queue, Size
 from stoker.pools.binding import Process
+from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import ResourceState
+from stoker.pools.switches import PoolAction, ResourceAction
 from tests.crash.playing import Plot
 from tests.crash.simulated import KEY, History
 from tests.rig import a_box_pool, a_part, boxes
@@ -198,6 +200,118 @@ async def lose_the_answer(history: History) -> None:
     await _claim_in_trouble(history, "lose")
 
 
+def _ready_one(history: History) -> ResourceId:
+    ready = [r.id for r in history.run.fleet.resources() if r.state is ResourceState.READY]
+    return min(ready)
+
+
+async def pause(history: History) -> None:
+    await history.on_pool(PoolAction.PAUSE)
+
+
+async def paused_and_resumed(history: History) -> None:
+    """What was answered is in force; a claim that comes then is served once it is resumed."""
+    if history.operated == (PoolAction.PAUSE, "web"):
+        assert history.run.status().paused
+    await history.on_pool(PoolAction.RESUME)
+    await claim(history)
+
+
+async def drain_and_resume(history: History) -> None:
+    await history.on_pool(PoolAction.DRAIN)
+    await history.on_pool(PoolAction.RESUME)
+
+
+async def resumed(history: History) -> None:
+    if history.operated == (PoolAction.RESUME, "web"):
+        assert not history.run.status().draining
+    await history.on_pool(PoolAction.RESUME)
+
+
+async def refresh(history: History) -> None:
+    await history.on_pool(PoolAction.REFRESH)
+
+
+async def refreshed(history: History) -> None:
+    await history.settle()
+    if history.operated:
+        old = [r.id for r in history.run.fleet.resources() if r.created_at < history.operated_at]
+        bound = [promise.resource for promise in history.told.values()]
+        assert set(old) <= set(bound)
+
+
+async def hold_and_let_go(history: History) -> None:
+    resource = _ready_one(history)
+    await history.on_resource(ResourceAction.HOLD, resource)
+    await history.on_resource(ResourceAction.UNHOLD, resource)
+
+
+async def let_go(history: History) -> None:
+    """Whoever was told that it is held finds it so, unless its end was asked for."""
+    match history.operated:
+        case (ResourceAction.HOLD, held):
+            assert history.run.resource(ResourceId(held)).state is ResourceState.HELD
+        case (ResourceAction.UNHOLD, held):
+            found = history.run.fleet.resource(ResourceId(held))
+            assert found is None or found.state is not ResourceState.HELD
+        case _:
+            pass
+    await _let_all_go(history)
+
+
+async def _let_all_go(history: History) -> None:
+    for resource in list(history.run.fleet.resources()):
+        if resource.hold is not None:
+            await history.on_resource(ResourceAction.UNHOLD, resource.id)
+    await history.settle()
+    assert not [r for r in history.run.fleet.resources() if r.state is ResourceState.HELD]
+
+
+async def hold_the_bound(history: History) -> None:
+    (told,) = history.told.values()
+    await history.on_resource(ResourceAction.HOLD, told.resource)
+    await history.release(told.claim)
+
+
+async def held_after_its_claim(history: History) -> None:
+    await release_all(history)
+    await history.settle()
+    (told,) = history.told.values()
+    if history.operated == (ResourceAction.HOLD, told.resource):
+        resource = history.run.resource(told.resource)
+        assert resource.state is ResourceState.HELD
+        assert [part.name for part in resource.parts] == ["box"]
+    await _let_all_go(history)
+
+
+async def hold_before(history: History) -> None:
+    await history.claim(key=KEY)
+    (told,) = history.told.values()
+    await history.on_resource(ResourceAction.HOLD, told.resource)
+
+
+async def take_the_hold_back_while_it_ends(history: History) -> None:
+    (told,) = history.told.values()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(history.release(told.claim))
+        group.create_task(history.on_resource(ResourceAction.UNHOLD, told.resource))
+
+
+async def nothing_held_is_left(history: History) -> None:
+    await release_all(history)
+    await _let_all_go(history)
+
+
+async def retire(history: History) -> None:
+    await history.on_resource(ResourceAction.RETIRE, _ready_one(history))
+
+
+async def retired(history: History) -> None:
+    await history.settle()
+    if history.operated is not None:
+        assert history.run.fleet.resource(ResourceId(history.operated[1])) is None
+
+
 WEB = (a_web_pool(),)
 COURTEOUS = (replace(WEB[0], lifetime=Lifetime(3600.0, 7200.0, courtesy=Courtesy(20.0, 10.0))),)
 PLOTS = (
@@ -244,6 +358,27 @@ PLOTS = (
         pairs=1,
     ),
     Plot("drift", WEB, drift),
+    Plot("pause", WEB, pause, after=paused_and_resumed, pairs=1),
+    Plot("drain", (a_web_pool(2),), drain_and_resume, before=hold, after=resumed, pairs=2),
+    Plot("refresh", (a_web_pool(2, 3),), refresh, before=hold, after=refreshed, pairs=3),
+    Plot("hold", WEB, hold_and_let_go, after=let_go, pairs=1),
+    Plot(
+        "hold of a bound one",
+        WEB,
+        hold_the_bound,
+        before=hold,
+        after=held_after_its_claim,
+        pairs=1,
+    ),
+    Plot(
+        "hold taken back while the claim ends",
+        WEB,
+        take_the_hold_back_while_it_ends,
+        before=hold_before,
+        after=nothing_held_is_left,
+        pairs=2,
+    ),
+    Plot("retirement", WEB, retire, after=retired, pairs=1),
     Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=claim, pairs=3),
     Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=claim),
 )

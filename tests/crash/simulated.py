@@ -16,11 +16,13 @@ from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.stores.sqlite import SqliteStore
+from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
 from tests.builders import a_revision
 from tests.crash.cuts import Cuts, CutStore, with_cuts
 from tests.rig import ME, Host, Run
 
 KEY = b"k" * 32
+ORDER = Order(Operator(1000, "ada"), "why not")
 
 
 class DoomedRun(Run):
@@ -94,6 +96,10 @@ class History:
     """The claim that was answered for a key: every retry must get the same."""
     in_the_dark: int = 0
     """Claims without a key that were never answered."""
+    operated: tuple[PoolAction | ResourceAction, str] | None = None
+    """What an operator did last, with the pool or the resource; None unless that was answered."""
+    operated_at: float = 0.0
+    """When it was answered."""
     run: DoomedRun = field(init=False)
 
     # The daemon
@@ -131,10 +137,12 @@ class History:
             f"{resource.id} is {resource.state}"
             for resource in run.fleet.resources()
             if resource.state not in {ResourceState.READY, ResourceState.BOUND}
+            and (resource.state is not ResourceState.HELD or resource.hold is None)
         ]
         declared = self.revision.pools
         for status in run.fleet.pools():
             wanted = declared[status.name].size.min if status.name in declared else 0
+            wanted = 0 if status.draining else wanted
             if status.ready != wanted or status.outdated:
                 problems.append(f"{status.name} has {status.ready} ready, not {wanted}")
         problems += [
@@ -188,6 +196,30 @@ class History:
         """The claim may be over by then."""
         with suppress(Refusal):
             await self.run.fleet.renew(claim, ttl, request_id="r")
+
+    # The operators
+
+    async def on_pool(self, action: PoolAction) -> None:
+        await self._operate(action, "web", self.run.fleet.operate_pool(action, "web", ORDER))
+
+    async def on_resource(self, action: ResourceAction, resource: ResourceId) -> None:
+        """It may be gone by then."""
+        work = self.run.fleet.operate_resource(action, resource, ORDER)
+        with suppress(Refusal):
+            await self._operate(action, resource, work)
+
+    async def _operate(
+        self,
+        action: PoolAction | ResourceAction,
+        subject: str,
+        work: Coroutine[object, object, object],
+    ) -> None:
+        run = self.run
+        self.operated = None
+        await work
+        if not run.dead.is_set():
+            self.operated = (action, subject)
+            self.operated_at = self.host.clock.now()
 
     def _remember(self, claim: Claim) -> None:
         if claim.state is not ClaimState.BOUND:

@@ -20,6 +20,10 @@ for name, (least, most) in BOUNDS.items():
         f"duration-{name}", st.integers(least, most).map(lambda number: f"{number}ms")
     )
 
+schemathesis.openapi.format(
+    "duration-or-moment-within-366d", st.integers(1, 3_600_000).map(lambda number: f"{number}ms")
+)
+
 
 @schemathesis.hook  # pyright: ignore[reportUnknownMemberType] - untyped there
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:

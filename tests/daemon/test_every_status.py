@@ -40,6 +40,13 @@ IDS = {
     )
 }
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
+PAUSE, RESUME, DRAIN, REFRESH = (
+    f"POST /v1/pools/{{name}}/{action}" for action in ("pause", "resume", "drain", "refresh")
+)
+HOLD, UNHOLD, RETIRE = (
+    f"POST /v1/resources/{{id}}/{action}" for action in ("hold", "unhold", "retire")
+)
+ON_POOLS, ON_RESOURCES = (PAUSE, RESUME, DRAIN, REFRESH), (HOLD, UNHOLD, RETIRE)
 
 
 class Book:
@@ -138,7 +145,7 @@ async def requests_are_wrong(book: Book) -> None:
             elif what.startswith("GET") and what.split("/")[1] == "v1":
                 await book.ask(served, what, query="?nope=1")
         await book.ask(served, "GET /v1/claims/{id}", query="?wait=soon")
-        for what in (CREATE, RENEW):
+        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES):
             await book.ask(served, what, {"nope": 1})
             await book.ask(served, what, b"{")
             await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})
@@ -165,6 +172,34 @@ async def requests_are_no_http(book: Book) -> None:
             await book.ask(served, what, query="?" + "x" * 9000)
             await book.ask(served, what, headers={f"X-{n}": "x" * 4000 for n in range(5)})
             await book.ask(served, what, raw=start)
+
+
+async def ready_one(served: Served, state: str = "ready") -> str:
+    """The id of one in that state, as soon as there is one."""
+    async with asyncio.timeout(SOON):
+        while not (
+            found := (await served.caller.get(f"/v1/resources?state={state}")).json["items"]
+        ):
+            await asyncio.sleep(0.01)
+    return str(found[0]["id"])
+
+
+async def operators_act(book: Book) -> None:
+    async with book.serving(a_box_pool(min=2), faults=Faults(latency=(0.3, 0.3))) as served:
+        for what in ON_POOLS:
+            await book.ask(served, what, {"reason": "so"}, at="web")
+            if what != REFRESH:
+                await book.ask(served, CREATE, {"pool": "web", "wait": "0s"})
+        await book.ask(served, RESUME, at="web")
+        await book.ask(served, RETIRE, at=await ready_one(served, "preparing"))
+        claim = await book.ask(served, CREATE, {"pool": "web", "wait": "10s"})
+        bound = claim["resources"][0]["id"]
+        await book.ask(served, RETIRE, at=bound)
+        await book.ask(served, RELEASE, at=claim["id"])
+        await book.ask(served, HOLD, at=bound)
+        held = await ready_one(served)
+        for what in ON_RESOURCES:
+            await book.ask(served, what, at=held)
 
 
 async def capacity_is_short(book: Book) -> None:
@@ -234,8 +269,13 @@ async def the_ledger_fails(book: Book) -> None:
     async def broken(*_: object, **__: object) -> NoReturn:
         raise StoreError("the disk is full")
 
-    async with book.serving(a_box_pool(min=2)) as served:
+    pools = (a_box_pool(min=3), a_box_pool(name="paused", min=0))
+    async with book.serving(*pools) as served:
         claim = await book.ask(served, CREATE, {"pool": "web"})
+        await book.ask(served, PAUSE, at="paused")
+        held = await ready_one(served)
+        await book.ask(served, HOLD, at=held)
+        ready = await ready_one(served)
         store = served.run.store
         with book.patch.context() as patch:
             for name in ("commit", "claim", "ended_claims", "events"):
@@ -243,6 +283,12 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, RENEW, at=claim["id"])
             await book.ask(served, RELEASE, at=claim["id"])
             await book.ask(served, CREATE, {"pool": "web"})
+            for what in (PAUSE, DRAIN, REFRESH):
+                await book.ask(served, what, at="web")
+            await book.ask(served, RESUME, at="paused")
+            await book.ask(served, HOLD, at=ready)
+            await book.ask(served, UNHOLD, at=held)
+            await book.ask(served, RETIRE, at=held)
             await book.ask(served, "GET /v1/claims/{id}")
             await book.ask(served, "GET /v1/claims", query="?state=ended")
             await book.ask(served, "GET /v1/events")
@@ -302,6 +348,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
     for provoke in (
         all_is_well,
         requests_are_wrong,
+        operators_act,
         capacity_is_short,
         creations_are_slow_or_fail,
         claimants_cannot_be_followed,

@@ -16,7 +16,7 @@ from tests.rig import a_box_pool
 
 LABELS = {
     "pool", "driver", "provider", "outcome", "reason", "code", "state", "stage", "warm", "le",
-    "version",
+    "version", "action",
 }  # fmt: skip
 SAMPLE = re.compile(r"^(stoker_[a-z_]+)(?:\{(.*)\})? (\S+)$")
 
@@ -46,6 +46,7 @@ async def test_what_the_pools_tell_is_counted() -> None:
     telemetry.breaker_moved("web", "open")
     telemetry.priority_failed("web")
     telemetry.drift("web", "ready")
+    telemetry.operated("web", "pause")
     telemetry.orphan_found("process")
     telemetry.orphan_removed("process")
     metrics.problem("denied")
@@ -64,6 +65,7 @@ async def test_what_the_pools_tell_is_counted() -> None:
     assert 1 == value(text, 'stoker_breaker_moves_total{pool="web",state="open"}')
     assert 1 == value(text, 'stoker_queue_priority_failures_total{pool="web"}')
     assert 1 == value(text, 'stoker_drift_total{pool="web",state="ready"}')
+    assert 1 == value(text, 'stoker_operator_actions_total{action="pause",pool="web"}')
     assert 1 == value(text, 'stoker_orphans_found_total{driver="process"}')
     assert 1 == value(text, 'stoker_orphans_removed_total{driver="process"}')
     assert 1 == value(text, 'stoker_http_problems_total{code="denied"}')

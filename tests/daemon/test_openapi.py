@@ -151,6 +151,6 @@ async def test_the_status_shows_what_is_wrong(short_tmp: Path) -> None:
         assert ["no configuration was applied yet"] == (await unready(served))["reasons"]
 
 
-@pytest.mark.parametrize("body", ["ClaimBody", "RenewBody"])
+@pytest.mark.parametrize("body", ["ClaimBody", "RenewBody", "SetBody", "TakeBackBody"])
 def test_bodies_refuse_unknown_fields_by_schema_too(body: str) -> None:
     assert DOCUMENT["components"]["schemas"][body]["additionalProperties"] is False

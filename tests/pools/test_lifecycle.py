@@ -46,6 +46,12 @@ def test_nothing_that_was_bound_ever_becomes_ready_again() -> None:
     assert S.CLAIMED not in reached
 
 
+def test_nothing_that_was_held_ever_becomes_ready_again() -> None:
+    assert MOVES[S.HELD] == {S.ENDING}
+    assert {state for state in S if S.HELD in MOVES[state]} == {S.READY, S.ENDING}
+    assert MOVES[S.ENDING] == {S.GONE, S.QUARANTINED, S.HELD}
+
+
 def test_what_was_begun_for_a_claim_is_never_handed_to_another() -> None:
     assert not allowed(S.FINISHING, S.READY)
     assert not allowed(S.FINISHING, S.CLAIMED)
@@ -135,9 +141,9 @@ class InventoryMachine(RuleBasedStateMachine):
         if resources:
             self.inventory.judge(resources[pick % len(resources)], health)
 
-    @rule(digest=st.sampled_from(["d1", "d2"]))
-    def change_blueprint(self, digest: str) -> None:
-        self.inventory.members("web").refile_all(digest)
+    @rule(digest=st.sampled_from(["d1", "d2"]), refreshed_at=st.none() | st.floats(-1.0, 1.0))
+    def change_blueprint_or_refresh(self, digest: str, refreshed_at: float | None) -> None:
+        self.inventory.members("web").refile_all(digest, refreshed_at)
 
     @invariant()
     def files_and_counts_are_right(self) -> None:

@@ -140,6 +140,26 @@ def test_a_half_open_breaker_lets_one_creation_probe() -> None:
     assert second.commands == ()
 
 
+def test_a_paused_pool_rolls_serves_and_makes_nothing_but_what_is_broken_or_too_old_goes() -> None:
+    spec = a_pool(min=3, max=10, lifetime=Lifetime(max_age=100.0))
+    broken = a_snapshot(
+        ready=1, outdated=2, waiting=5, drifted=(a_member("web-9", problem="gone"),), paused=True
+    )
+
+    assert [c.cause for c in plan(spec, broken, 10.0).commands if isinstance(c, Retire)] == [
+        "drifted"
+    ]
+    assert counts(plan(spec, broken, 10.0).commands) == {"Retire": 1}
+    assert counts(plan(spec, broken, 200.0).commands) == {"Retire": 4}
+
+
+def test_a_full_pool_that_is_refreshed_lets_one_go_and_says_why() -> None:
+    full = a_snapshot(outdated=3, refresh=True)
+    (rolled,) = plan(a_pool(min=3, max=3), full, 0.0).commands
+
+    assert rolled.reason == "the pool was refreshed and no slot is free for a new one"
+
+
 small = st.integers(0, 12)
 
 
@@ -153,6 +173,7 @@ small = st.integers(0, 12)
     leaving=small,
     waiting=small,
     draining=st.booleans(),
+    paused=st.booleans(),
 )
 def test_a_plan_never_makes_more_than_there_is_room_for(
     *,
@@ -165,6 +186,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
     leaving: int,
     waiting: int,
     draining: bool,
+    paused: bool,
 ) -> None:
     spec = a_pool(min=minimum, max=minimum + extra + 1)
     snapshot = a_snapshot(
@@ -175,6 +197,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
         leaving=leaving,
         waiting=waiting,
         draining=draining,
+        paused=paused,
     )
 
     commands = plan(spec, snapshot, 0.0).commands
@@ -183,7 +206,8 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
     retired = [c.resource for c in commands if isinstance(c, Retire)]
 
     assert made <= max(0, spec.size.max - snapshot.occupied)
-    assert served == min(waiting, ready + outdated)
+    assert served == (0 if paused else min(waiting, ready + outdated))
+    assert not (paused and commands)
     assert len(retired) == len(set(retired))
     assert all(command.reason for command in commands)
 

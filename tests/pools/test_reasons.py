@@ -13,10 +13,26 @@ FAILING = Breaker(failures=4, last_error="no such program", until=NOW + 12)
 
 
 def why(
-    position: int = 1, *, seconds: float | None = None, ledger: str = "", **facts: object
+    position: int = 1,
+    *,
+    seconds: float | None = None,
+    ledger: str = "",
+    pause: str = "",
+    **facts: object,
 ) -> WaitingFor:
     snapshot = a_snapshot(waiting=position, **facts)  # type: ignore[arg-type]
-    return why_waiting(a_pool(min=0, max=3), snapshot, NOW, Waited(position, seconds, ledger))
+    known = Waited(position, seconds, ledger, pause)
+    return why_waiting(a_pool(min=0, max=3), snapshot, NOW, known)
+
+
+def test_who_waits_in_a_paused_pool_is_told_so_whatever_is_ready() -> None:
+    told = why(ready=3, pause="the pool web is paused by ada")
+    assert (WaitCode.PAUSED, "pause") == (told.code, told.limit)
+    assert told.detail == "the pool web is paused by ada"
+
+
+def test_what_is_held_is_told_among_what_takes_the_slots() -> None:
+    assert "2 in use, 1 held for inspection" in why(bound=2, held=1).detail
 
 
 def test_a_full_pool_says_what_takes_its_slots() -> None:

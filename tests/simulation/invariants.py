@@ -6,7 +6,7 @@ from stoker.pools.binding import Bind
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.expiry import ends_at
 from stoker.pools.ids import resource_of
-from stoker.pools.lifecycle import LEAVING
+from stoker.pools.lifecycle import LEAVING, ResourceState
 from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
@@ -21,6 +21,8 @@ LATE_WITH_ITS_PROCESS = 0.1
 """Seconds that a claim may outlive its process or its connection."""
 SLACK = 2.0
 """Seconds that an ending may take to begin when its time has come and the daemon is up."""
+GOING = frozenset({ResourceState.ENDING, ResourceState.QUARANTINED, ResourceState.GONE})
+"""What may become of one that was held."""
 
 
 class Broken(AssertionError):
@@ -59,6 +61,7 @@ class Watcher:
         if story.up:
             self._fail_if(story.run.breaches())
             self._check_claims()
+            self._check_holds()
             self._check_sizes()
             self._check_announcements()
             self._fail_if(list(self._turns.look(story.daemon, story.now())))
@@ -78,6 +81,8 @@ class Watcher:
                 raise Broken(f"{status.name} still drains: {status.counts}")
             if status.ready != status.min:
                 raise Broken(f"{status.name} has {status.ready} ready of {status.min}: {status}")
+            if status.switch is not None or status.counts[ResourceState.HELD]:
+                raise Broken(f"{status.name} is not as operators left it: {status}")
             if any(status.counts[state] for state in LEAVING):
                 raise Broken(f"{status.name} still removes: {status.counts}")
 
@@ -88,11 +93,43 @@ class Watcher:
             holder = self._holder.setdefault(told.resource, told.claim)
             if holder != told.claim:
                 raise Broken(f"leased twice: {told.resource} to {holder} and to {told.claim}")
+            self._check_what_operators_said(told)
             if told.key is None:
                 continue
             first = self._by_key.setdefault(told.key, (told.claim, told.token))
             if first != (told.claim, told.token):
                 raise Broken(f"a retry of {first[0]} was answered with {told.claim}")
+
+    def _check_what_operators_said(self, told: Promise) -> None:
+        operators = self.story.operators
+        for shut in operators.shut:
+            if shut.pool == told.pool and shut.since < told.taken_at < shut.until:
+                raise Broken(
+                    f"{told.resource} was taken for {told.claim} at {told.taken_at}, in a pool that "
+                    f"was shut from {shut.since} to {shut.until}"
+                )
+        if told.resource in operators.held:
+            raise Broken(f"leased although it was held: {told.resource} to {told.claim}")
+
+    def _check_holds(self) -> None:
+        """What is held stays as long as it was said, goes nowhere else, and no longer."""
+        story, now = self.story, self.story.now()
+        operators = story.operators
+        for resource in story.daemon.fleet.resources():
+            held = operators.holds.get(resource.id)
+            if resource.state is ResourceState.HELD:
+                if resource.hold is None or resource.hold.until is None:
+                    raise Broken(f"{resource.id} is held for ever")
+                if now > max(resource.hold.until, story.up_since) + SLACK:
+                    raise Broken(f"{resource.id} is held {now - resource.hold.until:.1f}s too long")
+                if held is not None:
+                    operators.held.add(resource.id)
+            elif resource.id in operators.held and resource.state not in GOING:
+                raise Broken(f"{resource.id} was held and is {resource.state} again")
+            elif resource.hold is not None and resource.state is ResourceState.READY:
+                raise Broken(f"{resource.id} was to be held and is ready")
+            if held is not None and now < held.until and resource.hold is None:
+                raise Broken(f"the hold of {resource.id} was forgotten")
 
     def _check_effects(self, log: list[Effect]) -> None:
         """Nothing is removed under a claim that was answered and has not ended."""
@@ -104,6 +141,7 @@ class Watcher:
         for effect in effects:
             if effect.kind != "destroyed":
                 continue
+            self._check_the_held(effect)
             promise = by_resource.get(resource_of(effect.part))
             if promise is None:
                 continue
@@ -116,6 +154,13 @@ class Watcher:
                     f"{effect.part} was removed under {promise.claim} at {at}, "
                     f"which holds it until {promise.until}"
                 )
+
+    def _check_the_held(self, effect: Effect) -> None:
+        """What was made ahead is not removed from one that is held, or will be."""
+        held = self.story.operators.holds.get(resource_of(effect.part))
+        at = EPOCH + effect.at
+        if held is not None and held.since < at < held.until and effect.part.endswith(".box"):
+            raise Broken(f"{effect.part} was removed at {at}, and held until {held.until}")
 
     def _check_claims(self) -> None:
         story, now = self.story, self.story.now()

@@ -32,6 +32,7 @@ from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
 from tests.rig import EPOCH, Host, Run, a_part, boxes
 from tests.simulation.estimates import Estimates
+from tests.simulation.operators import Operators
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
@@ -59,6 +60,8 @@ class Promise:
     """When its resource may be taken away, if nobody releases or leaves it before."""
     key: bytes | None
     work: "Work | None" = None
+    taken_at: float = 0.0
+    """When its resource was taken for it."""
     released_at: float | None = None
     """When a release was asked for, successfully or not."""
 
@@ -101,6 +104,7 @@ class Story:
         self.served = 0
         self.refused = 0
         self.up_since = 0.0
+        """When the daemon came through its last start."""
         self.clear_since = 0.0
         """Since when the host can tell of every process whether it runs."""
         self.announced: Counter[tuple[str, str, str]] = Counter()
@@ -109,6 +113,7 @@ class Story:
         """Called after each commit of the running daemon that has an event in it."""
         self.estimates = Estimates()
         self._up = asyncio.Event()
+        self.operators = Operators(self)
 
     @property
     def up(self) -> bool:
@@ -130,7 +135,8 @@ class Story:
             troubles = [
                 group.create_task(self._callers(group), name="callers"),
                 group.create_task(self._weather(), name="weather"),
-                group.create_task(self._operator(), name="operator"),
+                group.create_task(self._author(), name="author"),
+                group.create_task(self.operators.work(), name="operators"),
                 group.create_task(self._meddler(), name="meddler"),
                 group.create_task(self._reaper(), name="reaper"),
                 group.create_task(watch(), name="watch"),
@@ -142,6 +148,7 @@ class Story:
             self.host.world.faults = replace(CALM)
             if not self.up:
                 await self._start()
+            await self.operators.lift_all()
 
     async def _start(self) -> None:
         self.life += 1
@@ -216,7 +223,7 @@ class Story:
                 deaf=draw.choice([0.0, 0.5]),
             )
 
-    async def _operator(self) -> None:
+    async def _author(self) -> None:
         """Changes sizes and blueprints, removes a pool and brings it back."""
         number = 0
         while True:
@@ -395,6 +402,7 @@ class Story:
             ends_at(claim.expires_at, claim.terms),
             asked.key,
             work,
+            taken_at=(claim.bound_at or 0.0) - claim.timing.finish,
         )
         self.answers.append(told)
         self.served += 1

@@ -9,17 +9,22 @@ from dataclasses import replace
 import pytest
 
 from stoker.pools.claim import Claim, EndedBecause
+from stoker.pools.dismantling import Dismantler
 from stoker.pools.driver import NotFound, PartRef, Unavailable
 from stoker.pools.expiry import Step, Terms
 from stoker.pools.fairness import FairOrder
+from stoker.pools.gates import Gate
+from stoker.pools.holding import Holding
 from stoker.pools.ids import ClaimId
 from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.orphans import OrphanSweep
+from stoker.pools.resource import Health, Resource
 from stoker.pools.services import Services
 from stoker.pools.standing import Standing
 from stoker.pools.store import Done, Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
+from stoker.pools.switches import Switch
 from stoker.pools.ties import Ties
 from stoker.pools.waiting import Line, Waiter
 from tests.fakes.world import SimulatedDriver
@@ -109,7 +114,10 @@ def test_an_answer_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Services, "commit", commit_some)
     monkeypatch.setattr(Services, "submit", submit_some)
 
-    assert found("gone before its time", "is leased to", "a retry of")
+    assert found(
+        *("gone before its time", "is leased to", "a retry of", "was removed under"),
+        *("held until", "was shut", "the hold of"),
+    )
 
 
 class EndsTooEarly(Leases):
@@ -227,6 +235,61 @@ def test_waits_are_estimated_to_a_quarter_when_nothing_breaks() -> None:
     assert len(errors.first) > 1000
     assert errors.at_first <= 0.25
     assert errors.on_the_way <= 0.10
+
+
+def test_a_claim_that_slips_into_a_paused_pool_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Gate.settle
+
+    def settle_ajar(self: Gate) -> None:
+        settle(self)
+        self.shut = self.draining
+
+    monkeypatch.setattr(Gate, "settle", settle_ajar)
+
+    assert found("in a pool that was shut")
+
+
+def test_a_held_one_that_is_removed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    condemn = Dismantler.condemn
+
+    def condemn_all(self: Dismantler, resource: Resource, transaction: Transaction) -> None:
+        condemn(self, replace(resource, hold=None), transaction)
+
+    monkeypatch.setattr(Dismantler, "condemn", condemn_all)
+
+    assert found("held until")
+
+
+def test_a_hold_that_is_forgotten_by_a_restart_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_nothing(_: SqliteTransaction, switch: Switch) -> None:
+        """The switch is lost."""
+
+    monkeypatch.setattr(SqliteTransaction, "put_switch", put_nothing)
+
+    assert found("the hold of", "held until", "was shut")
+
+
+def test_a_hold_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: Holding, resource: Resource) -> None:
+        """No timer."""
+
+    monkeypatch.setattr(Holding, "_watch", never)
+
+    assert found("too long")
+
+
+class HandsOutTheHeld(Holding):
+    def keep(self, resource: Resource) -> None:
+        """Goes on as if it was not to be held."""
+        self._services.inventory.judge(resource, Health.HEALTHY)
+
+
+def test_one_that_is_leased_although_it_is_to_be_held_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker.pools.fleet.Holding", HandsOutTheHeld)
+
+    assert found("was to be held and is")
 
 
 @pytest.mark.parametrize("seed", [3, 4])

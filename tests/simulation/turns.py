@@ -53,7 +53,8 @@ class Turns:
         for status in run.fleet.pools():
             line = run.fleet.own(status.name).line
             yield from self._look_at(status.name, line)
-            yield from self._lost(status.name, status.ready, line, now)
+            shut = status.draining or status.paused
+            yield from self._lost(status.name, 0 if shut else status.ready, line, now)
 
     def _look_at(self, pool: str, line: Line) -> Iterator[str]:
         before = self._lines.get(pool, {})

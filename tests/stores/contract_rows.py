@@ -7,6 +7,7 @@ import pytest
 
 from stoker.pools.ids import PartId, ResourceId
 from stoker.pools.store import ClockAnchor, KeptRevision, StoreError
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.stores.disks import Disk, all_events, put
 from tests.stores.samples import a_claim, a_part, a_resource, an_event
 
@@ -17,12 +18,13 @@ class RowPromises:
     async def test_a_new_ledger_is_empty(self, disk: Disk) -> None:
         store = disk.open()
         image = store.load()
-        assert ([], [], None, ClockAnchor(), 0) == (
+        assert ([], [], None, ClockAnchor(), 0, []) == (
             image.resources,
             image.claims,
             image.revision,
             image.anchor,
             image.last_event,
+            image.switches,
         )
         assert [] == await all_events(store)
         await store.close()
@@ -147,6 +149,28 @@ class RowPromises:
         assert ["web-a", "web-b", "web-c"] == [resource.id for resource in image.resources]
         assert ["c-web-a", "c-web-b", "c-web-c"] == [claim.id for claim in image.claims]
         await store.close()
+
+    async def test_what_operators_set_is_kept_until_it_is_dropped(self, disk: Disk) -> None:
+        store = disk.open()
+        by = Operator(1000, "ada")
+        pause = Switch(SwitchKind.PAUSE, "web", by, "new disk", 10.5, 99.25)
+        refresh = Switch(SwitchKind.REFRESH, "web", Operator(0), "caf\u00e9", 11.0)
+        hold = Switch(SwitchKind.HOLD, "web-k3v9q2xa", by, "", 12.0, 13.0)
+        transaction = store.transaction()
+        for switch in (hold, refresh, pause):
+            transaction.put_switch(switch)
+        await store.commit(transaction)
+        await store.close()
+        again = disk.open()
+        assert [pause, refresh, hold] == again.load().switches
+        changed = replace(pause, reason="newer disk", until=None)
+        transaction = again.transaction()
+        transaction.put_switch(changed)
+        transaction.drop_switch(refresh)
+        transaction.drop_switch(replace(hold, reason="whatever it says", since=0.0))
+        await again.commit(transaction)
+        assert [changed] == again.load().switches
+        await again.close()
 
     async def test_the_last_revision_and_the_clock_are_kept(self, disk: Disk) -> None:
         store = disk.open()

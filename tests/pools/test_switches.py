@@ -1,0 +1,104 @@
+"""What one action changes about what is in force, as a pure decision."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.pools.gates import Gate
+from stoker.pools.requests import Code
+from stoker.pools.switches import (
+    Operator,
+    Order,
+    PoolAction,
+    Switch,
+    SwitchKind,
+    change,
+)
+
+ADA = Operator(1000, "ada")
+
+
+def an_order(reason: str = "", until: float | None = None) -> Order:
+    return Order(ADA, reason, until)
+
+
+def in_force(*actions: tuple[PoolAction, Order]) -> dict[SwitchKind, Switch]:
+    """What is in force after these actions, one a second."""
+    known: dict[SwitchKind, Switch] = {}
+    for now, (action, order) in enumerate(actions):
+        changed = change(action, "web", order, known.values(), float(now))
+        for switch in changed.drop:
+            del known[switch.kind]
+        if changed.put is not None:
+            known[changed.put.kind] = changed.put
+    return known
+
+
+def test_of_pause_and_drain_the_last_one_holds() -> None:
+    paused = (PoolAction.PAUSE, an_order())
+    drained = (PoolAction.DRAIN, an_order())
+
+    assert set(in_force(paused, drained)) == {SwitchKind.DRAIN}
+    assert set(in_force(drained, paused)) == {SwitchKind.PAUSE}
+
+
+def test_resume_ends_a_pause_or_a_drain_and_leaves_a_refresh() -> None:
+    refresh, resume = (PoolAction.REFRESH, an_order()), (PoolAction.RESUME, an_order())
+
+    for shut in (PoolAction.PAUSE, PoolAction.DRAIN):
+        assert set(in_force(refresh, (shut, an_order()), resume)) == {SwitchKind.REFRESH}
+
+
+def test_a_repeated_action_says_its_reason_and_end_anew_and_keeps_its_beginning() -> None:
+    first, again = (PoolAction.PAUSE, an_order("a", 9.0)), (PoolAction.PAUSE, an_order("b"))
+
+    assert in_force(first, again)[SwitchKind.PAUSE] == Switch(
+        SwitchKind.PAUSE, "web", ADA, "b", 0.0, None
+    )
+
+
+def test_a_second_refresh_begins_anew() -> None:
+    twice = [(PoolAction.REFRESH, an_order())] * 2
+
+    assert in_force(*twice)[SwitchKind.REFRESH].since == 1.0
+
+
+actions = st.tuples(
+    st.sampled_from(PoolAction),
+    st.builds(an_order, st.sampled_from(["", "a"]), st.none() | st.floats(10.0, 20.0)),
+)
+
+
+@given(st.lists(actions, max_size=6), actions)
+def test_an_action_that_says_nothing_new_changes_nothing(
+    before: list[tuple[PoolAction, Order]], last: tuple[PoolAction, Order]
+) -> None:
+    known = in_force(*before, last)
+    changed = change(last[0], "web", last[1], known.values(), 99.0)
+
+    assert changed.nothing or last[0] is PoolAction.REFRESH
+    assert len(set(known) & {SwitchKind.PAUSE, SwitchKind.DRAIN}) <= 1
+
+
+def test_a_claim_at_a_shut_pool_is_told_by_whom_why_and_until_when() -> None:
+    gate = Gate("web")
+    gate.set(Switch(SwitchKind.PAUSE, "web", ADA, "new disk", 0.0, 100.0), None)
+
+    refusal = gate.refusal(now=40.0, wall=1_700_000_040.0)
+
+    assert refusal.code is Code.PAUSED
+    assert refusal.message == (
+        "the pool web is paused by ada until 2023-11-14T22:15:00.000Z: new disk"
+    )
+    assert refusal.retry_after == 60.0
+    assert refusal.details["by"] == {"uid": 1000, "user": "ada"}
+
+
+def test_a_pool_that_is_no_longer_declared_drains_whatever_operators_say() -> None:
+    gate = Gate("web")
+    gate.set(Switch(SwitchKind.PAUSE, "web", ADA, "", 0.0), None)
+    gate.declare(declared=False)
+
+    assert (gate.shut, gate.draining, gate.paused) == (True, True, False)
+    assert gate.refusal(0.0, 0.0).code is Code.DRAINING
+    gate.declare(declared=True)
+    assert (gate.shut, gate.draining, gate.paused) == (True, False, True)

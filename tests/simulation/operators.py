@@ -1,0 +1,151 @@
+"""What operators do in a story, and what they were answered: the truth that the daemon has to keep."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stoker.pools.ids import ResourceId
+from stoker.pools.lifecycle import COMING
+from stoker.pools.requests import Code, Refusal
+from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
+
+if TYPE_CHECKING:
+    from tests.simulation.story import Story
+
+ADA = Operator(1000, "ada")
+PATIENCE = 60.0
+"""Seconds after which an operator gives up on a daemon that was killed while it was asked."""
+SHUTTING = frozenset({PoolAction.PAUSE, PoolAction.DRAIN})
+
+
+@dataclass
+class Shut:
+    """A pool was paused or drained: from the answer until its date, or until the next thing was asked."""
+
+    pool: str
+    since: float
+    until: float
+
+
+@dataclass
+class Held:
+    """A hold was answered: until its date, or until its end was asked for."""
+
+    resource: ResourceId
+    since: float
+    until: float
+
+
+class Operators:
+    """Some people who do not talk to each other. All times are steady seconds."""
+
+    def __init__(self, story: "Story") -> None:
+        self._story = story
+        self.shut: list[Shut] = []
+        self.holds: dict[ResourceId, Held] = {}
+        self.held: set[ResourceId] = set()
+        """Those that were seen held after it was answered: never to be leased again."""
+        self.done = 0
+
+    async def work(self) -> None:
+        draw = self._story.random
+        while True:
+            await asyncio.sleep(draw.expovariate(1 / 30))
+            if not self._story.up:
+                continue
+            if draw.random() < 0.3:
+                await self._on_a_pool()
+            else:
+                await self._on_a_resource()
+
+    async def lift_all(self) -> None:
+        """Nothing that an operator set is in force any more."""
+        fleet = self._story.daemon.fleet
+        for status in fleet.pools():
+            self._end_shut(status.name)
+            await self._try_on_pool(PoolAction.RESUME, status.name, None)
+        for held in self.holds.values():
+            held.until = min(held.until, self._story.now())
+        for resource in list(fleet.resources()):
+            if resource.hold is not None:
+                await self._try_on_resource(ResourceAction.UNHOLD, resource.id, None)
+
+    async def _on_a_pool(self) -> None:
+        draw = self._story.random
+        pools = [status.name for status in self._story.daemon.fleet.pools()]
+        if not pools:
+            return
+        pool = draw.choice(pools)
+        action = draw.choice(list(PoolAction))
+        lasting = draw.choice([5.0, 40.0, 200.0, None])
+        if action in SHUTTING or action is PoolAction.RESUME:
+            self._end_shut(pool)
+        until = None if lasting is None else self._story.now() + lasting
+        if await self._try_on_pool(action, pool, until) and action in SHUTTING:
+            forever = float("inf") if until is None else until
+            self.shut.append(Shut(pool, self._story.now(), forever))
+
+    async def _on_a_resource(self) -> None:
+        draw = self._story.random
+        resources = list(self._story.daemon.fleet.resources())
+        coming = [resource for resource in resources if resource.state in COMING]
+        if coming and draw.random() < 0.5:
+            resources = coming
+        if not resources:
+            return
+        resource = draw.choice(resources).id
+        action = draw.choice([*ResourceAction, ResourceAction.HOLD])
+        until = self._story.now() + draw.choice([1.0, 20.0, 150.0])
+        # Once it was asked for, it may be so, whether it is answered or not.
+        ends = until if action is ResourceAction.HOLD else self._story.now()
+        held = self.holds.get(resource)
+        if held is not None:
+            held.until = min(held.until, ends)
+        if await self._try_on_resource(action, resource, until) and action is ResourceAction.HOLD:
+            self.holds[resource] = Held(resource, self._story.now(), until)
+
+    async def _try_on_pool(self, action: PoolAction, pool: str, until: float | None) -> bool:
+        """Whether it was answered, by a daemon that lived on."""
+        story, life = self._story, self._story.life
+        work = story.daemon.fleet.operate_pool(action, pool, Order(ADA, "why not", until))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await work
+        except TimeoutError:
+            return False
+        except Refusal as refusal:
+            _expect(refusal, Code.NO_SUCH_POOL)
+            return False
+        self.done += 1
+        return life == story.life and story.up
+
+    async def _try_on_resource(
+        self, action: ResourceAction, resource: ResourceId, until: float | None
+    ) -> bool:
+        story, life = self._story, self._story.life
+        work = story.daemon.fleet.operate_resource(action, resource, Order(ADA, "odd", until))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await work
+        except TimeoutError:
+            return False
+        except Refusal as refusal:
+            _expect(
+                refusal,
+                Code.NO_SUCH_RESOURCE,
+                Code.RESOURCE_LEAVING,
+                Code.RESOURCE_CLAIMED,
+                Code.RESOURCE_COMING,
+            )
+            return False
+        self.done += 1
+        return life == story.life and story.up
+
+    def _end_shut(self, pool: str) -> None:
+        for shut in self.shut:
+            if shut.pool == pool:
+                shut.until = min(shut.until, self._story.now())
+
+
+def _expect(refusal: Refusal, *codes: Code) -> None:
+    assert refusal.code in codes, f"an operator was told {refusal.code}: {refusal}"
