@@ -4,6 +4,8 @@ A pool is shut when it is no longer declared, or when an operator paused or drai
 stands still: nothing is handed out and nothing new is made. A draining one empties itself.
 """
 
+from collections.abc import Callable
+
 from ..config.json_types import Json
 from .moments import rfc3339
 from .requests import Code, Refusal
@@ -46,13 +48,13 @@ class Gate:
             return UNDECLARED
         return f"the pool is drained {sentence(self.switch, '')}"
 
-    def refusal(self, now: float, wall: float) -> Refusal:
-        """What a claim is told. `now` is steady, `wall` the same moment on the clock on the wall."""
+    def refusal(self, now: float, to_wall: Callable[[float], float]) -> Refusal:
+        """What a claim is told at `now` (steady); `to_wall` is `Clock.to_wall`."""
         switch = self.switch
         if not self.declared or switch is None:
             why = f"the pool {self.pool} is no longer declared and serves no new claims"
             return Refusal(Code.DRAINING, why)
-        until = "" if switch.until is None else rfc3339(switch.until - now + wall)
+        until = "" if switch.until is None else rfc3339(to_wall(switch.until))
         what, code = "is paused", Code.PAUSED
         if switch.kind is SwitchKind.DRAIN:
             what, code = "is drained", Code.DRAINING

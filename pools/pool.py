@@ -123,8 +123,7 @@ class Pool:
     def shut_because(self) -> Refusal:
         """What a claim is told that comes to a pool which is shut."""
         clock = self._services.clock
-        now = clock.now()
-        return self.gate.refusal(now, clock.to_wall(now))
+        return self.gate.refusal(clock.now(), clock.to_wall)
 
     def _obey_gate(self) -> None:
         if self.gate.draining:

@@ -83,7 +83,7 @@ def test_a_claim_at_a_shut_pool_is_told_by_whom_why_and_until_when() -> None:
     gate = Gate("web")
     gate.set(Switch(SwitchKind.PAUSE, "web", ADA, "new disk", 0.0, 100.0), None)
 
-    refusal = gate.refusal(now=40.0, wall=1_700_000_040.0)
+    refusal = gate.refusal(40.0, lambda steady: steady + 1_700_000_000.0)
 
     assert refusal.code is Code.PAUSED
     assert refusal.message == (
@@ -99,6 +99,6 @@ def test_a_pool_that_is_no_longer_declared_drains_whatever_operators_say() -> No
     gate.declare(declared=False)
 
     assert (gate.shut, gate.draining, gate.paused) == (True, True, False)
-    assert gate.refusal(0.0, 0.0).code is Code.DRAINING
+    assert gate.refusal(0.0, float).code is Code.DRAINING
     gate.declare(declared=True)
     assert (gate.shut, gate.draining, gate.paused) == (True, False, True)
