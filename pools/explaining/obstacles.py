@@ -4,18 +4,27 @@ from collections.abc import Iterator, Mapping
 
 from ...config.units import format_rate
 from ..breaker import THRESHOLD
+from ..switches import SwitchKind
 from .pool_facts import KINDS, PoolFacts, kinds
-from .words import be, listed, plural, quoted, span, within
+from .words import be, listed, ordered, plural, quoted, span, within
 
 
 def obstacles(facts: PoolFacts) -> Iterator[str]:
     """What keeps the pool from having all ready that is wanted; the first one weighs most."""
     if facts.snapshot.draining:
         yield (
-            f"{facts.spec.name} is no longer declared: nothing is made for it any more, what is ready "
+            f"{facts.spec.name} {_draining(facts)}: nothing is made for it any more, what is ready "
             "is removed, and what is bound lives until its claim ends."
         )
         return
+    if facts.snapshot.paused and facts.status.switch is not None:
+        yield (
+            f"{facts.spec.name} is paused {ordered(facts.status.switch, facts.present.now)}: nothing new is "
+            "bound, made or rolled until 'stoker resume'."
+        )
+    if facts.status.refresh is not None:
+        order = ordered(facts.status.refresh, facts.present.now)
+        yield f"It is being refreshed {order}: what is ready is replaced within its ordinary roll."
     if facts.ledger_error:
         yield (
             f"The ledger refuses writes ({quoted(facts.ledger_error)}), and nothing is made or handed "
@@ -28,6 +37,13 @@ def obstacles(facts: PoolFacts) -> Iterator[str]:
         yield from _under_way(facts)
     yield from _not_claimable(facts)
     yield from _stuck(facts)
+
+
+def _draining(facts: PoolFacts) -> str:
+    switch = facts.status.switch
+    if switch is None or switch.kind is not SwitchKind.DRAIN:
+        return "is no longer declared"
+    return f"is drained {ordered(switch, facts.present.now)}"
 
 
 def _failing(facts: PoolFacts) -> Iterator[str]:

@@ -32,7 +32,8 @@ def _summary(facts: PoolFacts) -> str:
     if facts.snapshot.draining:
         left = plural(facts.snapshot.occupied, "resource")
         return f"{name} is draining: {left} {be(facts.snapshot.occupied)} left."
-    head = f"{name} has {ready} ready and keeps {target}"
+    paused = "is paused, " if facts.snapshot.paused else ""
+    head = f"{name} {paused}has {ready} ready and keeps {target}"
     if facts.snapshot.waiting:
         waiting = facts.snapshot.waiting
         head += f"; {plural(waiting, 'claim')} {'waits' if waiting == 1 else 'wait'}"
@@ -108,7 +109,7 @@ def _full_in(facts: PoolFacts) -> float | None:
     """Seconds; None when nobody can tell, or when it needs a slot that is not free."""
     if facts.missing > facts.snapshot.coming + facts.free or facts.ledger_error:
         return None
-    if facts.breaker.failures:
+    if facts.breaker.failures or facts.snapshot.paused:
         return None
     pace = pace_of(facts.spec.backfill, facts.creation, facts.providers)
     return full_in(facts.missing, facts.spec.backfill, facts.creation, pace, rest=facts.rest)
@@ -131,7 +132,7 @@ def _filling(facts: PoolFacts) -> Iterator[str]:
 
 
 def _next(facts: PoolFacts) -> tuple[Coming, ...]:
-    found = [*_tries(facts), *_ages(facts), *_ends(facts)]
+    found = [*_switched(facts), *_tries(facts), *_ages(facts), *_ends(facts)]
     seconds = _full_in(facts)
     if facts.missing and seconds is not None:
         found.append(Coming.after("it is full (an estimate)", seconds, facts.present))
@@ -141,6 +142,12 @@ def _next(facts: PoolFacts) -> tuple[Coming, ...]:
         if all(abs(at - facts.present.wall(wake)) > SAME_MOMENT for at in known):
             found.append(Coming.when("it decides anew, as time has passed", wake, facts.present))
     return in_time(found)
+
+
+def _switched(facts: PoolFacts) -> Iterator[Coming]:
+    for switch in (facts.status.switch, facts.status.refresh):
+        if switch is not None and switch.until is not None:
+            yield Coming.when(f"its {switch.kind} ends", switch.until, facts.present)
 
 
 def _tries(facts: PoolFacts) -> Iterator[Coming]:
@@ -196,6 +203,7 @@ def _numbers(facts: PoolFacts) -> dict[str, Json]:
         "free": facts.free,
         "missing": facts.missing,
         "draining": snapshot.draining,
+        "paused": snapshot.paused,
         "breaker": facts.breaker.state(facts.present.now),
         "failures": facts.breaker.failures,
         "fillRate": str(pace),

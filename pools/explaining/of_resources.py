@@ -12,10 +12,11 @@ from ..lifecycle import COMING, LEAVING, ResourceState
 from ..plan import REPLACE_FROM
 from ..resource import Health, Part, Resource
 from ..store import Event
+from ..switches import Switch
 from .histories import history
 from .pool_facts import Stuck
 from .shape import Coming, Explanation, Happening, Present, in_time
-from .words import listed, ordinal, plural, quoted, span, stopped, within
+from .words import listed, ordered, ordinal, plural, quoted, span, stopped, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def _summary(resource: Resource, now: float) -> str:
 
 
 def _state(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
+    if resource.hold is not None:
+        yield _kept(resource, resource.hold, facts.present.now)
     if resource.state is ResourceState.READY:
         yield from _ready(facts, resource)
     elif resource.state in COMING:
@@ -97,6 +100,13 @@ def _state(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
         yield from _leaving(facts, resource)
     elif facts.claim is not None:
         yield from _claimed(facts, facts.claim)
+
+
+def _kept(resource: Resource, hold: Switch, now: float) -> str:
+    order = ordered(hold, now)
+    if resource.state is ResourceState.HELD:
+        return f"It is kept for inspection {order}; it is never handed out again, and removed then."
+    return f"It is to be kept for inspection {order}; it becomes held when it would be removed."
 
 
 def _ready(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
@@ -206,6 +216,8 @@ def _first(facts: ResourceFacts, resource: Resource) -> Happening:
 def _next(facts: ResourceFacts, resource: Resource) -> tuple[Coming, ...]:
     present = facts.present
     found: list[Coming] = []
+    if resource.hold is not None and resource.hold.until is not None:
+        found.append(Coming.when("its hold ends, and it is removed", resource.hold.until, present))
     if facts.stuck is not None:
         found.append(Coming.when("its removal is tried again", facts.stuck.next_at, present))
     if facts.claim is not None and facts.claim.expires_at is not None:

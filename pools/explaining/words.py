@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ...config.units import format_duration
+from ..switches import Switch
 
 _SMALL = 0.01
 _MOST_LISTED = 5
@@ -26,6 +27,13 @@ def span(seconds: float) -> str:
 def within(seconds: float) -> str:
     """`in 12s`, or `now` for what is due."""
     return f"in {span(seconds)}" if seconds > 0 else "now"
+
+
+def ordered(switch: Switch, now: float) -> str:
+    """Who set it, how long it lasts, and why: `by ada, for 29m more, because the disk is replaced`."""
+    left = "" if switch.until is None else f", for {span(switch.until - now)} more"
+    because = f", because: {quoted(switch.reason)}" if switch.reason else ""
+    return f"by {switch.by}{left}{because}"
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

@@ -14,6 +14,7 @@ from stoker.pools.lifecycle import ResourceState
 from stoker.pools.part_times import Measured
 from stoker.pools.plan import Snapshot, plan
 from stoker.pools.status import PoolStatus
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.builders import a_member, a_pool, a_snapshot
 
 S = ResourceState
@@ -210,3 +211,33 @@ def test_a_ledger_that_refuses_is_told_before_all_else() -> None:
 def test_moments_are_on_the_wall_clock_that_people_have() -> None:
     known = replace(facts(breaker=Breaker(5, "no", NOW + 12)), present=Present(NOW, 3600.0))
     assert explain_pool(known).next[0].at == NOW + 12 + 3600
+
+
+def a_switch(kind: SwitchKind, *, until: float | None = None) -> Switch:
+    return Switch(kind, "web", Operator(0, "ada"), "the disk is replaced", NOW - 60, until)
+
+
+def test_a_paused_pool_says_by_whom_for_how_long_and_why() -> None:
+    known = facts(coming=1, paused=True)
+    switch = a_switch(SwitchKind.PAUSE, until=NOW + 1800)
+    found = explain_pool(replace(known, status=replace(known.status, switch=switch)))
+    assert found.summary.startswith("web is paused, has 0 ready and keeps 3")
+    assert found.why[0] == (
+        "web is paused by ada, for 30m more, because: the disk is replaced: nothing new is bound, made or "
+        "rolled until 'stoker resume'."
+    )
+    assert "fullIn" not in found.facts
+    assert ("its pause ends", NOW + 1800) in {(one.what, one.at) for one in found.next}
+
+
+def test_a_drain_by_an_operator_is_told_apart_from_a_pool_that_is_not_declared() -> None:
+    known = facts(ready=1, draining=True)
+    status = replace(known.status, switch=a_switch(SwitchKind.DRAIN))
+    why = explain_pool(replace(known, status=status)).why[0]
+    assert why.startswith("web is drained by ada, because: the disk is replaced: nothing is made")
+
+
+def test_a_refresh_is_told_with_who_asked_for_it() -> None:
+    known = facts(ready=3, refresh=True)
+    status = replace(known.status, refresh=a_switch(SwitchKind.REFRESH))
+    assert "It is being refreshed by ada" in sentences(replace(known, status=status))

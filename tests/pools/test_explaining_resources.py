@@ -9,6 +9,7 @@ from stoker.pools.explaining.shape import Present
 from stoker.pools.ids import PartId, ResourceId
 from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.resource import Half, Health, Part, Resource
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.builders import a_resource
 from tests.pools.test_explaining_claims import a_claim, an_event
 
@@ -154,3 +155,15 @@ def test_handles_outputs_and_secrets_are_no_part_of_it() -> None:
     assert "hunter" not in text
     assert "4242" not in text
     assert "http://out" not in text
+
+
+def test_one_that_is_kept_says_for_whom_until_when_and_that_it_is_never_handed_out() -> None:
+    hold = Switch(SwitchKind.HOLD, NAME, Operator(0, "ada"), "answers 500", NOW - 5, NOW + 600)
+    found = explain_resource(facts(resource(ResourceState.HELD, hold=hold)))
+    assert found.why[0] == (
+        "It is kept for inspection by ada, for 10m more, because: answers 500; it is never handed out "
+        "again, and removed then."
+    )
+    assert ["its hold ends, and it is removed"] == [one.what for one in found.next]
+    asked = explain_resource(facts(resource(ResourceState.BOUND, hold=hold)))
+    assert "becomes held when it would be removed" in asked.why[0]
