@@ -21,7 +21,7 @@ from stoker.daemon import calls, connections, server
 from stoker.daemon.calls import Call, Route
 from stoker.daemon.gate import Gate
 from stoker.daemon.server import ROUTES
-from stoker.pools.store import StoreError
+from stoker.pools.store import Done, StoreError
 from tests.builders import a_revision
 from tests.daemon.documented import Answered, answered, documented
 from tests.daemon.harness import SOON, Served, a_server
@@ -269,6 +269,9 @@ async def the_ledger_fails(book: Book) -> None:
     async def broken(*_: object, **__: object) -> NoReturn:
         raise StoreError("the disk is full")
 
+    def refused(_: object, done: Done, **__: object) -> None:
+        done(StoreError("the disk is full"))
+
     pools = (a_box_pool(min=3), a_box_pool(name="paused", min=0))
     async with book.serving(*pools) as served:
         claim = await book.ask(served, CREATE, {"pool": "web"})
@@ -280,6 +283,7 @@ async def the_ledger_fails(book: Book) -> None:
         with book.patch.context() as patch:
             for name in ("commit", "claim", "ended_claims", "events"):
                 patch.setattr(store, name, broken)
+            patch.setattr(store, "submit", refused)
             await book.ask(served, RENEW, at=claim["id"])
             await book.ask(served, RELEASE, at=claim["id"])
             await book.ask(served, CREATE, {"pool": "web"})
