@@ -18,7 +18,8 @@ from .mistakes import find_mistakes, wanted_types
 from .ordering import cycles, in_order
 from .parameters import Parameters, ParameterSchemaError
 from .problems import Problem
-from .revision import Blueprint, Cost, OutputPlan, PartPlan, ProviderSpec
+from .resets import Surroundings, compile_reset
+from .revision import Blueprint, Cost, OutputPlan, PartPlan, ProviderSpec, ResetPlan
 from .shapes import Environment
 from .spelling import suggestion
 from .templates import Template, TemplateError, compile_template, expression_paths
@@ -85,6 +86,8 @@ class _Compiler:
             self._output(name, output, known.outputs, secrets)
             for name, output in spec.outputs.items()
         ]
+        whole = [output for output in outputs if output is not None]
+        reset = self._reset(known, whole)
         if self.problems or parameters is None:
             return None
         prepare, finish = self._ordered(spec.prepare), self._ordered(spec.finish)
@@ -95,9 +98,10 @@ class _Compiler:
             parameters=parameters,
             prepare=prepare,
             finish=finish,
-            outputs=tuple(output for output in outputs if output is not None),
+            outputs=tuple(whole),
             cost=Cost(spec.cost.per_hour, spec.cost.centre),
             finish_within=spec.finish_within,
+            reset=reset,
         )
 
     def _say(self, at: Path, message: str, remedy: str, *, key: bool = False) -> None:
@@ -266,7 +270,25 @@ class _Compiler:
 
     def _ordered(self, parts: Iterable[Part]) -> tuple[PartPlan, ...]:
         names = tuple(part.name for part in parts)
-        return tuple(self.plans[name] for name in in_order(names, self.needs))
+        ordered = in_order(names, self.needs)
+        return tuple(self.plans[name] for name in ordered if name in self.plans)
+
+    def _reset(self, known: Environments, outputs: list[OutputPlan]) -> ResetPlan | None:
+        spec = self.manifest.spec
+        if spec.reset is None:
+            return None
+        around = Surroundings(
+            document=self.document,
+            spec=spec,
+            needs=self.needs,
+            outputs=outputs,
+            environment=known.verify,
+            catalogue=self.catalogue,
+            providers=self.providers,
+        )
+        plan, problems = compile_reset(spec.reset, self._ordered(spec.prepare), around)
+        self.problems += problems
+        return plan
 
     def _output(
         self, name: str, output: Output, environment: Environment, secret_params: frozenset[str]

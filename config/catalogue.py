@@ -47,6 +47,11 @@ class DriverFacts:
     """The model of a Provider's `with`; None when the driver takes none."""
     open_outputs: bool = False
     """True when outputs other than those listed may appear (the `command` driver)."""
+    reset_setting: str | None = None
+    """The setting that, when true, lets a part be reset in place (see `stoker.pools.driver`).
+
+    None: a part is only ever removed and made anew.
+    """
     format_version: int = 1
     """Part of the blueprint's digest: raised when the driver makes the same settings differently."""
 

@@ -1,6 +1,7 @@
 """What is different between two revisions, for logs, events and `stoker plan`. Pure."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .revision import Courtesy, PoolSpec, ProviderSpec, Revision
@@ -98,12 +99,17 @@ def _fields(before: PoolSpec, after: PoolSpec) -> tuple[FieldChange, ...]:
 def _settings(pool: PoolSpec) -> dict[str, str]:
     """The settings of a pool by their path in the manifest."""
     lifetime, backfill, queue = pool.lifetime, pool.backfill, pool.queue
-    blueprint, courtesy = pool.blueprint, lifetime.courtesy or Courtesy()
+    courtesy = lifetime.courtesy or Courtesy()
+    blueprint, reset = pool.blueprint, pool.blueprint.reset
     return {
         "blueprint": blueprint.name,
         "blueprint.cost.perHour": f"{blueprint.cost.per_hour:g}",
         "blueprint.cost.centre": blueprint.cost.centre,
         "blueprint.finishWithin": format_duration(blueprint.finish_within),
+        "blueprint.reset.parts": "" if reset is None else _names(part.name for part in reset.parts),
+        "blueprint.reset.verify": "" if reset is None else json.dumps(reset.verify.canonical),
+        "blueprint.reset.maxUses": "" if reset is None else str(reset.max_uses),
+        "blueprint.reset.within": "" if reset is None else format_duration(reset.within),
         "size.min": str(pool.size.min),
         "size.max": str(pool.size.max),
         "lifetime.ttl": format_duration(lifetime.ttl),
@@ -122,3 +128,7 @@ def _settings(pool: PoolSpec) -> dict[str, str]:
         },
         **{f"labels.{key}": value for key, value in pool.labels.items()},
     }
+
+
+def _names(parts: Iterable[str]) -> str:
+    return ", ".join(parts) or "none"

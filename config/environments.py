@@ -14,6 +14,8 @@ _CALLER = Shape.object({"uid": INT, "gid": INT, "pid": INT, "user": STRING})
 _CLAIM = Shape.object({"id": STRING, "ttl": STRING, "expiresAt": STRING, "caller": _CALLER})
 _AT_CLAIM = "it is known at claim only; move this part to finish"
 _OWN = "self is what the driver allots to a part: read it in that part's own with and ready"
+_AFTER_CLAIM = "the claim is over by then; read parts or resource"
+_NOBODYS_OWN = "a reset belongs to no single part; read parts.NAME"
 _NOTHING_ALLOTTED = "the driver '{}' allots nothing; remove it"
 
 
@@ -24,6 +26,8 @@ class Environments:
     prepare: Environment
     finish: Environment
     outputs: Environment
+    verify: Environment
+    """For what proves a reset."""
     catalogue: Catalogue
 
     def settings(self, part: Part, *, finish: bool) -> Environment:
@@ -63,6 +67,7 @@ def environments(
         Environment(always, {"params": _AT_CLAIM, "claim": _AT_CLAIM, "self": _OWN}),
         Environment(at_claim, {"self": _OWN}),
         Environment(at_claim, {"self": _OWN}),
+        Environment(always, {"params": _AFTER_CLAIM, "claim": _AFTER_CLAIM, "self": _NOBODYS_OWN}),
         catalogue,
     )
 

@@ -169,24 +169,54 @@ class Ready(Manifest):
 
     @model_validator(mode="after")
     def has_one_kind(self) -> "Ready":
-        given = [kind for kind in ("http", "tcp", "exec", "log") if getattr(self, kind) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise _wrong(
-                f"expected exactly one of http, tcp, exec and log, got {found}",
-                'write one of them, such as {http: "http://127.0.0.1:${self.ports.http}/"}',
-            )
+        _one_kind(self, ("http", "tcp", "exec", "log"), self.within, self.every)
         if self.verify is not None and self.http is None:
+            kind = next(kind for kind in ("tcp", "exec", "log") if getattr(self, kind) is not None)
             raise _wrong(
-                f"verify says how an http check treats certificates, and this one is of the kind {given[0]}",
+                f"verify says how an http check treats certificates, and this one is of the kind {kind}",
                 "remove verify",
             )
-        if self.every > self.within:
-            raise _wrong(
-                f"every ({format_duration(self.every)}) is longer than within ({format_duration(self.within)})",
-                "ask more often, or wait longer",
-            )
         return self
+
+
+class Verify(Manifest):
+    """What proves that a resource was brought back: exactly one of http, tcp and exec.
+
+    There is no `log`: a line that was written before the claim would prove nothing.
+    """
+
+    http: str | None = None
+    """A URL that must answer with a status from 200 to 399."""
+    tcp: str | None = None
+    """`host:port` that must accept a connection."""
+    exec: Annotated[list[str], Field(min_length=1)] | None = None
+    """A program with its arguments that must end with exit code 0."""
+    within: Duration = 30.0
+    """How long it may take."""
+    every: Duration = 0.25
+    """The longest pause between two questions."""
+
+    @model_validator(mode="after")
+    def has_one_kind(self) -> "Verify":
+        _one_kind(self, ("http", "tcp", "exec"), self.within, self.every)
+        return self
+
+
+def _one_kind(check: BaseModel, kinds: tuple[str, ...], within: float, every: float) -> None:
+    """Refuses a check that asks nothing, several things, or too rarely."""
+    given = [kind for kind in kinds if getattr(check, kind) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        port = "self" if "log" in kinds else "parts.NAME"
+        raise _wrong(
+            f"expected exactly one of {', '.join(kinds[:-1])} and {kinds[-1]}, got {found}",
+            f'write one of them, such as {{http: "http://127.0.0.1:${{{port}.ports.http}}/"}}',
+        )
+    if every > within:
+        raise _wrong(
+            f"every ({format_duration(every)}) is longer than within ({format_duration(within)})",
+            "ask more often, or wait longer",
+        )
 
 
 class Part(Manifest):
@@ -227,6 +257,19 @@ class Cost(Manifest):
     """Who pays."""
 
 
+class Reset(Manifest):
+    """How a released resource is brought back, to serve another claim."""
+
+    parts: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list[str])
+    """The parts of `prepare` that are brought back to how they were made."""
+    verify: Verify
+    """What must pass before the resource is ready again; otherwise it is destroyed."""
+    max_uses: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """How many claims one resource may serve before it is replaced."""
+    within: Duration = 30.0
+    """How long all of it may take, from the release on."""
+
+
 class BlueprintSpec(Manifest):
     parameters: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """What a claim may pass: a JSON Schema for each parameter."""
@@ -241,6 +284,8 @@ class BlueprintSpec(Manifest):
     cost: Cost = Field(default_factory=Cost)
     finish_within: Duration = 30.0
     """How long making and checking the finish parts may take."""
+    reset: Reset | None = None
+    """Lets a resource serve several claims, one after the other; without it, it serves one."""
 
 
 class Size(Manifest):

@@ -37,6 +37,18 @@ LATER: Mapping[Path, str] = {
 }
 """Keys of the contract that come later: the sentence in place of "there is no key"."""
 
+MISPLACED: Mapping[Path, tuple[str, str]] = {
+    ("spec", "maxUses"): (
+        "maxUses means nothing without a reset, which alone lets a resource serve again",
+        "write it in the reset of a Blueprint: reset: {parts: […], verify: …, maxUses: 10}",
+    ),
+    ("spec", "reset", "verify", "log"): (
+        "a line that was written before the claim ended would prove nothing",
+        "use http, tcp or exec",
+    ),
+}
+"""Keys that one may look for here, with why they are not, and what to do."""
+
 
 def find_mistakes(
     document: Document,
@@ -148,6 +160,8 @@ def _unknown_key(document: Document, model: type[BaseModel], at: Path, path: Pat
     key = str(path[-1])
     if full in LATER:
         return document.problem(full, LATER[full], "write {min: …, max: …}", key=True)
+    if full in MISPLACED:
+        return document.problem(full, *MISPLACED[full], key=True)
     known = keys_at(model, path[:-1])
     return document.problem(
         full, f"there is no key '{key[:80]}' here", suggestion(key, known), key=True

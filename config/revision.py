@@ -31,6 +31,21 @@ class PartPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetPlan:
+    """How a resource is brought back after a claim. Every part of `finish` is removed before."""
+
+    parts: tuple[PartPlan, ...]
+    """Those of `prepare` that are brought back, in creation order."""
+    in_place: frozenset[str]
+    """The names of those that their driver resets; the others are removed and made anew."""
+    verify: Template
+    """Renders to `{http|tcp|exec: …, within: seconds, every: seconds}`; reads parts, resource."""
+    max_uses: int = 10
+    within: float = 30.0
+    """Seconds for everything."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputPlan:
     """One output of a claim."""
 
@@ -59,6 +74,8 @@ class Blueprint:
     cost: Cost = field(default_factory=Cost)
     finish_within: float = 30.0
     """Seconds in which all finish parts must be made and verified."""
+    reset: ResetPlan | None = None
+    """None: a resource serves one claim."""
 
     @cached_property
     def reads_claim(self) -> bool:

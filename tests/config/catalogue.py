@@ -35,8 +35,13 @@ class ServerSettings(Strict):
         return self
 
 
+class CloudPartSettings(Strict):
+    reset: bool = False
+
+
 class CloudSettings(Strict):
     region: str
+    reset: bool = False
 
 
 PORTS = OutputFacts(ValueType.MAP, keys_from="ports")
@@ -50,7 +55,14 @@ CATALOGUE: Catalogue = {
         allotted={"ports": PORTS},
     ),
     "secret": DriverFacts("secret", Strict, {"value": OutputFacts(ValueType.STRING, secret=True)}),
-    "cloud": DriverFacts("cloud", Strict, {}, provider_settings=CloudSettings, open_outputs=True),
+    "cloud": DriverFacts(
+        "cloud",
+        CloudPartSettings,
+        {},
+        provider_settings=CloudSettings,
+        open_outputs=True,
+        reset_setting="reset",
+    ),
 }
 
 POOL = """
