@@ -153,6 +153,7 @@ class ResourceJson(TypedDict):
     changedAt: Time
     readyAt: NotRequired[Time]
     claim: NotRequired[str]
+    uses: int
     reason: str
     labels: AnyObject
     hold: NotRequired[

@@ -84,6 +84,11 @@ _COUNTERS_OF_POOLS = {
         "Resources found different from what was made, by their state then.",
         ("pool", "state"),
     ),
+    "resets": (
+        "stoker_resets_total",
+        "Released resources of a blueprint with a reset, by what became of them.",
+        ("pool", "outcome"),
+    ),
 }
 _HISTOGRAMS_OF_DRIVERS = {
     "made": (
@@ -240,6 +245,9 @@ class Metrics:
 
     def operated(self, pool: str, action: str) -> None:
         self._count("operated", pool, action)
+
+    def reset(self, pool: str, outcome: str) -> None:
+        self._count("resets", pool, outcome)
 
     def orphan_found(self, driver: str) -> None:
         self._count("orphans found", driver, "")

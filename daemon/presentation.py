@@ -147,6 +147,7 @@ def show_resource(resource: Resource, to_wall: ToWall, *, parts: bool) -> Resour
         "revision": resource.revision,
         "createdAt": rfc3339(to_wall(resource.created_at)),
         "changedAt": rfc3339(to_wall(resource.changed_at or resource.created_at)),
+        "uses": resource.uses,
         "reason": resource.reason,
         "labels": dict(resource.labels),
     }

@@ -26,6 +26,7 @@ from .driver import (
     PartRequest,
     Presence,
     Rejected,
+    ResettingDriver,
     Throttled,
     Unavailable,
 )
@@ -70,6 +71,32 @@ class Assembly:
             except ExpressionError as error:
                 raise Rejected(f"the part {plan.name} cannot be rendered: {error}") from error
             parts[part.name] = part_values(part)
+
+    async def reset(self, plan: PartPlan, part: Part, scope: Scope) -> None:
+        """Has the driver bring a part back in place, and asks its readiness check again.
+
+        Raises `DriverError`, also when something else came back than what is known of the part.
+        """
+        services = self._services
+        driver = services.drivers[plan.driver]
+        provider = services.providers.get(plan.provider, plan.driver)
+        if not isinstance(driver, ResettingDriver):
+            raise Rejected(f"the driver {driver.name} resets nothing in place")
+        try:
+            settings = rendered(plan, plan.settings.render(scope))
+        except ExpressionError as error:
+            raise Rejected(f"the part {plan.name} cannot be rendered: {error}") from error
+        settings = checked(services.catalogue[plan.driver], plan, settings)
+        request = PartRequest(part.id, self._resource.pool, settings, {}, provider.ref)
+        ref = PartRef(part.id, provider.ref, part.handle)
+        async with provider.turn(self._lane):
+            call = driver.reset(request, ref)
+            made = await ask(driver, call, services.create_within, tasks=services.tasks)
+        known = (part.handle, part.outputs, part.secrets)
+        if (made.handle, made.outputs, made.secrets) != known:
+            raise Unavailable(f"the part {plan.name} came back from its reset as another one")
+        if part.ready:
+            await self._verify(part, driver, provider)
 
     async def write(self, *, urgent: bool = False) -> None:
         """Commits the parts that changed, and the resource with them."""

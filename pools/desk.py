@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ..config.revision import PoolSpec
 from .claim import Claim, EndedBecause
 from .claiming import Claiming, stopping
-from .dismantling import Dismantler
 from .endings import Endings
 from .errands import Errand, Left
 from .expiry import Terms
@@ -22,6 +21,7 @@ from .ledger_watch import LedgerWatch, SentAway
 from .pool import Pool
 from .requests import ClaimRequest, Code, Refusal, accepted_params
 from .resource import Resource
+from .returns import Returns
 from .services import Services
 from .store import StoreError
 from .ties import Ties
@@ -38,7 +38,7 @@ class ClaimDesk:
         self,
         services: Services,
         pools: Mapping[str, Pool],
-        dismantler: Dismantler,
+        returns: Returns,
         *,
         undeclared: Callable[[str], Pool],
         look: Callable[[Resource], None],
@@ -56,7 +56,7 @@ class ClaimDesk:
         self.endings = Endings(services)
         self.ties = Ties(services, self._gone)
         self.ledger_watch = LedgerWatch(services, self._send_away)
-        self.leases = Leases(services, dismantler, self.endings, self.over)
+        self.leases = Leases(services, returns, self.endings, self.over)
         self._claiming = Claiming(
             services,
             endings=self.endings,

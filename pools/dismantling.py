@@ -74,13 +74,15 @@ class Dismantler:
         """
         transaction.put_resource(resource)
         for part in resource.parts:
-            if resource.hold is not None and part.half is Half.PREPARE:
-                continue
-            if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
-                check_part_move(part.id, part.state, PartState.DESTROYING)
-                part.state = PartState.DESTROYING
-            if not self._is_pure(part):
-                transaction.put_part(resource, part)
+            if resource.hold is None or part.half is not Half.PREPARE:
+                self.condemn_part(resource, part, transaction)
+
+    def condemn_part(self, resource: Resource, part: Part, transaction: Transaction) -> None:
+        if part.state not in {PartState.DESTROYING, PartState.ABSENT}:
+            check_part_move(part.id, part.state, PartState.DESTROYING)
+            part.state = PartState.DESTROYING
+        if not self.is_pure(part):
+            transaction.put_part(resource, part)
 
     async def _dismantle(
         self, resource: Resource, claim: Claim | None, *, written: bool, event: NewEvent | None
@@ -108,7 +110,8 @@ class Dismantler:
         self._freed(resource.pool, claim, took)
         services.telemetry.stage(resource.pool, "remove", took)
 
-    def _is_pure(self, part: Part) -> bool:
+    def is_pure(self, part: Part) -> bool:
+        """Whether it exists in the ledger alone: there is nothing to remove."""
         driver = self._services.drivers.get(part.driver)
         return driver is not None and driver.pure
 
@@ -150,7 +153,7 @@ class Dismantler:
 
     async def _remove(self, resource: Resource, part: Part) -> None:
         """Destroys one part until the driver proves that it is absent."""
-        if not self._is_pure(part):
+        if not self.is_pure(part):
             await self._destroy(resource, part)
         check_part_move(part.id, part.state, PartState.ABSENT)
         part.state = PartState.ABSENT
@@ -161,7 +164,7 @@ class Dismantler:
         started = services.clock.now()
         while True:
             try:
-                await self._ask_to_destroy(part)
+                await self.ask_to_destroy(part)
             except NotFound:
                 break
             except DriverError as error:
@@ -184,7 +187,8 @@ class Dismantler:
         services.drivers[part.driver].forget(part.id)
         services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
 
-    async def _ask_to_destroy(self, part: Part) -> None:
+    async def ask_to_destroy(self, part: Part) -> None:
+        """One call of its driver. Raises `NotFound` once the part's absence is proved."""
         services = self._services
         driver = services.drivers.get(part.driver)
         if driver is None:

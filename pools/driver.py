@@ -177,5 +177,22 @@ class PureDriver(Driver, Protocol):
         ...
 
 
+@runtime_checkable
+class ResettingDriver(Driver, Protocol):
+    """One that can bring a part back in place; `DriverFacts.reset_setting` says for which parts.
+
+    What it cannot reset is removed until its absence is proved, and made anew.
+    """
+
+    async def reset(self, request: PartRequest, part: PartRef) -> Made:
+        """Makes the part what `create` made of the same request, as if nobody had used it.
+
+        The same handle, outputs and secrets come back: other parts have read them, and after a
+        crash in the middle the handle is what the part is destroyed by. Never repeated: without an
+        answer that it is done, the part is destroyed. Such a driver allots nothing.
+        """
+        ...
+
+
 Drivers = Mapping[str, Driver]
 """Driver name to driver."""

@@ -23,7 +23,9 @@ from .operating import Operating
 from .orphans import OrphanSweep
 from .pool import Pool
 from .reasons import WaitCode, Waited, WaitingFor, why_waiting
+from .resetting import Resetter, Told
 from .resource import Resource
+from .returns import Returns
 from .services import Services
 from .status import PoolStatus
 from .store import Image, KeptRevision, NewEvent
@@ -47,10 +49,16 @@ class Fleet:
         self.health = HealthWatch(
             services, touch=self._touch, healthy=self._healthy, resync_every=resync_every
         )
-        self._desk = ClaimDesk(
+        resetter = Resetter(
             services,
             self._pools,
             self.dismantler,
+            Told(self.health.problem, self.health.look_at, self._healthy, self._over),
+        )
+        self._desk = ClaimDesk(
+            services,
+            self._pools,
+            Returns(services, self._pools, self.dismantler, resetter),
             undeclared=self._undeclared,
             look=self.health.look_at,
         )

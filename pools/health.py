@@ -7,7 +7,7 @@ event was lost. "Cannot tell" changes nothing.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from . import backoff
 from .asking import ask
@@ -120,7 +120,7 @@ class HealthWatch:
 
     async def _observe(self, resource: Resource) -> None:
         try:
-            problem = await self._problem(resource)
+            problem = await self.problem(resource.parts)
         except DriverError as error:
             why = failure_sentence(error, *secrets_of(resource))
             log.debug("%s cannot be observed: %s", resource.id, why)
@@ -164,9 +164,12 @@ class HealthWatch:
         else:
             self.look_at(resource)
 
-    async def _problem(self, resource: Resource) -> str:
-        """What is different from what was made; empty when nothing is."""
-        for part in list(resource.parts):
+    async def problem(self, parts: Iterable[Part]) -> str:
+        """What is different from what was made, of these parts; empty when nothing is.
+
+        Raises `DriverError` when it cannot be told.
+        """
+        for part in list(parts):
             driver = self._services.drivers.get(part.driver)
             if driver is None:
                 raise Unavailable(f"this version has no driver {part.driver}")

@@ -215,6 +215,8 @@ class Inventory:
         members.counts[to] += 1
         if to in FILED:
             members.file(resource)
+        elif to is ResourceState.BOUND:
+            resource.uses += 1
 
     def after(self, resource: Resource, to: ResourceState, reason: str, now: float) -> Resource:
         """A copy of the resource as `move` will leave it: to be written down before it is true."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from ..config.json_types import Json
 from ..config.units import format_duration
 from .claim import Claim, ClaimState, EndedBecause, advance
-from .dismantling import Dismantler
 from .endings import Endings
 from .expiry import Step, Terms, due, ends_at, next_step
 from .ids import ClaimId
@@ -20,6 +19,7 @@ from .lifecycle import ResourceState
 from .moments import rfc3339
 from .requests import Code, Refusal
 from .resource import Resource
+from .returns import Returns
 from .services import Services
 from .store import NewEvent, StoreError, Transaction
 from .timers import Timer
@@ -36,12 +36,12 @@ class Leases:
     def __init__(
         self,
         services: Services,
-        dismantler: Dismantler,
+        returns: Returns,
         endings: Endings,
         over: Callable[[Claim], None],
     ) -> None:
         self._services = services
-        self._dismantler = dismantler
+        self._returns = returns
         self._endings = endings
         self._over = over
         """Told of a claim that has ended without a resource to take away."""
@@ -161,9 +161,8 @@ class Leases:
         services = self._services
         because = claim.ended_because
         reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
-        services.inventory.move(resource, ResourceState.ENDING, reason, services.clock.now())
         transaction = services.store.transaction()
-        self._dismantler.condemn(resource, transaction)
+        self._returns.take_back(resource, reason, transaction)
         transaction.put_claim(claim)
         transaction.add_event(event)
         written: asyncio.Future[StoreError | None] = asyncio.get_running_loop().create_future()
@@ -173,9 +172,7 @@ class Leases:
             del self._ending[claim.id]
             written.set_result(error)
             durable = error is None
-            self._dismantler.start(
-                resource, claim, written=durable, event=None if durable else event
-            )
+            self._returns.go_on(resource, claim, written=durable, event=None if durable else event)
 
         # Submitted: a caller who leaves takes only the answer away, and who comes again waits for it.
         services.submit(transaction, told, urgent=True)

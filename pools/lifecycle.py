@@ -3,6 +3,8 @@
 Theory of operation
 -------------------
 
+                              +------------------ resetting <-----+
+                              v                       |           |
     planned -> preparing -> ready -> claimed -> finishing -> bound -> ending -> gone
        |          |           |                     |                    ^
        |          v           v                     v                    |
@@ -20,6 +22,10 @@ Theory of operation
 * `finishing`: the parts of `finish` are being made for that claim. Left out when none of them
   touches the outside.
 * `bound`: the claim was answered with it.
+* `resetting`: its claim ends, and its blueprint allows another one: what was made for the claim is
+  removed, the rest is brought back, and all of it is verified. Only that verification leads to
+  `ready`; whatever else happens leads to `ending`. The claim is `ending` until then. After a
+  restart it is removed: how far the reset came, nobody can tell.
 * `failed`: making it went wrong; its parts may exist. Always goes on to `retiring`.
 * `retiring`: no longer wanted; nothing was handed out.
 * `ending`: parts are being removed, in reverse order, until each is proved absent.
@@ -57,6 +63,7 @@ class ResourceState(StrEnum):
     CLAIMED = "claimed"
     FINISHING = "finishing"
     BOUND = "bound"
+    RESETTING = "resetting"
     FAILED = "failed"
     RETIRING = "retiring"
     ENDING = "ending"
@@ -73,7 +80,8 @@ MOVES: dict[ResourceState, frozenset[ResourceState]] = {
     S.READY: frozenset({S.CLAIMED, S.RETIRING, S.HELD}),
     S.CLAIMED: frozenset({S.FINISHING, S.BOUND, S.READY}),
     S.FINISHING: frozenset({S.BOUND, S.RETIRING}),
-    S.BOUND: frozenset({S.ENDING}),
+    S.BOUND: frozenset({S.ENDING, S.RESETTING}),
+    S.RESETTING: frozenset({S.READY, S.ENDING}),
     S.FAILED: frozenset({S.RETIRING}),
     S.RETIRING: frozenset({S.ENDING}),
     S.ENDING: frozenset({S.GONE, S.QUARANTINED, S.HELD}),

@@ -41,6 +41,8 @@ class Snapshot:
     waiting: int
     held: int = 0
     """Kept for inspection, with their slots."""
+    resetting: int = 0
+    """Released and about to be ready again, if that can be verified."""
     drifted: tuple[Member, ...] = ()
     oldest_current: tuple[Member, ...] = ()
     """The oldest up-to-date ones, as many as one pass may retire."""
@@ -200,7 +202,7 @@ def _surplus(
 def _stuck(spec: PoolSpec, snapshot: Snapshot) -> bool:
     """No slot is free for a new one, none is about to be, and none is being used for it already."""
     full = snapshot.occupied >= spec.size.max
-    return full and not snapshot.leaving and not snapshot.coming
+    return full and not (snapshot.leaving or snapshot.coming or snapshot.resetting)
 
 
 def _creations(
@@ -216,7 +218,7 @@ def _creations(
     `left` is how many up-to-date ones stand ready and how many claims wait after serving.
     """
     current, waiting = left
-    missing = target + waiting - current - snapshot.coming
+    missing = target + waiting - current - snapshot.coming - snapshot.resetting
     room = spec.size.max - snapshot.occupied
     wanted = min(missing, room)
     if snapshot.draining or wanted <= 0:
@@ -230,5 +232,7 @@ def _creations(
         commands.append(Create(cold, f"{waiting} waiting and {snapshot.coming} on the way"))
     if allowed > cold:
         have = f"{current} ready, {snapshot.coming} on the way"
+        if snapshot.resetting:
+            have += f", {snapshot.resetting} being reset"
         commands.append(Fill(allowed - cold, f"{have}, {target} wanted"))
     return commands

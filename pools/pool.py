@@ -216,6 +216,7 @@ class Pool:
         return (
             not self._members.ready
             and not self._members.coming
+            and not self._members.counts[ResourceState.RESETTING]
             and self.breaker.failures >= THRESHOLD
             and self.breaker.state(now) == "open"
         )

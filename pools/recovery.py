@@ -10,6 +10,9 @@ What was answered survives; what nobody was told of is undone:
                                                                  waits again, another is forgotten
     bound                           bound                        watched until it ends
     bound                           ending, or none              removed
+    resetting                       ending                       removed, and the claim ends with it:
+                                                                 how far the reset came, and what of
+                                                                 it took effect, nobody can tell
     retiring, ending, quarantined   any, or none                 removal goes on, and the claim
                                                                  ends with it
     none                            bound or ending              the claim is ended
@@ -113,6 +116,8 @@ def _sort_resource(services: Services, resource: Resource, result: Recovered, no
         case S.BOUND if claim is None or claim.state is not ClaimState.BOUND:
             log.error("%s is bound to no living claim and is removed", resource.id)
             inventory.move(resource, S.ENDING, "no living claim has it", now)
+        case S.RESETTING:
+            inventory.move(resource, S.ENDING, "the daemon stopped while it was reset", now)
         case S.QUARANTINED:
             inventory.move(resource, S.ENDING, resource.reason, now)
         case S.HELD if resource.hold is None:

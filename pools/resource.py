@@ -69,6 +69,9 @@ class Resource:
     changed_at: float = 0.0
     ready_at: float | None = None
     claim: ClaimId | None = None
+    """Whose it is now, or was last, until it is ready again."""
+    uses: int = 0
+    """How many claims it was bound to, the present one included."""
     health: Health = Health.UNKNOWN
     reason: str = ""
     """Why it is in its present state, as a sentence."""

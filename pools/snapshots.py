@@ -36,6 +36,7 @@ def take_snapshot(
         current=len(members.current),
         outdated=len(members.outdated),
         coming=fresh + len(members.unverified),
+        resetting=members.counts[ResourceState.RESETTING],
         under_way=len(members.coming),
         leaving=sum(members.counts[state] for state in LEAVING - STAYING),
         waiting=waiting,

@@ -80,6 +80,7 @@ def a_snapshot(
     leaving: int = 0,
     held: int = 0,
     waiting: int = 0,
+    resetting: int = 0,
     drifted: tuple[Member, ...] = (),
     breaker: Breaker | None = None,
     draining: bool = False,
@@ -89,7 +90,7 @@ def a_snapshot(
 ) -> Snapshot:
     """A consistent snapshot: `occupied` is the sum of its kinds."""
     return Snapshot(
-        occupied=ready + outdated + coming + bound + leaving + held + len(drifted),
+        occupied=ready + outdated + coming + bound + leaving + held + resetting + len(drifted),
         current=ready,
         outdated=outdated,
         coming=coming,
@@ -97,6 +98,7 @@ def a_snapshot(
         leaving=leaving,
         held=held,
         waiting=waiting,
+        resetting=resetting,
         drifted=drifted,
         oldest_current=members(min(ready, 64), ready_at=ready_at),
         oldest_outdated=members(min(outdated, 64), prefix="old", ready_at=ready_at),

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Generator, Hashable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypedDict, Unpack
@@ -26,6 +26,7 @@ from stoker.config.revision import (
     PartPlan,
     PoolSpec,
     Queue,
+    ResetPlan,
     Revision,
 )
 from stoker.config.shapes import Environment, Shape
@@ -41,6 +42,7 @@ from stoker.pools.inventory import Inventory
 from stoker.pools.pool import Pool
 from stoker.pools.processes import Tied
 from stoker.pools.providers import Providers
+from stoker.pools.readiness import NotReady
 from stoker.pools.requests import ClaimRequest
 from stoker.pools.resource import Resource
 from stoker.pools.sealing import Sealer
@@ -71,8 +73,14 @@ class VirtualClock:
         return steady
 
 
-class NoChecks:
-    """Readiness of parts that have no check."""
+class WorldChecks:
+    """Parts have no readiness check here; what proves a reset looks at the world itself.
+
+    The check `{"exec": ["clean", PART, …]}` passes when nobody has left anything in these things.
+    """
+
+    def __init__(self, world: SimulatedWorld) -> None:
+        self._world = world
 
     async def wait_until_ready(
         self,
@@ -81,7 +89,15 @@ class NoChecks:
         still_there: Callable[[], Awaitable[None]] | None = None,
         log_path: Path | None = None,
     ) -> None:
-        raise AssertionError(f"no part of the simulation has a readiness check: {check}")
+        words = check["exec"]
+        assert isinstance(words, list)
+        assert words[0] == "clean"
+        await asyncio.sleep(0.01)
+        for part in words[1:]:
+            thing = self._world.things.get(PartId(str(part)))
+            if thing is None or thing.soil:
+                left = "it is gone" if thing is None else ", ".join(sorted(thing.soil))
+                raise NotReady(f"{part} is not clean: {left}")
 
     async def probe(self, check: JsonObject) -> str | None:
         raise AssertionError(f"no part of the simulation has a readiness check: {check}")
@@ -176,7 +192,7 @@ class Run:
             ids=Ids(host.clock.now, host.random.randbytes),
             telemetry=Silent(),
             providers=Providers(host.clock),
-            readiness=NoChecks(),
+            readiness=WorldChecks(host.world),
             inventory=Inventory(),
             tasks=Tasks(self.defects.append),
             timers=Timers(host.clock),
@@ -288,6 +304,29 @@ def boxes(*, digest: str = "d1", finish: tuple[PartPlan, ...] | None = None) -> 
     if any(part.name == "token" for part in finish):
         outputs.append(an_output("token", "${parts.token.value}", secret=True))
     return Blueprint("box", digest, Parameters.compile({}), (a_part(),), finish, tuple(outputs))
+
+
+def reusable(
+    blueprint: Blueprint | None = None,
+    *,
+    in_place: bool = True,
+    max_uses: int = 10,
+    within: float = 30.0,
+) -> Blueprint:
+    """Boxes that serve several claims: reset in place, or made anew, and then proved to be clean."""
+    blueprint = blueprint or boxes()
+    names = [part.name for part in blueprint.prepare]
+    clean = ["clean", *(f"${{parts.{name}.name}}" for name in names)]
+    return replace(
+        blueprint,
+        reset=ResetPlan(
+            parts=blueprint.prepare,
+            in_place=frozenset(names if in_place else ()),
+            verify=compile_template({"exec": clean, "within": 5.0}, ANYTHING),
+            max_uses=max_uses,
+            within=within,
+        ),
+    )
 
 
 class PoolFacts(TypedDict, total=False):

@@ -57,7 +57,7 @@ def pool_rows(found: Sequence[Document]) -> list[list[Cell]]:
 def _pool_row(pool: Document) -> list[Cell]:
     counts = section(pool, "counts")
     ready, least = int(pool.get("ready", 0)), int(pool.get("min", 0))
-    coming = int(counts.get("planned", 0)) + int(counts.get("preparing", 0))
+    coming = sum(int(counts.get(state, 0)) for state in ("planned", "preparing", "resetting"))
     troubles = pool_troubles(pool)
     return [
         str(pool.get("name", "")),

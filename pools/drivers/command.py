@@ -50,6 +50,8 @@ class CommandSettings(Settings):
     """Per call; 30 s."""
     output_limit: ByteCount | None = Field(default=None, alias="outputLimit")
     """1 MiB."""
+    reset: bool | None = None
+    """Whether the program knows the action `reset`."""
 
 
 FACTS = DriverFacts(
@@ -58,6 +60,7 @@ FACTS = DriverFacts(
     outputs={},
     provider_settings=CommandSettings,
     open_outputs=True,
+    reset_setting="reset",
 )
 
 
@@ -98,11 +101,17 @@ class CommandDriver:
         return {name: request.settings[name] for name in kept if name in request.settings}
 
     async def create(self, request: PartRequest) -> Made:
+        return await self._make(Action.CREATE, request, {})
+
+    async def reset(self, request: PartRequest, part: PartRef) -> Made:
+        return await self._make(Action.RESET, request, _own_handle(part))
+
+    async def _make(self, action: Action, request: PartRequest, handle: JsonObject) -> Made:
         program = self._program(request.id, request.provider, request.settings)
-        answer = await self._ask(Action.CREATE, program, request, {})
+        answer = await self._ask(action, program, request, handle)
         if answer.state is not Presence.PRESENT:
             state = answer.state or "nothing"
-            raise Unavailable(f"{program.argv[0]} answered {state} to create, not present")
+            raise Unavailable(f"{program.argv[0]} answered {state} to {action}, not present")
         return Made(
             handle={**self.intend(request), "handle": _plain(answer.handle)},
             outputs=_plain(answer.outputs),

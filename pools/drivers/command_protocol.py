@@ -32,6 +32,7 @@ class Action(StrEnum):
     CREATE = "create"
     OBSERVE = "observe"
     DESTROY = "destroy"
+    RESET = "reset"
     LIST = "list"
 
 

@@ -27,7 +27,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 RESOURCE_COLUMNS = (
     *("id", "version", "pool", "blueprint", "digest", "revision", "state", "created_at"),
-    *("changed_at", "ready_at", "claim", "health", "reason", "labels"),
+    *("changed_at", "ready_at", "claim", "health", "reason", "labels", "uses"),
 )
 PART_COLUMNS = (
     *("resource", "name", "driver", "provider", "half", "ordinal", "state", "handle", "outputs"),
@@ -95,6 +95,7 @@ def encode_resource(resource: Resource) -> Row:
         resource.health._value_,
         text(resource.reason),
         encode_object(resource.labels),
+        resource.uses,
     )
 
 
@@ -297,6 +298,7 @@ class Decoder:
             health=_HEALTHS[row[11]],
             reason=intern(row[12]),
             labels=self._shared(row[13]),
+            uses=row[14],
         )
 
     def _shared(self, encoded: str | None) -> JsonObject:

@@ -62,6 +62,9 @@ _STEP_3 = (
         kind TEXT NOT NULL, subject TEXT NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
         reason TEXT NOT NULL, since REAL NOT NULL, until REAL,
         PRIMARY KEY (kind, subject)) WITHOUT ROWID""",
+    # Every resource of an earlier schema serves one claim at most: the one that it has.
+    "ALTER TABLE resources ADD COLUMN uses INTEGER NOT NULL DEFAULT 0",
+    "UPDATE resources SET uses = 1 WHERE claim IS NOT NULL",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

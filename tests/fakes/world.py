@@ -12,7 +12,7 @@ does not promise, as real providers don't: that `observe` and `list_owned` are u
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
@@ -47,6 +47,8 @@ class SimulatedSettings(BaseModel):
     """Given back as an output: lets blueprints refer to each other's parts."""
     reject: bool = False
     """True: every creation is refused."""
+    reset: bool = False
+    """Whether such a part can be reset in place."""
 
 
 FACTS = DriverFacts(
@@ -57,6 +59,7 @@ FACTS = DriverFacts(
         "label": OutputFacts(ValueType.STRING),
         "secret": OutputFacts(ValueType.STRING, secret=True),
     },
+    reset_setting="reset",
 )
 
 
@@ -80,6 +83,8 @@ class Faults:
     """How many things there may be."""
     stale: float = 0.0
     """For so long after a creation the thing is not shown, and after a removal it still is."""
+    lie: float = 0.0
+    """Chance that a reset says that it is done, and has done nothing."""
     deaf: float = 0.0
     """Chance that a change behind the daemon's back is not told to a watch."""
 
@@ -94,6 +99,8 @@ class Thing:
     """Which driver made it."""
     drift: str = ""
     """What is different from how it was made."""
+    soil: set[str] = field(default_factory=set[str])
+    """What its users have left in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class Effect:
 
     at: float
     kind: str
-    """created | destroyed | drifted | vanished"""
+    """created | destroyed | reset | drifted | vanished"""
     part: PartId
     incarnation: int
     """The driver that did it; 0 for what happened behind the daemon's back."""
@@ -197,6 +204,23 @@ class SimulatedWorld:
             outputs={"name": str(request.id), "label": label},
             secrets={"secret": f"secret-{thing.serial}"},
         )
+
+    def use(self, part: PartId, by: str) -> None:
+        """Somebody leaves something of theirs in a thing."""
+        self.things[part].soil.add(by)
+
+    def reset(self, request: PartRequest, incarnation: int, *, honest: bool) -> Made:
+        thing = self.things.get(request.id)
+        if thing is None:
+            raise NotFound(f"{request.id} is not there")
+        if honest:
+            thing.soil.clear()
+            thing.drift = ""
+        self._record("reset", request.id, incarnation)
+        return self.create(request, incarnation)
+
+    def lies(self) -> bool:
+        return self._chance(self.faults.lie)
 
     def observe(self, part: PartId) -> Observation:
         thing = self.things.get(part)
@@ -315,6 +339,12 @@ class SimulatedDriver:
         if request.settings.get("reject"):
             raise Rejected(f"{request.id} asks to be refused")
         return await self._call("create", lambda: self.world.create(request, self.incarnation))
+
+    async def reset(self, request: PartRequest, part: PartRef) -> Made:
+        honest = not self.world.lies()
+        return await self._call(
+            "reset", lambda: self.world.reset(request, self.incarnation, honest=honest)
+        )
 
     async def observe(self, part: PartRef) -> Observation:
         return await self._call("observe", lambda: self.world.observe(part.id))

@@ -36,10 +36,10 @@ def test_every_state_can_reach_the_end() -> None:
     assert reaching == set(ResourceState)
 
 
-def test_nothing_that_was_bound_ever_becomes_ready_again() -> None:
+def test_nothing_that_was_bound_becomes_ready_again_but_through_a_reset() -> None:
     reached, frontier = {S.BOUND}, {S.BOUND}
     while frontier:
-        frontier = {to for state in frontier for to in MOVES[state]} - reached
+        frontier = {to for state in frontier for to in MOVES[state]} - reached - {S.RESETTING}
         reached |= frontier
 
     assert S.READY not in reached
@@ -50,6 +50,33 @@ def test_nothing_that_was_held_ever_becomes_ready_again() -> None:
     assert MOVES[S.HELD] == {S.ENDING}
     assert {state for state in S if S.HELD in MOVES[state]} == {S.READY, S.ENDING}
     assert MOVES[S.ENDING] == {S.GONE, S.QUARANTINED, S.HELD}
+
+
+def test_a_reset_begins_at_the_end_of_a_claim_and_ends_in_ready_or_in_removal() -> None:
+    assert [S.BOUND] == [state for state in S if S.RESETTING in MOVES[state]]
+    assert {S.READY, S.ENDING} == MOVES[S.RESETTING]
+    assert S.RESETTING in OCCUPYING
+    assert S.RESETTING not in LEAVING
+
+
+def test_each_bind_counts_as_a_use() -> None:
+    inventory = Inventory()
+    resource = a_resource(state=S.READY)
+    inventory.add(resource)
+    for to in (
+        S.CLAIMED,
+        S.READY,
+        S.CLAIMED,
+        S.BOUND,
+        S.RESETTING,
+        S.READY,
+        S.CLAIMED,
+        S.FINISHING,
+    ):
+        inventory.move(resource, to, "because", 0.0)
+    assert resource.uses == 1
+    inventory.move(resource, S.BOUND, "because", 0.0)
+    assert resource.uses == 2
 
 
 def test_what_was_begun_for_a_claim_is_never_handed_to_another() -> None:

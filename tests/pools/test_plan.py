@@ -234,3 +234,27 @@ def test_following_the_plan_reaches_the_minimum_and_then_rests(
                     raise AssertionError("nobody waits, so nobody can be served")
 
     assert (ready, outdated) == (minimum, 0)
+
+
+def test_one_that_is_being_reset_counts_as_one_on_the_way() -> None:
+    made = plan(a_pool(min=3), a_snapshot(ready=1, resetting=1), 0.0)
+
+    assert [Fill(1, "1 ready, 0 on the way, 1 being reset, 3 wanted")] == list(made.commands)
+
+
+def test_nothing_is_made_for_one_that_waits_for_a_reset() -> None:
+    made = plan(a_pool(min=1, max=3), a_snapshot(resetting=2, waiting=1), 0.0)
+
+    assert () == made.commands
+
+
+def test_one_that_is_being_reset_takes_its_slot() -> None:
+    made = plan(a_pool(min=3, max=3), a_snapshot(ready=1, resetting=2, waiting=2), 0.0)
+
+    assert [Serve(1, "2 waiting, 1 ready")] == list(made.commands)
+
+
+def test_a_roll_waits_for_one_that_is_being_reset() -> None:
+    made = plan(a_pool(min=2, max=2), a_snapshot(outdated=1, resetting=1), 0.0)
+
+    assert () == made.commands

@@ -44,6 +44,7 @@ def a_resource(
         health=Health.HEALTHY,
         reason=reason,
         labels={"team": "web"},
+        uses=3,
     )
     resource.parts = [a_part(resource, f"part{number}", ordinal=number) for number in range(parts)]
     return resource

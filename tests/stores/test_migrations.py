@@ -24,7 +24,7 @@ from tests.stores.samples import KEY, a_claim, a_part, a_resource, an_event
 
 ADDED_BY_STEP = {
     2: {("parts", "ready")},
-    3: {("claims", "binding"), ("claims", "terms")},
+    3: {("claims", "binding"), ("claims", "terms"), ("resources", "uses")},
 }
 """Columns that a ledger of an earlier schema cannot have had."""
 
@@ -85,11 +85,23 @@ async def test_every_earlier_schema_is_migrated_with_its_rows(disk: Folder, sche
     if schema < 2:
         part.ready = {}
     expected.parts = [part]
+    if schema < 3:
+        expected.uses = 0
     assert ([expected], [a_claim()]) == (image.resources, image.claims)
     assert a_claim() == store.find_key(KEY)
     await put(store, a_resource("web-new", parts=2), a_claim("c-2", key=b"2" * 32), an_event())
     assert 1 == await store.verify_chain()
     assert [] == await store.integrity()
+    await store.close()
+
+
+async def test_the_claim_of_a_migrated_resource_counts_as_its_use(disk: Folder) -> None:
+    an_old_ledger(disk, 2)
+    connection = connect(disk.path / "ledger.db")
+    connection.execute("UPDATE resources SET claim = 'c-1'")
+    connection.close()
+    store = disk.open()
+    assert [1] == [resource.uses for resource in store.load().resources]
     await store.close()
 
 
