@@ -16,7 +16,7 @@ from typing import TypedDict, Unpack
 from unittest.mock import patch
 
 from stoker.config.catalogue import ValueType
-from stoker.config.json_types import JsonObject
+from stoker.config.json_types import Json, JsonObject
 from stoker.config.parameters import Parameters
 from stoker.config.revision import (
     Backfill,
@@ -316,7 +316,7 @@ def reusable(
     """Boxes that serve several claims: reset in place, or made anew, and then proved to be clean."""
     blueprint = blueprint or boxes()
     names = [part.name for part in blueprint.prepare]
-    clean = ["clean", *(f"${{parts.{name}.name}}" for name in names)]
+    clean: list[Json] = ["clean", *(f"${{parts.{name}.name}}" for name in names)]
     return replace(
         blueprint,
         reset=ResetPlan(

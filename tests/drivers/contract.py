@@ -22,6 +22,7 @@ import pytest
 from stoker.config.json_types import JsonObject
 from stoker.pools.driver import (
     Driver,
+    DriverError,
     Made,
     NotFound,
     PartRef,
@@ -29,6 +30,7 @@ from stoker.pools.driver import (
     Presence,
     ProviderRef,
     Rejected,
+    ResettingDriver,
 )  # fmt: skip
 from stoker.pools.ids import PartId
 
@@ -42,6 +44,8 @@ class Harness(ABC):
 
     watches = True
     """Whether the driver tells by itself when a watched part is removed."""
+    resets = False
+    """Whether the driver can reset such a part in place."""
     cuts: tuple[float, ...] = (0.0, 0.0005, 0.002, 0.01)
     """Seconds after the beginning of a call at which it is cancelled."""
     driver: Driver
@@ -75,8 +79,20 @@ class Harness(ABC):
         """Removes what was made, without the driver."""
 
     @abstractmethod
+    async def soil(self, part: PartId) -> None:
+        """Leaves behind what a user of the part may leave, without the driver."""
+
+    @abstractmethod
+    async def soiled(self, part: PartId) -> bool:
+        """Whether anything of that is left."""
+
+    @abstractmethod
     async def plant_strangers(self, near: PartId) -> Callable[[], bool]:
         """Makes things that look like the part and are not; returns "they are all unharmed"."""
+
+    def resetting(self) -> ResettingDriver:
+        assert isinstance(self.driver, ResettingDriver)
+        return self.driver
 
     def provider(self) -> ProviderRef:
         return ProviderRef("default")
@@ -250,6 +266,62 @@ class DriverContract:
         if harness.watches:
             await harness.told(OTHER)
         assert ONE not in harness.changes
+
+    async def test_what_is_made_anew_holds_nothing_of_its_earlier_user(
+        self, harness: Harness
+    ) -> None:
+        part = await harness.created()
+        await harness.soil(ONE)
+        assert await harness.soiled(ONE)
+        await harness.destroyed(part)
+        harness.driver.forget(ONE)
+        assert not await harness.soiled(ONE)
+        again = await harness.created()
+        assert not await harness.soiled(ONE)
+        assert Presence.PRESENT == (await harness.driver.observe(again)).presence
+
+    async def test_a_reset_leaves_nothing_of_the_user_and_the_part_as_it_was_made(
+        self, harness: Harness
+    ) -> None:
+        assert harness.resets == isinstance(harness.driver, ResettingDriver)
+        if not harness.resets:
+            return  # its parts are made anew, see above
+        request = await harness.request()
+        made = await harness.driver.create(request)
+        other = await harness.created(OTHER)
+        part = harness.made(request, made)
+        for _ in range(2):
+            await harness.soil(ONE)
+            await harness.soil(OTHER)
+            assert made == await harness.resetting().reset(request, part)
+            assert not await harness.soiled(ONE)
+            assert await harness.soiled(OTHER)
+            assert Presence.PRESENT == (await harness.driver.observe(part)).presence
+        await harness.destroyed(part)
+        assert not await harness.exists(ONE)
+        assert Presence.ABSENT != (await harness.driver.observe(other)).presence
+
+    async def test_what_is_gone_cannot_be_reset(self, harness: Harness) -> None:
+        if not harness.resets:
+            return
+        request = await harness.request()
+        part = harness.made(request, await harness.driver.create(request))
+        await harness.remove(ONE)
+        with pytest.raises(DriverError):
+            await harness.resetting().reset(request, part)
+        assert not await harness.exists(ONE)
+
+    async def test_after_a_cancelled_reset_the_part_can_be_destroyed(
+        self, harness: Harness
+    ) -> None:
+        for delay in harness.cuts if harness.resets else ():
+            request = await harness.request()
+            part = harness.made(request, await harness.driver.create(request))
+            await harness.soil(ONE)
+            await cut(harness.resetting().reset(request, part), delay)
+            await harness.destroyed(part)
+            assert not await harness.exists(ONE), f"cut after {delay} s"
+            harness.driver.forget(ONE)
 
     async def test_strangers_that_look_alike_are_neither_listed_nor_harmed(
         self, harness: Harness

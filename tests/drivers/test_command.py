@@ -51,6 +51,7 @@ def example(name: str, folder: Path) -> Path:
 
 class CommandHarness(Harness):
     watches = False
+    resets = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -91,6 +92,13 @@ class TicketsHarness(CommandHarness):
     async def spoil(self, part: PartId) -> None:
         self.path(part).write_text("torn")
 
+    async def soil(self, part: PartId) -> None:
+        ticket = json.loads(self.path(part).read_text())
+        self.path(part).write_text(json.dumps({**ticket, "title": "mine", "notes": "secret"}))
+
+    async def soiled(self, part: PartId) -> bool:
+        return self.path(part).exists() and "secret" in self.path(part).read_text()
+
     async def remove(self, part: PartId) -> None:
         self.path(part).unlink()
 
@@ -112,6 +120,13 @@ class FoldersHarness(CommandHarness):
 
     async def spoil(self, part: PartId) -> None:
         (self.path(part) / "broken").touch()
+
+    async def soil(self, part: PartId) -> None:
+        (self.path(part) / ".inner").mkdir(exist_ok=True)
+        (self.path(part) / ".inner" / "mine").write_text("secret")
+
+    async def soiled(self, part: PartId) -> bool:
+        return bool(list(self.path(part).glob("*"))) or (self.path(part) / ".inner").exists()
 
     async def remove(self, part: PartId) -> None:
         await asyncio.to_thread(lambda: self.path(part).rmdir())

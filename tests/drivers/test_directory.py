@@ -56,6 +56,22 @@ class DirectoryHarness(Harness):
     async def remove(self, part: PartId) -> None:
         shutil.rmtree(self.root / part)
 
+    async def soil(self, part: PartId) -> None:
+        """Files, changed files, a folder that nobody may enter, a link out of it, and attributes."""
+        folder = self.root / part
+        (folder / "readme").write_text("changed")
+        (folder / "a" / "mine").write_text("secret")
+        (folder / "closed").mkdir()
+        (folder / "closed" / "inner").write_text("secret")
+        (folder / "closed").chmod(0)
+        (folder / "link").symlink_to("/etc")
+
+    async def soiled(self, part: PartId) -> bool:
+        folder = self.root / part
+        left = {path.name for path in self.root.rglob("*")} & {"mine", "closed", "inner", "link"}
+        readme = folder / "readme"
+        return bool(left) or (readme.exists() and readme.read_text() != "hello")
+
     async def plant_strangers(self, near: PartId) -> Callable[[], bool]:
         kept = self.state / "kept"
         kept.mkdir()

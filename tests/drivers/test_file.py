@@ -58,6 +58,12 @@ class FileHarness(Harness):
     async def remove(self, part: PartId) -> None:
         self.path(part).unlink()
 
+    async def soil(self, part: PartId) -> None:
+        self.path(part).write_text("changed by its user")
+
+    async def soiled(self, part: PartId) -> bool:
+        return self.path(part).exists() and self.path(part).read_text() != "hello"
+
     async def plant_strangers(self, near: PartId) -> Callable[[], bool]:
         beside = [self.root / f"{near}.html{tail}" for tail in (".bak", "~", ".1")]
         records = self.state / "parts/file"

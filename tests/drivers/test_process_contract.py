@@ -28,6 +28,7 @@ class ProcessHarness(Harness):
         super().__init__()
         self.state = state
         self.strangers: list[subprocess.Popen[bytes]] = []
+        self.left: subprocess.Popen[bytes] | None = None
 
     def build(self) -> Driver:
         return create_driver(DriverContext(self.state, SteadyClock(0.0)))
@@ -60,6 +61,18 @@ class ProcessHarness(Harness):
         while self.marked(part):
             time.sleep(0.001)
 
+    async def soil(self, part: PartId) -> None:
+        """A program that its user started in a session of its own, and words in its log."""
+        env = {"STOKER_PART": part, "STOKER_STATE": mark_of(self.state)}
+        self.left = subprocess.Popen(["sleep", "600"], env=env, start_new_session=True)
+        with (self.state / "parts" / "process" / part / "stdout.log").open("a") as log:
+            log.write("secret words\n")
+
+    async def soiled(self, part: PartId) -> bool:
+        log = self.state / "parts" / "process" / part / "stdout.log"
+        said = log.exists() and "secret words" in log.read_text()
+        return (self.left is not None and self.left.poll() is None) or said
+
     async def plant_strangers(self, near: PartId) -> Callable[[], bool]:
         """Processes with the part's name and without the mark of this daemon, and odd folders."""
         root = self.state / "parts" / "process"
@@ -86,7 +99,8 @@ class ProcessHarness(Harness):
 
     def clean_up(self) -> None:
         kill_all(self.state)
-        for stranger in self.strangers:
+        left = [] if self.left is None else [self.left]
+        for stranger in (*self.strangers, *left):
             stranger.kill()
             stranger.wait()
 

@@ -30,6 +30,8 @@ PROVIDER = ProviderRef("simulated")
 
 
 class SimulatedHarness(Harness):
+    resets = True
+
     def __init__(self) -> None:
         super().__init__()
         self.world = SimulatedWorld(Random(1))
@@ -51,6 +53,13 @@ class SimulatedHarness(Harness):
 
     async def remove(self, part: PartId) -> None:
         self.world.vanish(part)
+
+    async def soil(self, part: PartId) -> None:
+        self.world.use(part, "a claim")
+
+    async def soiled(self, part: PartId) -> bool:
+        thing = self.world.things.get(part)
+        return thing is not None and bool(thing.soil)
 
     async def plant_strangers(self, near: PartId) -> Callable[[], bool]:
         return lambda: True  # nothing else lives in this world

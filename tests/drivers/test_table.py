@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stoker.pools.clock import SteadyClock
+from stoker.pools.driver import ResettingDriver
 from stoker.pools.drivers import TABLE, build_drivers, catalogue
 from tests.conftest import ROOT
 
@@ -19,6 +20,13 @@ def test_facts_and_drivers_agree_on_their_names(tmp_path: Path) -> None:
     assert list(TABLE) == list(drivers) == list(facts)
     assert {name: name for name in TABLE} == {name: facts[name].name for name in TABLE}
     assert {name: name for name in TABLE} == {name: drivers[name].name for name in TABLE}
+
+
+def test_a_driver_has_a_setting_for_resets_if_and_only_if_it_can_reset(tmp_path: Path) -> None:
+    drivers = build_drivers(tmp_path / "state", SteadyClock(0))
+    able = {name for name, driver in drivers.items() if isinstance(driver, ResettingDriver)}
+    assert {name for name, facts in catalogue().items() if facts.reset_setting} == able
+    assert {"command"} == able
 
 
 def test_building_makes_nothing_on_the_disk(tmp_path: Path) -> None:
