@@ -98,6 +98,7 @@ class WorldChecks:
             if thing is None or thing.soil:
                 left = "it is gone" if thing is None else ", ".join(sorted(thing.soil))
                 raise NotReady(f"{part} is not clean: {left}")
+            self._world.proved[thing.part] = self._world.now()
 
     async def probe(self, check: JsonObject) -> str | None:
         raise AssertionError(f"no part of the simulation has a readiness check: {check}")

@@ -21,6 +21,7 @@ from stoker.pools.driver import (
     Observation,
     PartRef,
     PartRequest,
+    ResettingDriver,
 )
 from stoker.pools.ids import ClaimId, PartId, ResourceId, resource_of
 from stoker.pools.resource import Part, Resource
@@ -101,6 +102,10 @@ class NamedTransaction(SqliteTransaction):
     def put_part(self, resource: Resource, part: Part) -> None:
         super().put_part(resource, part)
         self.writes.append(f"{self._names.part(part.id)} {part.state}")
+
+    def drop_part(self, part: PartId) -> None:
+        super().drop_part(part)
+        self.writes.append(f"{self._names.part(part)} dropped")
 
     def drop_resource(self, resource: ResourceId) -> None:
         super().drop_resource(resource)
@@ -184,6 +189,14 @@ class CutDriver:
         what = f"{self._cuts.names.part(request.id)} create"
         await self._cuts.reach(f"{what}: not begun")
         made = await self._driver.create(request)
+        await self._cuts.reach(f"{what}: done")
+        return made
+
+    async def reset(self, request: PartRequest, part: PartRef) -> Made:
+        assert isinstance(self._driver, ResettingDriver)
+        what = f"{self._cuts.names.part(request.id)} reset"
+        await self._cuts.reach(f"{what}: not begun")
+        made = await self._driver.reset(request, part)
         await self._cuts.reach(f"{what}: done")
         return made
 

@@ -136,13 +136,18 @@ def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
 
 
 def check_exclusive(events: list[Event]) -> None:
-    """By the audit: a resource serves one claim, ever, and becomes ready and goes once."""
+    """By the audit: a resource serves one claim until it was reset, becomes ready and goes once."""
     served: dict[str, str] = {}
     for event in events:
         if event.kind == "claim.bound":
             other = served.setdefault(event.resource, event.claim)
             assert other == event.claim, f"{event.resource} served {other} and {event.claim}"
-    told = Counter((event.kind, event.resource or event.claim) for event in events)
+        elif event.kind == "resource.reset":
+            assert served.pop(event.resource) == event.claim
+    told = Counter(
+        (event.kind, event.claim if event.kind.startswith("claim.") else event.resource)
+        for event in events
+    )
     once = {"resource.ready", "resource.gone", "claim.bound", "claim.released", "claim.expired"}
     again = {what: count for what, count in told.items() if what[0] in once and count > 1}
     assert not again, again

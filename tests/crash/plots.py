@@ -10,7 +10,7 @@ from stoker.pools.lifecycle import ResourceState
 from stoker.pools.switches import PoolAction, ResourceAction
 from tests.crash.playing import Plot
 from tests.crash.simulated import KEY, History
-from tests.rig import a_box_pool, a_part, boxes
+from tests.rig import a_box_pool, a_part, boxes, reusable
 
 TOKEN = a_part("token", "token", {"kind": "random"})
 FINISHED = (a_part("page"), TOKEN)
@@ -33,6 +33,12 @@ PLAIN = a_box_pool(min=1)
 """Its only finish part is pure: a claim is one write."""
 OLD = a_box_pool(name="old", min=1)
 NEW = a_box_pool(name="new", min=2)
+
+
+def a_lasting_pool(min: int, *, in_place: bool) -> PoolSpec:  # noqa: A002
+    """One resource, which serves several claims."""
+    pool = a_web_pool(min, 1)
+    return replace(pool, blueprint=reusable(pool.blueprint, in_place=in_place))
 
 
 async def claim(history: History) -> None:
@@ -66,6 +72,12 @@ async def hold_briefly(history: History) -> None:
 async def release_all(history: History) -> None:
     for told in list(history.told):
         await history.release(told)
+
+
+async def use_and_release(history: History) -> None:
+    if KEY not in history.by_key:
+        await history.claim(key=KEY)
+    await release_all(history)
 
 
 async def hold_and_queue(history: History) -> None:
@@ -328,6 +340,28 @@ PLOTS = (
         before=hold_and_queue,
         after=released_for_the_other,
         pairs=2,
+    ),
+    Plot(
+        "release with reset",
+        (a_lasting_pool(1, in_place=True),),
+        use_and_release,
+        after=use_and_release,
+        pairs=2,
+    ),
+    Plot(
+        "release with parts made anew",
+        (a_lasting_pool(1, in_place=False),),
+        use_and_release,
+        after=use_and_release,
+        pairs=2,
+    ),
+    Plot(
+        "reset for one who waits",
+        (a_lasting_pool(0, in_place=True),),
+        release_one_for_the_other,
+        before=hold_and_queue,
+        after=released_for_the_other,
+        pairs=3,
     ),
     Plot("renewal", WEB, lengthen, before=hold),
     Plot("release", WEB, release_all, before=hold, after=release_all, pairs=1),

@@ -1,7 +1,9 @@
 """What is going on while the real daemon is cut off: one thing each, small and complete."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.crash.callers import Caller
 
@@ -51,6 +53,25 @@ spec:
   outputs:
     path: "${{parts.work.path}}"
     token: {{value: "${{parts.pass.value}}", secret: true}}
+---
+apiVersion: stoker/v1
+kind: Blueprint
+metadata: {{name: lasting}}
+spec:
+  prepare:
+    - {{name: work, driver: directory}}
+    - name: server
+      driver: process
+      with: {{command: [sleep, "{seconds}"], cwd: "${{parts.work.path}}"}}
+  finish:
+    - {{name: pass, driver: token}}
+    - {{name: note, driver: file, with: {{path: "${{parts.work.path}}/claim", content: "${{claim.id}}"}}}}
+  outputs:
+    path: "${{parts.work.path}}"
+    token: {{value: "${{parts.pass.value}}", secret: true}}
+  reset:
+    parts: [work, server]
+    verify: {{exec: [sh, -c, '[ -z "$(ls -A "$0")" ]', "${{parts.work.path}}"], within: 5s, every: 20ms}}
 """
 
 POOL = """\
@@ -128,6 +149,8 @@ ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
 MOODY: Declared = {"web": Size("moody", 2)}
 SLOW: Declared = {"web": Size("sandbox", 2, rate="1/s", burst=3)}
 """The fourth creation comes seconds after the first: not before the daemon is cut."""
+LASTING: Declared = {"lasting": Size("lasting", 1, max=1)}
+"""One resource, which serves several claims."""
 OLD: Declared = {"web": Size("sandbox", 1), "old": Size("folder", 1)}
 NEW: Declared = {"web": Size("sandbox", 1), "new": Size("folder", 1)}
 
@@ -162,6 +185,24 @@ def _queue_on(caller: Caller) -> None:
 def _release(caller: Caller) -> None:
     assert caller.latest is not None
     caller.release(caller.latest.claim)
+
+
+def _use_and_release(caller: Caller) -> None:
+    """Leaves something in the folder, which the next one must not find."""
+    if "k" not in caller.by_key:
+        told = caller.take("lasting", key="k", wait="20s")
+        mine = Path(told.outputs["path"]) / "mine"
+        assert not mine.exists()
+        mine.write_text(told.claim)
+    for claim in caller.by_key.values():
+        caller.release(claim)
+
+
+def _use_and_release_again(caller: Caller) -> None:
+    _use_and_release(caller)
+    told = caller.take("lasting", key="another", wait="20s")
+    assert ["claim"] == os.listdir(told.outputs["path"])
+    caller.release(told.claim)
 
 
 def _hold_one_and_queue(caller: Caller) -> None:
@@ -230,6 +271,7 @@ SCENARIOS = (
     Scenario("giving up", ONE_FOLDER, _give_up, before=_hold_one_and_queue, after=_give_up),
     Scenario("renewal", FOLDERS, _renew, before=_claim),
     Scenario("release", WEB, _release, before=_claim, after=_release),
+    Scenario("release with reset", LASTING, _use_and_release, after=_use_and_release_again),
     Scenario("expiry", WEB, _expire, before=_claim, after=_expire_at_last),
     Scenario("backfill", EMPTY, _fill, later=MANY),
     Scenario("first start", MANY, _nothing, from_the_start=True),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from stoker.config.revision import PoolSpec, Revision
 from stoker.pools.binding import Process
 from stoker.pools.claim import Claim, ClaimState
-from stoker.pools.ids import ClaimId, ResourceId
+from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.stores.sqlite import SqliteStore
@@ -228,8 +228,18 @@ class History:
         self.waiting.discard(claim.id)
         now = Promise(claim.id, claim.resources[0], claim.secrets["token"])
         assert self.told.setdefault(claim.id, now) == now
-        holders = [one.claim for one in self.told.values() if one.resource == now.resource]
-        assert holders == [claim.id], "leased twice"
+        spec = self.revision.pools.get(claim.pool)
+        lasting = spec is not None and spec.blueprint.reset is not None
+        holders = [
+            one.claim
+            for one in self.told.values()
+            if one.resource == now.resource and not (lasting and one.claim in self.let_go)
+        ]
+        assert holders in ([claim.id], []), "leased twice"
+        thing = self.host.world.things.get(part_id(now.resource, "box"))
+        if thing is not None:
+            assert thing.soil <= {claim.id}, "what another claim left was handed out"
+            thing.soil.add(claim.id)
 
     # What must be true in the end
 
@@ -238,6 +248,10 @@ class History:
         assert [] == run.breaches()
         known = {p.id for r in run.fleet.resources() for p in r.parts if p.driver == "simulated"}
         assert known == set(world.exists())
+        for resource in run.fleet.resources():
+            if resource.state is ResourceState.READY:
+                soil = [world.things[part.id].soil for part in resource.parts]
+                assert not any(soil), f"{resource.id} is ready and not clean: {soil}"
         live = {claim.id: claim for claim in run.fleet.live_claims()}
         expected = {claim for claim in self.told if claim not in self.let_go}
         assert expected <= set(live), "answered and forgotten"
@@ -255,8 +269,13 @@ class History:
         store = self.run.store
         events = await store.events(after=0, limit=10_000)
         assert len(events) == await store.verify_chain()
-        served = [event.resource for event in events if event.kind == "claim.bound"]
-        assert len(served) == len(set(served)), "leased twice"
+        served: set[str] = set()
+        for event in events:
+            if event.kind == "claim.bound":
+                assert event.resource not in served, "leased twice"
+                served.add(event.resource)
+            elif event.kind == "resource.reset":
+                served.remove(event.resource)
         image = store.load()
         assert {r.id for r in image.resources} == {r.id for r in self.run.fleet.resources()}
         assert {c.id for c in image.claims} == {c.id for c in self.run.fleet.live_claims()}

@@ -144,6 +144,8 @@ class SimulatedWorld:
         self.log: list[Effect] = []
         self.calls: dict[str, int] = {}
         """How often each method of a driver was called."""
+        self.proved: dict[PartId, float] = {}
+        """When a thing was last looked at and found clean."""
         self._fading: dict[PartId, float] = {}  # removed things still shown, until when
         self._drivers: list[SimulatedDriver] = []  # those that live
         self._incarnations = 0

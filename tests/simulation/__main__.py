@@ -45,7 +45,8 @@ def main() -> int:
         f"{sum(o.served for o in outcomes)} claims answered, "
         f"{sum(o.refused for o in outcomes)} refused, "
         f"{sum(o.crashes for o in outcomes)} stops and crashes, "
-        f"{sum(o.created for o in outcomes)} things made; "
+        f"{sum(o.created for o in outcomes)} things made, "
+        f"{sum(o.reused for o in outcomes)} resources used again; "
         f"{len(broken)} broken"
     )
     stories = sum((outcome.errors for outcome in outcomes), Errors())

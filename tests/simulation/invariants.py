@@ -5,7 +5,7 @@ from collections import Counter
 from stoker.pools.binding import Bind
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.expiry import ends_at
-from stoker.pools.ids import resource_of
+from stoker.pools.ids import part_id, resource_of
 from stoker.pools.lifecycle import LEAVING, ResourceState
 from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
@@ -36,7 +36,11 @@ class Watcher:
         self.story = story
         self._seen = 0
         self._answered = 0
-        self._holder: dict[str, str] = {}
+        self._holder: dict[str, Promise] = {}
+        self._last_bound: dict[str, float] = {}
+        """When a resource was last seen bound."""
+        self.reused = 0
+        """Claims that were served by a resource that had served another."""
         self._by_key: dict[bytes, tuple[str, object]] = {}
         self._broken: Broken | None = None
         self._turns = Turns()
@@ -65,6 +69,7 @@ class Watcher:
             self._check_sizes()
             self._check_announcements()
             self._fail_if(list(self._turns.look(story.daemon, story.now())))
+            self._check_resets()
 
     def settle(self) -> None:
         """Everything is calm: the declared state is reached and nothing is forgotten."""
@@ -90,9 +95,10 @@ class Watcher:
         answers = self.story.answers[self._answered :]
         self._answered = len(self.story.answers)
         for told in answers:
-            holder = self._holder.setdefault(told.resource, told.claim)
-            if holder != told.claim:
-                raise Broken(f"leased twice: {told.resource} to {holder} and to {told.claim}")
+            holder = self._holder.setdefault(told.resource, told)
+            if holder.claim != told.claim:
+                self._check_reuse(self.story.promises.get(holder.claim, holder), told)
+                self._holder[told.resource] = told
             self._check_what_operators_said(told)
             if told.key is None:
                 continue
@@ -131,6 +137,33 @@ class Watcher:
             if held is not None and now < held.until and resource.hold is None:
                 raise Broken(f"the hold of {resource.id} was forgotten")
 
+    def _check_reuse(self, before: Promise, told: Promise) -> None:
+        """One claim after the other, and only where that is declared."""
+        both = f"{told.resource} to {before.claim} and to {told.claim}"
+        if told.pool != "lasting":
+            raise Broken(f"leased twice: {both}")
+        ends = (before.released_at, self.story.left_at(before), before.until - 0.001)
+        if all(end is None or told.bound_at < end for end in ends):
+            raise Broken(f"leased at the same time: {both}")
+        self.reused += 1
+
+    def _check_resets(self) -> None:
+        """What is ready after a claim was proved to be clean after that claim."""
+        story, now = self.story, self.story.now()
+        world = story.host.world
+        for resource in story.daemon.fleet.resources():
+            if resource.state is ResourceState.BOUND:
+                self._last_bound[resource.id] = now
+            elif resource.state is ResourceState.READY and resource.uses:
+                box = part_id(resource.id, "box")
+                thing = world.things.get(box)  # it may have vanished since, behind our back
+                if thing is not None and thing.soil:
+                    raise Broken(f"{resource.id} is ready and not clean: {thing.soil}")
+                if EPOCH + world.proved.get(box, 0.0) < self._last_bound.get(resource.id, now):
+                    raise Broken(f"{resource.id} is ready and was not verified")
+                if [part.name for part in resource.parts] != ["box"]:
+                    raise Broken(f"{resource.id} is ready with what was made for a claim")
+
     def _check_effects(self, log: list[Effect]) -> None:
         """Nothing is removed under a claim that was answered and has not ended."""
         if len(log) == self._seen:
@@ -139,19 +172,21 @@ class Watcher:
         self._seen = len(log)
         by_resource = {promise.resource: promise for promise in self.story.promises.values()}
         for effect in effects:
-            if effect.kind != "destroyed":
+            if effect.kind not in {"destroyed", "reset"}:
                 continue
             self._check_the_held(effect)
             promise = by_resource.get(resource_of(effect.part))
             if promise is None:
                 continue
             at = EPOCH + effect.at
+            if at < promise.bound_at:
+                continue  # the end of an earlier claim
             released = promise.released_at is not None and promise.released_at <= at
             left_at = self.story.left_at(promise)
             left = left_at is not None and left_at <= at
             if not released and not left and at < promise.until - 0.001:
                 raise Broken(
-                    f"{effect.part} was removed under {promise.claim} at {at}, "
+                    f"{effect.part} was {effect.kind} under {promise.claim} at {at}, "
                     f"which holds it until {promise.until}"
                 )
 

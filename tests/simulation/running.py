@@ -25,6 +25,7 @@ class Outcome:
     served: int
     refused: int
     crashes: int
+    reused: int
     created: int
     fingerprint: str
     """Hash of all effects in the world with their times: equal when a seed replays exactly."""
@@ -95,6 +96,7 @@ async def _play(seed: int, hours: float) -> Outcome:
         story.served,
         story.refused,
         story.crashes,
+        watcher.reused,
         sum(1 for effect in log if effect.kind == "created"),
         digest.hexdigest()[:16],
         story.estimates.errors,

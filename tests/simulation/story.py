@@ -23,21 +23,22 @@ from stoker.config.revision import (
 from stoker.pools.binding import Bind, Binding, Process, Tie
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.expiry import ends_at
-from stoker.pools.ids import ClaimId, ResourceId
+from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.processes import Tied
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.store import Event
 from tests.builders import a_pool, a_revision
 from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
-from tests.rig import EPOCH, Host, Run, a_part, boxes
+from tests.rig import EPOCH, Host, Run, a_part, boxes, reusable
 from tests.simulation.estimates import Estimates
 from tests.simulation.operators import Operators
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
 """Seconds after which a caller gives up on a daemon that was killed while it was asked."""
-POOLS = ("web", "work")
+POOLS = ("web", "work", "lasting")
+"""The resources of `lasting` serve several claims."""
 UIDS = (1000, 1000, 1000, 1001, 1002)
 """Who claims: one of them asks for more than all others."""
 PRIORITIES = (
@@ -59,6 +60,7 @@ class Promise:
     until: float
     """When its resource may be taken away, if nobody releases or leaves it before."""
     key: bytes | None
+    bound_at: float
     work: "Work | None" = None
     taken_at: float = 0.0
     """When its resource was taken for it."""
@@ -221,6 +223,7 @@ class Story:
                 exhaust=draw.choice([0.0, 0.1]),
                 stale=draw.choice([0.0, 0.0, 5.0]),
                 deaf=draw.choice([0.0, 0.5]),
+                lie=draw.choice([0.0, 0.3, 1.0]),
             )
 
     async def _author(self) -> None:
@@ -255,16 +258,27 @@ class Story:
     def _draw_pool(self, name: str) -> PoolSpec:
         draw = self.random
         minimum = draw.randint(0, 5)
+        spare = draw.randint(1, 5)
+        if name == "lasting":  # where there is room for new ones, old ones are seldom needed
+            minimum, spare = draw.randint(1, 3), draw.randint(0, 1)
         finish = (
             None
             if name == "web"
             else (a_part("page"), a_part("token", "token", {"kind": "random"}))
         )
+        blueprint = boxes(digest=f"d{draw.randint(0, 2)}", finish=finish)
+        if name == "lasting":
+            blueprint = reusable(
+                blueprint,
+                in_place=draw.random() < 0.5,
+                max_uses=draw.choice([2, 100]),
+                within=draw.choice([3.0, 30.0]),
+            )
         return a_pool(
             name=name,
             min=minimum,
-            max=minimum + draw.randint(1, 5),
-            blueprint=boxes(digest=f"d{draw.randint(0, 2)}", finish=finish),
+            max=minimum + spare,
+            blueprint=blueprint,
             lifetime=Lifetime(
                 ttl=draw.choice([20.0, 120.0]),
                 max_ttl=draw.choice([120.0, 600.0]),
@@ -393,6 +407,7 @@ class Story:
         if claim.state is not ClaimState.BOUND:
             return
         assert claim.expires_at is not None, f"{claim.id} is bound for ever"
+        assert claim.bound_at is not None
         told = Promise(
             asked.request_id,
             claim.id,
@@ -401,12 +416,20 @@ class Story:
             claim.secrets["token"],
             ends_at(claim.expires_at, claim.terms),
             asked.key,
+            claim.bound_at,
             work,
             taken_at=(claim.bound_at or 0.0) - claim.timing.finish,
         )
+        self._leave_something(told)
         self.answers.append(told)
         self.served += 1
         self.promises.setdefault(claim.id, told)
+
+    def _leave_something(self, told: Promise) -> None:
+        """What the next claim of the resource must not find."""
+        world, box = self.host.world, part_id(told.resource, "box")
+        if box in world.things:
+            world.use(box, told.claim)
 
     async def _use(self, claim: Claim, asked: ClaimRequest) -> None:
         promise = self.promises.get(claim.id)

@@ -19,7 +19,8 @@ from stoker.pools.ids import ClaimId
 from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.orphans import OrphanSweep
-from stoker.pools.resource import Health, Resource
+from stoker.pools.resetting import Resetter
+from stoker.pools.resource import Health, Part, Resource
 from stoker.pools.services import Services
 from stoker.pools.standing import Standing
 from stoker.pools.store import Done, Transaction
@@ -49,7 +50,9 @@ class HandsOutAgain(Leases):
     def watch(self, claim: Claim) -> None:
         super().watch(claim)
         resource = self._services.inventory.get(claim.resources[0])
-        if resource is not None and resource.state is ResourceState.BOUND:
+        if resource is None or resource.pool == "lasting":
+            return
+        if resource.state is ResourceState.BOUND:
             members = self._services.inventory.members(resource.pool)
             members.counts[resource.state] -= 1
             resource.state = ResourceState.READY
@@ -133,7 +136,29 @@ class EndsTooEarly(Leases):
 def test_a_claim_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoker.pools.desk.Leases", EndsTooEarly)
 
-    assert found("before its time", "was removed under")
+    assert found("before its time", "was removed under", "was destroyed under", "was reset under")
+
+
+def test_an_unverified_reset_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def believe(*_: object) -> None:
+        """What the driver says."""
+
+    monkeypatch.setattr(Resetter, "_verify", believe)
+
+    assert "is ready and" in first_problem()
+
+
+def test_a_resource_that_a_claim_still_holds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave_it_there(_: Resetter, resource: Resource, __: object) -> list[Part]:
+        return []
+
+    monkeypatch.setattr(Resetter, "_take_apart", leave_it_there)
+
+    assert "made for a claim" in first_problem()
+
+
+def test_resources_are_used_again_in_a_story() -> None:
+    assert sum(play(seed, HOURS).reused for seed in range(2)) > 3
 
 
 class DeafTies(Ties):
@@ -178,7 +203,7 @@ def test_a_grace_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("stoker.pools.leases.next_step", at_expiry)
 
-    assert found("before its time", "was removed under")
+    assert found("before its time", "was removed under", "was destroyed under", "was reset under")
 
 
 def test_a_deadline_that_is_announced_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
