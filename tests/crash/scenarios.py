@@ -1,6 +1,5 @@
 """What is going on while the real daemon is cut off: one thing each, small and complete."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +200,7 @@ def _use_and_release(caller: Caller) -> None:
 def _use_and_release_again(caller: Caller) -> None:
     _use_and_release(caller)
     told = caller.take("lasting", key="another", wait="20s")
-    assert ["claim"] == os.listdir(told.outputs["path"])
+    assert ["claim"] == [path.name for path in Path(told.outputs["path"]).iterdir()]
     caller.release(told.claim)
 
 

@@ -45,6 +45,10 @@ async def released(run: Run, claim: Claim) -> None:
     await run.fleet.release(claim.id, request_id="r")
 
 
+def never(_: int) -> bool:
+    return False
+
+
 async def events(run: Run, resource: Resource) -> list[Event]:
     return list(await run.store.events(after=0, limit=100, resource=resource.id))
 
@@ -429,7 +433,7 @@ async def test_a_reset_that_cannot_be_written_down_ends_the_resource(late: int) 
         await asyncio.sleep(0.05)
     assert resource.state is S.ENDING
     assert (await run.fleet.find_claim(first.id)).state is ClaimState.ENDING
-    ledger.fails = lambda _: False
+    ledger.fails = never
 
     await gone(run, resource, "the reset failed")
     assert (await run.fleet.find_claim(first.id)).state is ClaimState.ENDED

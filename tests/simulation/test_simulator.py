@@ -53,6 +53,7 @@ class HandsOutAgain(Leases):
         if resource is None or resource.pool == "lasting":
             return
         if resource.state is ResourceState.BOUND:
+            resource.uses = 0  # or it would be found out as one that was not verified
             members = self._services.inventory.members(resource.pool)
             members.counts[resource.state] -= 1
             resource.state = ResourceState.READY
