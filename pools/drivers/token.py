@@ -188,7 +188,14 @@ class TokenDriver:
         # People's clocks check it, so it is signed with theirs.
         issued = int(self._clock.to_wall(self._clock.now()))
         expires = issued + int(settings.ttl or 0)
-        claims: dict[str, Json] = {**settings.claims, "iat": issued, "exp": expires, "jti": part}
+        # A part's id is not enough: where resources are reset, the next claim's token has it too.
+        identity = f"{part}.{self._random_bytes(16).hex()}"
+        claims: dict[str, Json] = {
+            **settings.claims,
+            "iat": issued,
+            "exp": expires,
+            "jti": identity,
+        }
         audience: Json = (
             settings.audience
             if isinstance(settings.audience, str)

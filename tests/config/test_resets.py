@@ -1,9 +1,14 @@
 """The `reset` of a Blueprint: what it may say, and what makes it refused."""
 
+import re
+
 import pytest
 
+from stoker.config.loading import load
 from stoker.config.revision import Blueprint
+from stoker.pools.drivers import catalogue
 from tests.config.catalogue import a_blueprint_with, loaded, the_problem, the_revision, told
+from tests.conftest import ROOT
 
 PARTS = """
   prepare:
@@ -194,3 +199,18 @@ def test_a_secret_that_is_made_anew_may_be_told_to_each_claimant() -> None:
     revision = the_revision(a_config("{parts: [admin], verify: {exec: [check]}}", parts))
 
     assert revision.pools["boxes"].blueprint.reset is not None
+
+
+def test_the_documented_reset_is_valid() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    (spec,) = re.findall(r"```yaml\n(spec:\n(?:.*\n)*?  reset:\n(?:.*\n)*?)```", page)
+    head = "apiVersion: stoker/v1\nkind: {}\nmetadata: {{name: {}}}\n"
+    provider = "spec: {driver: command, with: {program: [/bin/true]}}\n"
+    documents = [
+        head.format("Provider", "postgres") + provider,
+        head.format("Provider", "roles") + provider,
+        head.format("Blueprint", "db") + spec,
+        head.format("Pool", "db") + "spec: {blueprint: db, size: {min: 8, max: 8}}\n",
+    ]
+    result = load({"a.yaml": "---\n".join(documents)}, catalogue(), "the documentation")
+    assert [] == [str(problem) for problem in result.problems]

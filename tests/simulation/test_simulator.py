@@ -146,7 +146,7 @@ def test_an_unverified_reset_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Resetter, "_verify", believe)
 
-    assert "is ready and" in first_problem()
+    assert found("is ready and")
 
 
 def test_a_resource_that_a_claim_still_holds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_resource_that_a_claim_still_holds_is_found(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Resetter, "_take_apart", leave_it_there)
 
-    assert "made for a claim" in first_problem()
+    assert found("made for a claim")
 
 
 def test_resources_are_used_again_in_a_story() -> None:
