@@ -12,6 +12,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from ..driver import Rejected, Unavailable
 from .failures import explain
@@ -87,8 +88,8 @@ async def run_program(argv: Sequence[str], request: bytes, limits: Limits) -> Ou
     """
     transport, talk = await _started(argv, limits.output)
     try:
-        stdin = transport.get_pipe_transport(0)
-        assert isinstance(stdin, asyncio.WriteTransport)
+        # uvloop's transports are no subclass of asyncio's, though they do the same.
+        stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
         stdin.write(request)
         stdin.close()  # after what is still to be written
         async with asyncio.timeout(limits.timeout):

@@ -7,9 +7,11 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from stoker.config.json_types import Json, JsonObject
 from stoker.pools.clock import SteadyClock
@@ -17,6 +19,7 @@ from stoker.pools.driver import (
     Driver,
     DriverError,
     Exhausted,
+    Made,
     NotFound,
     PartRef,
     PartRequest,
@@ -189,6 +192,20 @@ async def test_the_documented_request_is_what_a_program_gets(driver: Driver) -> 
     )
     assert documented
     assert json.loads(documented[1]) == made.outputs["got"]
+
+
+def test_a_program_is_asked_in_the_loop_of_the_daemon_too(tmp_path: Path) -> None:
+    async def ask() -> Made:
+        driver = create_driver(DriverContext(tmp_path, SteadyClock(0)))
+        await driver.open(lambda part: None)
+        try:
+            return await driver.create(a_request(PRESENT))
+        finally:
+            await driver.close()
+
+    with closing(uvloop.new_event_loop()) as loop:
+        made = loop.run_until_complete(ask())
+    assert ["/bin/sh", "-c", PRESENT] == made.handle["program"]
 
 
 async def test_the_handle_that_create_returned_comes_back(driver: Driver) -> None:
