@@ -159,7 +159,9 @@ class Watcher:
                 thing = world.things.get(box)  # it may have vanished since, behind our back
                 if thing is not None and thing.soil:
                     raise Broken(f"{resource.id} is ready and not clean: {thing.soil}")
-                if EPOCH + world.proved.get(box, 0.0) < self._last_bound.get(resource.id, now):
+                proved = world.proved.get(box)
+                bound = self._last_bound.get(resource.id, 0.0)  # or so briefly that nobody saw it
+                if proved is None or EPOCH + proved < bound:
                     raise Broken(f"{resource.id} is ready and was not verified")
                 if [part.name for part in resource.parts] != ["box"]:
                     raise Broken(f"{resource.id} is ready with what was made for a claim")
