@@ -53,7 +53,13 @@ class Fleet:
             services,
             self._pools,
             self.dismantler,
-            Told(self.health.problem, self.health.look_at, self._healthy, self._over),
+            Told(
+                self.health.problem,
+                self.health.look_at,
+                self._keep,
+                self._healthy,
+                self._over,
+            ),
         )
         self._desk = ClaimDesk(
             services,
@@ -259,6 +265,9 @@ class Fleet:
     def _drained(self, pool: str) -> None:
         self._pools.pop(pool).close()
         self._services.inventory.forget_pool(pool)
+
+    def _keep(self, resource: Resource) -> None:
+        self._holding.keep(resource)
 
     def _healthy(self, resource: Resource) -> None:
         pool = self._pools.get(resource.pool)

@@ -137,10 +137,11 @@ class Holding:
                 " instead, and it is removed with it",
                 details={"claim": resource.claim or ""},
             )
-        if state in COMING:
+        if state in COMING or state is ResourceState.RESETTING:
+            doing = "being reset" if state is ResourceState.RESETTING else "still being made"
             raise Refusal(
                 Code.RESOURCE_COMING,
-                f"{resource.id} is still being made; retire it once it is ready",
+                f"{resource.id} is {doing}; retire it once it is ready",
             )
         if resource.hold is not None:
             await self._end(resource, event)

@@ -24,6 +24,7 @@ from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
 from .prospects import Prospects
 from .requests import Refusal
 from .resource import Health, Resource
+from .reuse import Circumstances
 from .services import Services
 from .snapshots import refreshed, take_snapshot, take_status
 from .status import PoolStatus
@@ -35,7 +36,7 @@ from .waiting import Line, Waiter, complaints
 log = logging.getLogger(__name__)
 
 PASS_DELAY = 0.005
-"""A pass begins this long after the first touch, so that a burst of claims makes one pass."""
+"""From the first touch to the pass, so that a burst of claims makes one."""
 BREATH = 0.002
 """Seconds between two creations of a burst, at most."""
 RETRY_DELAY = 1.0
@@ -170,6 +171,10 @@ class Pool:
             if waiter is None:
                 return
             self._hand_over(waiter, resource)
+
+    def circumstances_of(self, resource: Resource) -> Circumstances:
+        emptied = self.gate.emptied_because if self.gate.draining else ""
+        return Circumstances(emptied, self._members.up_to_date(resource))
 
     def give_back(self, resource: Resource) -> None:
         """A claimant left before anything was made for it."""

@@ -27,7 +27,12 @@ FRESH = 0.25
 MOST_SLOTS = 500
 """In a larger pool each slot that is looked at stands for several."""
 _HELD = frozenset({ResourceState.CLAIMED, ResourceState.FINISHING, ResourceState.BOUND})
-_LEAVING = frozenset({ResourceState.FAILED, ResourceState.RETIRING, ResourceState.ENDING})
+_LEAVING = frozenset(
+    {
+        *(ResourceState.FAILED, ResourceState.RETIRING, ResourceState.ENDING),
+        ResourceState.RESETTING,  # which frees its slot, or is ready: no later than that
+    }
+)
 
 Claims = Mapping[ClaimId, Claim]
 """All that are not over."""

@@ -87,6 +87,7 @@ def _held_up(spec: PoolSpec, snapshot: Snapshot, now: float) -> WaitingFor | Non
 def _full(spec: PoolSpec, snapshot: Snapshot) -> str:
     parts = (
         (snapshot.under_way, "being made"),
+        (snapshot.resetting, "being reset"),
         (snapshot.leaving, "being removed"),
         (len(snapshot.drifted), "to be replaced"),
         (snapshot.held, "held for inspection"),

@@ -52,6 +52,8 @@ class Told:
     """What is different from what was made, of these parts. Raises `DriverError`."""
     look: Callable[[Resource], None]
     """Told of a resource that has to be observed before it counts as healthy."""
+    keep: Callable[[Resource], None]
+    """Told of a ready one that is to be held."""
     healthy: Callable[[Resource], None]
     """Told of a resource that has become claimable."""
     over: Callable[[Claim], None]
@@ -173,7 +175,7 @@ class Resetter:
         pool, now = self._pools.get(resource.pool), self._services.clock.now()
         if pool is None:
             raise _Unwanted("the pool is no longer declared")
-        why = why_not(resource, pool.spec, None, now, draining=pool.draining)
+        why = why_not(resource, pool.spec, None, now, pool.circumstances_of(resource))
         if why:
             raise _Unwanted(why)
 
@@ -210,7 +212,9 @@ class Resetter:
         services.inventory.move(resource, ResourceState.READY, _reason(claim), now)
         services.telemetry.reset(resource.pool, "verified")
         services.telemetry.stage(resource.pool, "reset", seconds)
-        if resource.suspect:
+        if resource.hold is not None:
+            self._told.keep(resource)  # asked for while the last commit ran
+        elif resource.suspect:
             self._told.look(resource)  # something changed meanwhile: it counts once observed
         else:
             services.inventory.judge(resource, Health.HEALTHY)

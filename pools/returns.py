@@ -80,5 +80,5 @@ class Returns:
             resetting=members.counts[ResourceState.RESETTING],
             waiting=len(pool.line),
         )
-        why = why_not(resource, pool.spec, demand, now, draining=pool.draining)
+        why = why_not(resource, pool.spec, demand, now, pool.circumstances_of(resource))
         return (None, why) if why else (pool.spec.blueprint, "")

@@ -195,6 +195,7 @@ def _numbers(facts: PoolFacts) -> dict[str, Json]:
         "bound": counts.get("bound", 0),
         "leaving": counts.get("being removed", 0),
         "quarantined": counts.get("quarantined", 0),
+        "resetting": counts.get("being reset", 0),
         "held": counts.get("held", 0),
         "drifted": len(snapshot.drifted),
         "unverified": status.unverified,

@@ -98,6 +98,11 @@ def _state(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
         yield _being_made(resource)
     elif resource.state in LEAVING:
         yield from _leaving(facts, resource)
+    elif resource.state is ResourceState.RESETTING:
+        yield (
+            "Its claim is over, and it is brought back and verified; then it is ready again. If anything "
+            "about that is in doubt, it is removed."
+        )
     elif facts.claim is not None:
         yield from _claimed(facts, facts.claim)
 

@@ -19,6 +19,7 @@ KINDS: tuple[tuple[str, frozenset[ResourceState]], ...] = (
     ("being made", frozenset({S.PLANNED, S.PREPARING})),
     ("being handed over", frozenset({S.CLAIMED, S.FINISHING})),
     ("bound", frozenset({S.BOUND})),
+    ("being reset", frozenset({S.RESETTING})),
     ("held", frozenset({S.HELD})),
     ("being removed", frozenset({S.FAILED, S.RETIRING, S.ENDING})),
     ("quarantined", frozenset({S.QUARANTINED})),

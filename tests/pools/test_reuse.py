@@ -8,7 +8,8 @@ from stoker.config.revision import Lifetime, PoolSpec
 from stoker.pools.ids import PartId
 from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.resource import Half, Health, Part, Resource
-from stoker.pools.reuse import Demand, why_not
+from stoker.pools.reuse import Circumstances, Demand, why_not
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.builders import a_resource
 from tests.rig import a_box_pool, an_output, boxes, reusable
 
@@ -27,9 +28,9 @@ def why(
     demand: Demand | None = WANTED,
     *,
     now: float = 10.0,
-    draining: bool = False,
+    pool: Circumstances = Circumstances(),
 ) -> str:
-    return why_not(resource or a_used_one(), spec, demand, now, draining=draining)
+    return why_not(resource or a_used_one(), spec, demand, now, pool)
 
 
 def test_one_that_the_pool_lacks_is_used_again() -> None:
@@ -67,7 +68,14 @@ def test_one_more_than_is_wanted_is_not_used_again(demand: Demand | None, may: b
 def test_neither_a_drifted_nor_an_outdated_nor_an_undeclared_one_is_used_again() -> None:
     assert why(a_used_one(health=Health.DRIFTED)) == "it has drifted"
     assert why(a_used_one(digest="d0")) == "the blueprint has changed"
-    assert why(draining=True) == "the pool is no longer declared"
+    assert why(pool=Circumstances(up_to_date=False)) == "it is from before a refresh"
+    emptied = Circumstances("the pool is no longer declared")
+    assert why(pool=emptied) == "the pool is no longer declared"
+
+
+def test_one_that_is_to_be_kept_for_inspection_is_not_used_again() -> None:
+    hold = Switch(SwitchKind.HOLD, "web-1", Operator(0), "look at it", 0.0)
+    assert why(a_used_one(hold=hold)) == "it is to be kept for inspection"
 
 
 @pytest.mark.parametrize(
