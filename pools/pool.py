@@ -213,10 +213,7 @@ class Pool:
 
     @property
     def hopeless(self) -> bool:
-        """True when nothing is ready, nothing is on the way, and the breaker lets nothing begin.
-
-        A provider that asks for patience is no reason to give up: that ends by itself.
-        """
+        """Nothing is ready or on the way, and the breaker, not mere patience, lets nothing begin."""
         now = self._services.clock.now()
         return (
             not self._members.ready

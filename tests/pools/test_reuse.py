@@ -13,6 +13,7 @@ from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.builders import a_resource
 from tests.rig import a_box_pool, an_output, boxes, reusable
 
+USUAL = Circumstances()
 WANTED = Demand(ready=0, resetting=0, waiting=0)
 SPEC = a_box_pool(min=1, max=3, blueprint=reusable(max_uses=3), lifetime=Lifetime(max_age=100.0))
 
@@ -28,7 +29,7 @@ def why(
     demand: Demand | None = WANTED,
     *,
     now: float = 10.0,
-    pool: Circumstances = Circumstances(),
+    pool: Circumstances = USUAL,
 ) -> str:
     return why_not(resource or a_used_one(), spec, demand, now, pool)
 
