@@ -17,6 +17,7 @@ class WaitCode(StrEnum):
     """What a claim waits for. Where a refusal for the same cause exists, it has the same code."""
 
     BEING_MADE = "being-made"
+    BEING_RESET = "being-reset"
     HANDED_OVER = "being-handed-over"
     FINISHING = "finishing"
     PAUSED = "paused"
@@ -60,6 +61,9 @@ def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -
         return WaitingFor(WaitCode.HANDED_OVER, why)
     if known.position - ready <= snapshot.coming:
         return WaitingFor(WaitCode.BEING_MADE, _being_made(snapshot, known))
+    if known.position - ready <= snapshot.coming + snapshot.resetting:
+        why = f"{_count(snapshot.resetting, 'resource is', 'resources are')} being reset after a claim"
+        return WaitingFor(WaitCode.BEING_RESET, why)
     return _held_up(spec, snapshot, now) or WaitingFor(
         WaitCode.BEING_MADE, "a resource is about to be made for it" + _takes(known)
     )

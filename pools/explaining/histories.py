@@ -8,7 +8,9 @@ from ..store import Event
 from .shape import Happening
 from .words import listed
 
-TROUBLES = frozenset({"resource.failed", "resource.drifted", "resource.quarantined"})
+TROUBLES = frozenset(
+    {"resource.failed", "resource.drifted", "resource.quarantined", "resource.reset-failed"}
+)
 """Of all that happens to a pool's resources, what tells something about the pool."""
 
 
@@ -42,6 +44,8 @@ def _data(kind: str, data: JsonObject) -> Iterable[str]:
                 yield "warm" if data["warm"] else "made for it"
             if "ttl" in data:
                 yield f"for {_span(data['ttl'])}"
+        case "resource.reset" | "resource.reset-failed":
+            yield f"uses: {data.get('uses')}"
         case "claim.renewed":
             yield f"for {_span(data.get('ttl'))} from then"
         case _:

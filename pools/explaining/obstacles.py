@@ -85,7 +85,7 @@ def _throttled(facts: PoolFacts) -> Iterator[str]:
 
 
 def _no_room(facts: PoolFacts) -> Iterator[str]:
-    short = facts.missing - facts.snapshot.coming - facts.free
+    short = facts.missing - facts.snapshot.coming - facts.snapshot.resetting - facts.free
     if short <= 0:
         return
     most, occupied = facts.spec.size.max, facts.snapshot.occupied
@@ -110,7 +110,13 @@ def _under_way(facts: PoolFacts) -> Iterator[str]:
     coming = facts.snapshot.coming - facts.status.unverified
     if coming > 0:
         yield f"{coming} {be(coming)} being made; {takes(facts)}."
-    more = min(facts.missing - facts.snapshot.coming, facts.free)
+    resetting = facts.snapshot.resetting
+    if resetting:
+        yield (
+            f"{resetting} {be(resetting)} being reset after a claim, and ready again once that is "
+            "verified; otherwise it is removed."
+        )
+    more = min(facts.missing - facts.snapshot.coming - resetting, facts.free)
     if more > 0 and not facts.rest:
         fill = facts.spec.backfill
         yield (

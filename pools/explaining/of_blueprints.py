@@ -36,6 +36,7 @@ def explain_blueprint(facts: BlueprintFacts) -> Explanation:
         *_order(facts, blueprint.prepare, "Ahead of demand", facts.whole),
         *_order(facts, blueprint.finish, "At a claim", None),
         *_outputs(blueprint),
+        *_reset(blueprint),
     )
     return Explanation(
         subject=f"blueprint/{blueprint.name}",
@@ -117,6 +118,22 @@ def _reads(part: PartPlan) -> frozenset[tuple[str, ...]]:
     if part.ready is not None:
         templates.append(part.ready)
     return frozenset[tuple[str, ...]]().union(*(one.references for one in templates))
+
+
+# What becomes of one that was released
+
+
+def _reset(blueprint: Blueprint) -> Iterator[str]:
+    reset = blueprint.reset
+    if reset is None:
+        yield "A released resource is removed: it serves one claim."
+        return
+    names = listed([part.name for part in reset.parts], most=8) or "nothing else"
+    yield (
+        f"A released resource serves again, up to {plural(reset.max_uses, 'claim')}, if within "
+        f"{span(reset.within)} what was made at its claim is gone, {names} is brought back and "
+        "reset.verify passes; otherwise it is removed."
+    )
 
 
 # In which order, and why

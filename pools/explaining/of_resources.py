@@ -100,8 +100,8 @@ def _state(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
         yield from _leaving(facts, resource)
     elif resource.state is ResourceState.RESETTING:
         yield (
-            "Its claim is over, and it is brought back and verified; then it is ready again. If anything "
-            "about that is in doubt, it is removed."
+            f"It is being reset after {resource.claim}, which has ended once that is proved: then it "
+            "is ready for another claim. If anything goes wrong it is removed."
         )
     elif facts.claim is not None:
         yield from _claimed(facts, facts.claim)
@@ -225,7 +225,8 @@ def _next(facts: ResourceFacts, resource: Resource) -> tuple[Coming, ...]:
         found.append(Coming.when("its hold ends, and it is removed", resource.hold.until, present))
     if facts.stuck is not None:
         found.append(Coming.when("its removal is tried again", facts.stuck.next_at, present))
-    if facts.claim is not None and facts.claim.expires_at is not None:
+    resetting = resource.state is ResourceState.RESETTING
+    if facts.claim is not None and facts.claim.expires_at is not None and not resetting:
         end = ends_at(facts.claim.expires_at, facts.claim.terms)
         what = f"{facts.claim.id} ends, unless it is renewed, and it is taken away"
         found.append(Coming.when(what, end, present))
@@ -257,6 +258,7 @@ def _numbers(facts: ResourceFacts, resource: Resource) -> dict[str, Json]:
         "digest": resource.digest,
         "revision": resource.revision,
         "outdated": facts.outdated,
+        "uses": resource.uses,
         "parts": [
             {"name": part.name, "driver": part.driver, "half": part.half, "state": part.state}
             for part in resource.parts

@@ -106,3 +106,12 @@ def test_the_size_that_is_told_is_the_one_in_force() -> None:
     assert Size(0, 2) == spec.size
     told = why_waiting(spec, a_snapshot(bound=3, waiting=1), NOW, Waited(1))
     assert "all the 3 resources that its size.max (2) allows" in told.detail
+
+
+def test_who_gets_one_that_is_being_reset_is_told_so() -> None:
+    told = why(1, resetting=1, bound=2)
+    assert (WaitCode.BEING_RESET, "") == (told.code, told.limit)
+    assert "1 resource is being reset after a claim" == told.detail
+    told = why(2, resetting=1, bound=2)
+    assert WaitCode.NO_CAPACITY is told.code
+    assert "2 in use, 1 being reset" in told.detail
