@@ -105,6 +105,12 @@ class Holding:
                 f"{resource.id} is being removed already ({resource.reason}); hold one before its "
                 "claim ends, or while it is made",
             )
+        if resource.renewing:
+            raise Refusal(
+                Code.RESOURCE_COMING,
+                f"{resource.id} is being reset, and what its claim left in it is being removed; "
+                "hold one before its claim ends, or once it is ready",
+            )
         now = services.clock.now()
         before = resource.hold
         switch = Switch(

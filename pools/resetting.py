@@ -5,7 +5,8 @@ Theory of operation
 
     bound -> resetting                 claim `ending`, parts to be removed `destroying`: one commit
       1. what was made for the claim is removed, credentials first, until its absence is proved
-      2. the blueprint's `reset.parts` are removed likewise and made anew, or reset by their driver
+      2. the blueprint's `reset.parts` are removed likewise (once that is written; from there on it
+         is too late to hold the resource) and made anew, or reset by their driver
       3. everything that stayed is observed, and `reset.verify` has to pass
     resetting -> ready                 claim `ended`, its secrets and parts erased: one commit
 
@@ -75,10 +76,10 @@ class Resetter:
         self._dismantler = dismantler
         self._told = told
 
-    def announce(self, resource: Resource, blueprint: Blueprint, transaction: Transaction) -> None:
+    def announce(self, resource: Resource, transaction: Transaction) -> None:
         """Puts into the transaction what `start` will remove; the resource is `resetting` already."""
         transaction.put_resource(resource)
-        for part in _going(resource, _plan(blueprint)):
+        for part in _made_for_claim(resource):
             self._dismantler.condemn_part(resource, part, transaction)
 
     def start(self, resource: Resource, claim: Claim, blueprint: Blueprint) -> None:
@@ -115,11 +116,24 @@ class Resetter:
 
     async def _take_apart(self, resource: Resource, plan: ResetPlan) -> list[Part]:
         """Removes what was made for the claim, then what is made anew. Returns the former."""
-        going = _going(resource, plan)
-        for part in going:
+        gone = _made_for_claim(resource)
+        await self._remove_all(resource, gone)
+        if resource.hold is not None:
+            raise _Unwanted("it is to be kept for inspection")
+        anew = _made_anew(resource, plan)
+        if anew:
+            resource.renewing = True
+            transaction = self._services.store.transaction()
+            for part in anew:
+                self._dismantler.condemn_part(resource, part, transaction)
+            await self._services.commit(transaction)
+            await self._remove_all(resource, anew)
+        return gone
+
+    async def _remove_all(self, resource: Resource, parts: Iterable[Part]) -> None:
+        for part in parts:
             await self._remove(part)
             resource.parts.remove(part)
-        return [part for part in going if part.half is Half.FINISH]
 
     async def _remove(self, part: Part) -> None:
         """Until its absence is proved. Any doubt on the way is raised: see the module."""
@@ -204,7 +218,7 @@ class Resetter:
     def _done(self, resource: Resource, claim: Claim, seconds: float) -> None:
         """It is durable. Nothing is awaited here, so nobody sees half of it."""
         services, now = self._services, self._services.clock.now()
-        resource.claim = None
+        resource.claim, resource.renewing = None, False
         advance(claim, ClaimState.ENDED)
         claim.ended_at = now
         self._told.over(claim)
@@ -241,11 +255,19 @@ def _plan(blueprint: Blueprint) -> ResetPlan:
     return blueprint.reset
 
 
-def _going(resource: Resource, plan: ResetPlan) -> list[Part]:
-    """What is removed, in that order: what was made for the claim, then what is made anew."""
+def _made_for_claim(resource: Resource) -> list[Part]:
+    """In the order of removal."""
+    return _last_first(part for part in resource.parts if part.half is Half.FINISH)
+
+
+def _made_anew(resource: Resource, plan: ResetPlan) -> list[Part]:
+    """In the order of removal."""
     anew = {one.name for one in plan.parts} - plan.in_place
-    going = [part for part in resource.parts if part.half is Half.FINISH or part.name in anew]
-    return sorted(going, key=lambda part: (part.half is Half.PREPARE, -part.ordinal))
+    return _last_first(part for part in resource.parts if part.name in anew)
+
+
+def _last_first(parts: Iterable[Part]) -> list[Part]:
+    return sorted(parts, key=lambda part: -part.ordinal)
 
 
 def _reason(claim: Claim) -> str:

@@ -77,6 +77,9 @@ class Resource:
     """Why it is in its present state, as a sentence."""
     parts: list[Part] = field(default_factory=list[Part])
     labels: JsonObject = field(default_factory=nothing)
+    renewing: bool = False
+    """What was prepared ahead is being removed and made anew by a reset, so there is nothing left
+    to inspect. Kept in memory alone."""
     suspect: bool = False
     """A driver told of a change while the resource was made or finished: it has to be looked at
     once that is over. Kept in memory alone."""

@@ -42,7 +42,7 @@ class Returns:
         if blueprint is not None:
             services.inventory.move(resource, ResourceState.RESETTING, reason, now)
             self._resets[resource.id] = blueprint
-            self._resetter.announce(resource, blueprint, transaction)
+            self._resetter.announce(resource, transaction)
             return
         if why:
             services.telemetry.reset(resource.pool, "unwanted")

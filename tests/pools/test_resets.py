@@ -8,10 +8,8 @@ from stoker.config.revision import Lifetime
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.ids import part_id
 from stoker.pools.lifecycle import ResourceState
-from stoker.pools.requests import Refusal
 from stoker.pools.resource import Resource
 from stoker.pools.store import Event
-from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
 from tests.builders import a_revision
 from tests.fakes.world import Faults
 from tests.rig import Host, Run, a_box_pool, a_part, boxes, reusable
@@ -367,43 +365,4 @@ async def test_a_change_that_is_told_during_the_reset_is_looked_at_before_the_ne
     assert not resource.claimable
     await run.until_ready(1)
     assert resource.claimable
-    await run.stop()
-
-
-async def test_one_whose_hold_was_asked_for_while_it_was_reset_is_held_and_not_used_again() -> None:
-    run = await start(faults=Faults(latency=(1.0, 1.0)))
-    claim, resource = await a_used_one(run)
-    await released(run, claim)
-    while resource.state is not S.RESETTING:
-        await asyncio.sleep(0.01)
-
-    order = Order(Operator(0, "ada"), "look at it")
-    await run.fleet.operate_resource(ResourceAction.HOLD, resource.id, order)
-    await run.settle()
-
-    assert "held" == str(resource.state)
-    assert (await run.fleet.find_claim(claim.id)).state is ClaimState.ENDED
-    assert run.breaches() == []
-    await run.stop()
-
-
-async def test_one_that_is_being_reset_cannot_be_retired_yet() -> None:
-    run = await start(faults=Faults(latency=(1.0, 1.0)))
-    claim, resource = await a_used_one(run)
-    await released(run, claim)
-    while resource.state is not S.RESETTING:
-        await asyncio.sleep(0.01)
-
-    with pytest.raises(Refusal, match="being reset"):
-        await run.fleet.operate_resource(ResourceAction.RETIRE, resource.id, Order(Operator(0)))
-    await run.stop()
-
-
-async def test_a_refresh_reaches_those_that_are_released_after_it() -> None:
-    run = await start(max=3)
-    claim, resource = await a_used_one(run)
-    await run.fleet.operate_pool(PoolAction.REFRESH, "web", Order(Operator(0)))
-
-    await released(run, claim)
-    await gone(run, resource, "it is from before a refresh")
     await run.stop()

@@ -304,7 +304,7 @@ class Story:
         while True:
             await asyncio.sleep(self.random.expovariate(1 / self.random.choice([2.0, 15.0])))
             uid = self.random.choice(UIDS)
-            for _ in range(self.random.choice([1, 1, 1, 6])):
+            for _ in range(self.random.choice([1, 1, 1, 12])):
                 number += 1
                 group.create_task(self._caller(f"q{number}", uid), name=f"caller {number}")
 

@@ -33,7 +33,7 @@ from tests.simulation.estimates import Errors
 from tests.simulation.running import play, play_rush
 
 HOURS = 0.3
-SEEDS = range(12)
+SEEDS = range(16)
 
 
 def found(*words: str) -> bool:
