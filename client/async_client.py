@@ -41,6 +41,7 @@ from .requests import (
     release_request,
     renew_request,
     show_request,
+    sync_request,
 )
 from .retrying import (
     PATIENCE,
@@ -186,6 +187,10 @@ class AsyncStoker:
 
     async def status(self) -> Document:
         return await self.request(list_request("status"))
+
+    async def sync(self) -> Document:
+        """Makes the daemon look for a new configuration now; says what came of it (`SyncJson`)."""
+        return await self.request(sync_request())
 
     async def events(
         self,

@@ -14,6 +14,9 @@ ANSWER_WITHIN = 30.0
 FINISH_WITHIN = 60.0
 """Seconds more for a claim: its finish parts are made while the caller is on the line."""
 
+SYNC_WITHIN = 60.0
+"""Seconds that the daemon may take to find and apply a new configuration."""
+
 MOST = 10_000
 """Items of a list: as many as the daemon gives at once."""
 SILENCE = 60.0
@@ -126,6 +129,10 @@ def list_request(kind: str, filters: Mapping[str, Any] | None = None) -> Request
         if value is not None and value is not False and value != ""
     }
     return Request("GET", f"/v1/{kind}" + (f"?{urlencode(given)}" if given else ""))
+
+
+def sync_request() -> Request:
+    return Request("POST", "/v1/config/sync", waits=SYNC_WITHIN)
 
 
 def _one(kind: str, name: str) -> str:

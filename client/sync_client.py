@@ -39,6 +39,7 @@ from .requests import (
     release_request,
     renew_request,
     show_request,
+    sync_request,
 )
 from .retrying import (
     PATIENCE,
@@ -184,6 +185,10 @@ class Stoker:
 
     def status(self) -> Document:
         return self.request(list_request("status"))
+
+    def sync(self) -> Document:
+        """Makes the daemon look for a new configuration now; says what came of it (`SyncJson`)."""
+        return self.request(sync_request())
 
     def events(
         self,

@@ -23,6 +23,7 @@ from .digests import files_digest
 from .loading import LoadResult, Reuse, load_tree
 from .problems import Problem, Severity
 from .trees import Survey, Tree
+from .wishes import Wishes
 
 __all__ = ["DirectorySource"]
 
@@ -74,6 +75,8 @@ class Whereabouts:
 class DirectorySource:
     """Yields what the directory holds now, and then every new settled content of it."""
 
+    remote = False
+
     def __init__(
         self,
         root: Path,
@@ -92,6 +95,7 @@ class DirectorySource:
         self._arm = watch
         self._reuse = Reuse()
         self._woken = asyncio.Event()
+        self._wishes = Wishes(self._woken)
         self._polling = False
         self._note: tuple[Problem, ...] = ()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="config")
@@ -107,16 +111,22 @@ class DirectorySource:
         try:
             while True:
                 self._woken.clear()
+                asked = self._wishes.asked
                 settled = await self._settled()
                 key = _key(settled)
                 if key != last:
                     last = key
                     yield await self._loaded(settled)
+                await self._wishes.fulfil(asked)
                 await self._until_woken(watcher, settled)
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def sync(self) -> None:
+        """Looks now. Returns when what is found has been applied or refused."""
+        await self._wishes.wish()
 
     async def _until_woken(self, watcher: asyncio.Task[None], settled: "Tree | Problem") -> None:
         if watcher.done():

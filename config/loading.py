@@ -33,6 +33,8 @@ class LoadResult:
     digest: str
     """Of the files, also when they are broken."""
     source: str
+    commit: str = ""
+    """The Git commit that the files are of, if any."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -46,11 +48,13 @@ def load(
     *,
     reuse: Reuse | None = None,
     problems: tuple[Problem, ...] = (),
+    commit: str = "",
 ) -> LoadResult:
     """Parses, checks and compiles. Never raises, whatever the files hold.
 
     `source` says to people where the files come from. `problems` are those that reading the files
-    met already. `reuse` carries compiled blueprints from one load to the next.
+    met already. `reuse` carries compiled blueprints from one load to the next. `commit` is the Git
+    commit that the files are of, if any.
     """
     digest = files_digest(files)
     documents, found = read_documents(files)
@@ -66,7 +70,7 @@ def load(
     checked = check(documents, catalogue, complete=complete, reuse=reuse or Reuse())
     found += checked.problems
     if errors(found):
-        return LoadResult(None, sort(found), digest, source)
+        return LoadResult(None, sort(found), digest, source, commit)
     if not checked.pools:
         found.append(
             Problem(
@@ -76,14 +80,15 @@ def load(
         )  # fmt: skip
     texts = {name: decode(content) for name, content in sorted(files.items())}
     revision = Revision(
-        id=digest[:12],
+        id=(commit or digest)[:12],
         digest=digest,
         source=source,
         pools=checked.pools,
         providers=checked.providers,
         files=texts,
+        commit=commit,
     )
-    return LoadResult(revision, sort(found), digest, source)
+    return LoadResult(revision, sort(found), digest, source, commit)
 
 
 def load_tree(tree: Tree, catalogue: Catalogue, *, reuse: Reuse | None = None) -> LoadResult:

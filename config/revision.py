@@ -182,13 +182,15 @@ class ProviderSpec:
 @dataclass(frozen=True, slots=True)
 class Revision:
     id: str
-    """The first 12 hex digits of `digest`."""
+    """The first 12 hex digits of `commit`, or of `digest` where there is none."""
     digest: str
     """SHA-256 over the names and contents of the files."""
     source: str
-    """Where it came from, for people: the directory's path."""
+    """Where it came from, for people: the directory's path, or the repository's address."""
     pools: Mapping[str, PoolSpec]
     providers: Mapping[str, ProviderSpec]
     """By name, with one default provider per driver under the driver's name."""
     files: Mapping[str, str]
     """Relative path to text, so that the ledger can keep it as the last known good."""
+    commit: str = ""
+    """The whole id of the Git commit that it was read from; empty for a plain directory."""

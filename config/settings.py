@@ -6,30 +6,37 @@ once. `SETTINGS` is the one list of them: the command line, the file and docs/se
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from .places import SETTINGS_FILE, default_config, default_socket, default_state
+from .repositories.urls import Location, without_secrets
+from .setting_values import (
+    Address,
+    Parser,
+    one_of,
+    parse_address,
+    parse_config,
+    parse_count,
+    parse_mode,
+    parse_path,
+    parse_socket,
+    parse_yes_or_no,
+    span,
+)
 from .settings_file import FileValue, read_settings_file
-from .spelling import nearest, suggestion
-from .units import UnitError, parse_duration
+from .spelling import suggestion
 
-
-class Address(NamedTuple):
-    """Where to listen with TCP."""
-
-    host: str
-    port: int
+__all__ = ["SETTINGS", "Address", "Setting", "Settings", "SettingsError", "load_settings"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Paths are absolute; widths are seconds."""
 
-    config: Path
-    """The config directory."""
+    config: Path | Location
+    """The config directory, or the repository that holds it."""
     state: Path
     """The folder of the ledger, and of what drivers keep on this host."""
     socket: Path
@@ -45,6 +52,14 @@ class Settings:
     max_connections: int = 1024
     resync_interval: float = 300.0
     """How often every resource is observed even though nothing was reported."""
+    config_poll: float = 30.0
+    config_token: Path | None = None
+    config_key: Path | None = None
+    config_known_hosts: Path | None = None
+    config_ca: Path | None = None
+    verify_gpg: Path | None = None
+    verify_ssh: Path | None = None
+    allow_rewind: bool = False
 
 
 class SettingsError(Exception):
@@ -53,10 +68,6 @@ class SettingsError(Exception):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-Parser = Callable[[str], object]
-"""Text to value; raises ValueError with what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,73 +85,17 @@ class Setting:
     is_path: bool = False
 
 
-def _path(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("a path without a NUL byte")
-    return Path(text).expanduser()
-
-
-def _socket(text: str) -> Path:
-    path = _path(text)
-    if len(os.fsencode(path)) > 107:
-        raise ValueError("a shorter path: the kernel allows 107 bytes for a socket")
-    return path
-
-
-def _mode(text: str) -> int:
-    try:
-        mode = int(text.removeprefix("0o"), 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise ValueError("an octal mode such as 0660")
-    return mode
-
-
-def _address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("HOST:PORT such as 127.0.0.1:9464")
-    return Address(host or "0.0.0.0", int(port))  # noqa: S104 - ":9464" means everywhere, as usual
-
-
-def _one_of(*words: str) -> Parser:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            near = nearest(text.lower(), words)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise ValueError(f"one of {', '.join(words)}{hint}")
-        return text.lower()
-
-    return parse
-
-
-def _span(lowest: float, example: str) -> Parser:
-    def parse(text: str) -> float:
-        try:
-            seconds = parse_duration(text)
-        except UnitError:
-            seconds = -1.0
-        if seconds < lowest:
-            raise ValueError(f"a duration of {lowest:g}s or more, such as {example}")
-        return seconds
-
-    return parse
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise ValueError("a whole number from 1 on")
-    return int(text)
+GROUPS = ("verify",)
+"""Settings that stand together below one word of the file: `verify: {gpg: FILE}`."""
 
 
 def _setting(
     field: str, metavar: str, default: str, text: str, parse: Parser, *, is_path: bool = False
 ) -> Setting:
     first, *rest = field.split("_")
+    dotted = f"{first}.{'_'.join(rest)}"
     return Setting(
-        name=first + "".join(word.capitalize() for word in rest),
+        name=dotted if first in GROUPS else first + "".join(word.capitalize() for word in rest),
         field=field,
         flag="--" + field.replace("_", "-"),
         env="STOKER_" + field.upper(),
@@ -155,10 +110,11 @@ def _setting(
 SETTINGS: tuple[Setting, ...] = (
     _setting(
         "config",
-        "DIR",
+        "DIR|GIT-URL",
         "`/etc/stoker/config` for root, otherwise `~/.config/stoker`",
-        "The config directory: blueprints, pools and providers. It is watched.",
-        _path,
+        "The config directory, which is watched, or a Git repository to follow: "
+        "URL[?ref=NAME&path=FOLDER].",
+        parse_config,
         is_path=True,
     ),
     _setting(
@@ -166,7 +122,7 @@ SETTINGS: tuple[Setting, ...] = (
         "DIR",
         "`/var/lib/stoker` for root, otherwise `~/.local/state/stoker`",
         "The folder of the ledger and of what drivers keep. One daemon at a time.",
-        _path,
+        parse_path,
         is_path=True,
     ),
     _setting(
@@ -174,51 +130,113 @@ SETTINGS: tuple[Setting, ...] = (
         "PATH",
         "`/run/stoker/stoker.sock` for root, otherwise `$XDG_RUNTIME_DIR/stoker/stoker.sock`",
         "The Unix socket to serve.",
-        _socket,
+        parse_socket,
         is_path=True,
     ),
-    _setting("socket_mode", "MODE", "`0660`", "Who may open the socket, in octal.", _mode),
+    _setting("socket_mode", "MODE", "`0660`", "Who may open the socket, in octal.", parse_mode),
     _setting(
         "metrics",
         "HOST:PORT",
         "none",
         "Serve metrics and health over TCP too. They are always at the socket.",
-        _address,
+        parse_address,
     ),
     _setting(
         "log_level",
         "LEVEL",
         "`info`",
         "How much is logged: debug, info, warning or error.",
-        _one_of("debug", "info", "warning", "error"),
+        one_of("debug", "info", "warning", "error"),
     ),
     _setting(
         "log_format",
         "FORMAT",
         "`text`",
         "How it is logged: text for people, json for programs.",
-        _one_of("text", "json"),
+        one_of("text", "json"),
     ),
     _setting(
         "stop_grace",
         "DURATION",
         "`30s`",
         "How long a stop waits for claims that are being served.",
-        _span(0, "30s"),
+        span(0, "30s"),
     ),
     _setting(
         "max_connections",
         "COUNT",
         "`1024`",
         "How many connections the socket serves at a time.",
-        _count,
+        parse_count,
     ),
     _setting(
         "resync_interval",
         "DURATION",
         "`5m`",
         "How often every resource is observed even though nothing was reported.",
-        _span(1, "5m"),
+        span(1, "5m"),
+    ),
+    _setting(
+        "config_poll",
+        "DURATION",
+        "`30s`",
+        "How often the repository is asked for something new, give or take a tenth.",
+        span(1, "30s"),
+    ),
+    _setting(
+        "config_token",
+        "FILE",
+        "the credential `stoker-config-token`, else none",
+        "A file with TOKEN or USER:TOKEN, for a repository over https.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "config_key",
+        "FILE",
+        "the credential `stoker-config-key`, else none",
+        "A private key without a passphrase, for a repository over ssh.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "config_known_hosts",
+        "FILE",
+        "the credential `stoker-config-known-hosts`, else `/etc/ssh/ssh_known_hosts`",
+        "The host keys that are accepted over ssh. No other is, ever.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "config_ca",
+        "FILE",
+        "the credential `stoker-config-ca`, else those of the system",
+        "Certificates (PEM) of the authorities that are trusted over https.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "verify_gpg",
+        "FILE",
+        "none",
+        "A keyring of OpenPGP keys: only commits signed by one of them are taken.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "verify_ssh",
+        "FILE",
+        "none",
+        "An allowed-signers file of ssh-keygen: only commits signed by one of them are taken.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "allow_rewind",
+        "true|false",
+        "`false`",
+        "Whether commits are taken that do not descend from the applied one (after a force push).",
+        parse_yes_or_no,
     ),
 )
 
@@ -240,6 +258,7 @@ def load_settings(
         if given is not None:
             values[setting.field] = FileValue(setting.flag, given, Path.cwd())
     parsed = _parse(values, problems)
+    _contradictions(parsed, values, problems)
     if problems:
         raise SettingsError(tuple(problems))
     return Settings(
@@ -253,7 +272,7 @@ def load_settings(
 
 
 def _from_file(path: str | None, problems: list[str]) -> dict[str, FileValue]:
-    found = read_settings_file(Path(path or SETTINGS_FILE), must_exist=bool(path))
+    found = read_settings_file(Path(path or SETTINGS_FILE), must_exist=bool(path), groups=GROUPS)
     problems += found.problems
     fields = {setting.name: setting.field for setting in SETTINGS}
     values: dict[str, FileValue] = {}
@@ -275,9 +294,33 @@ def _parse(values: Mapping[str, FileValue], problems: list[str]) -> dict[str, ob
         try:
             result = setting.parse(value.text)
         except (ValueError, RuntimeError) as error:
-            problems.append(f"{value.place}: {value.text!r} does not do; expected {error}")
+            said = without_secrets(value.text)
+            problems.append(f"{value.place}: {said!r} does not do; expected {error}")
             continue
         if setting.is_path and isinstance(result, Path):
             result = Path(os.path.abspath(value.folder / result))  # noqa: PTH100 - no look at links
         parsed[setting.field] = result
     return parsed
+
+
+def _contradictions(
+    parsed: Mapping[str, object], values: Mapping[str, FileValue], problems: list[str]
+) -> None:
+    """What is right by itself and wrong together."""
+    if "verify_gpg" in parsed and "verify_ssh" in parsed:
+        place = values["verify_ssh"].place
+        problems.append(f"{place}: verify takes gpg or ssh, not both; leave one of them")
+    config = parsed.get("config")
+    if isinstance(config, Location):
+        if config.scheme == "http" and "config_token" in parsed and not config.loopback:
+            place = values["config_token"].place
+            problems.append(
+                f"{place}: a token over http:// could be read by everybody on the way; use https://"
+            )
+        return
+    problems += [
+        f"{values[field].place}: only the commits of a repository are signed, and config is a "
+        "directory; name a repository, or leave this out"
+        for field in ("verify_gpg", "verify_ssh")
+        if field in parsed
+    ]

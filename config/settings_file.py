@@ -1,7 +1,9 @@
-"""Reads `/etc/stoker/stoker.yaml`: one flat mapping of words to words. Called by `settings`."""
+"""Reads `/etc/stoker/stoker.yaml`: one mapping of words to words. Called by `settings`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 LARGEST = 64 * 1024
 """Bytes. Ten settings need less than one."""
@@ -24,8 +26,13 @@ class SettingsFile:
     problems: list[str] = field(default_factory=list[str])
 
 
-def read_settings_file(path: Path, *, must_exist: bool) -> SettingsFile:
-    """Never raises: what is wrong stands in `problems`."""
+def read_settings_file(
+    path: Path, *, must_exist: bool, groups: Collection[str] = ()
+) -> SettingsFile:
+    """Never raises: what is wrong stands in `problems`.
+
+    `groups`: the words that take a mapping; what stands in it is named `WORD.NAME`.
+    """
     found = SettingsFile()
     try:
         with path.open("rb") as stream:
@@ -39,11 +46,11 @@ def read_settings_file(path: Path, *, must_exist: bool) -> SettingsFile:
     if len(content) > LARGEST:
         found.problems.append(f"{path}: the file is larger than 64 KiB; settings need far less")
         return found
-    _read_yaml(path, content, found)
+    _read_yaml(path, content, found, groups)
     return found
 
 
-def _read_yaml(path: Path, content: bytes, found: SettingsFile) -> None:
+def _read_yaml(path: Path, content: bytes, found: SettingsFile, groups: Collection[str]) -> None:
     import yaml  # noqa: PLC0415 - most hosts have no settings file, and every start would pay for it
 
     try:
@@ -60,9 +67,14 @@ def _read_yaml(path: Path, content: bytes, found: SettingsFile) -> None:
     if not isinstance(root, yaml.MappingNode):
         found.problems.append(f"{path}: expected settings such as 'state: /var/lib/stoker'")
         return
+    pairs: list[tuple[str, Any, Any]] = []
     for key, value in root.value:
+        if str(key.value) in groups and isinstance(value, yaml.MappingNode):
+            pairs += [(f"{key.value}.{inner.value}", inner, one) for inner, one in value.value]
+        else:
+            pairs.append((str(key.value), key, value))
+    for name, key, value in pairs:
         place = f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
-        name = str(key.value)
         if name in found.values:
             found.problems.append(f"{place}: {name!r} is set twice; leave one of them")
         elif isinstance(value, yaml.ScalarNode):

@@ -200,6 +200,29 @@ class RevisionJson(TypedDict):
     id: str
     source: str
     appliedAt: Time
+    commit: NotRequired[str]
+
+
+class RefusedJson(TypedDict):
+    """Why what the repository holds now does not serve."""
+
+    commit: NotRequired[str]
+    because: str
+    since: Time
+
+
+class RepositoryJson(TypedDict):
+    """The Git repository that is followed. `seen` is what its ref names, `askedAt` when it last answered."""
+
+    url: str
+    ref: NotRequired[str]
+    path: NotRequired[str]
+    seen: NotRequired[str]
+    seenAt: NotRequired[Time]
+    askedAt: NotRequired[Time]
+    refused: NotRequired[RefusedJson]
+    error: NotRequired[str]
+    failingSince: NotRequired[Time]
 
 
 class ConfigJson(TypedDict):
@@ -208,6 +231,15 @@ class ConfigJson(TypedDict):
     ok: bool
     problems: list[str]
     brokenSince: NotRequired[Time]
+    repository: NotRequired[RepositoryJson]
+
+
+class SyncJson(TypedDict):
+    """What a look for a new configuration came to. `done` is false when it takes longer than was waited."""
+
+    done: bool
+    revision: NotRequired[RevisionJson]
+    config: ConfigJson
 
 
 class LedgerJson(TypedDict):

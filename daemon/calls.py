@@ -59,6 +59,8 @@ class Host:
     background: Background
     exposition: Exposition | None = None
     status: Callable[[], StatusFacts] | None = None
+    sync: Callable[[float], Awaitable[bool]] | None = None
+    """Looks for a new configuration now, for at most so many seconds; whether it came to an end."""
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None
     openapi: Callable[[], bytes] = bytes

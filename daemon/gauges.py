@@ -104,7 +104,9 @@ class Gauges(Collector):
         if self.ledger is not None:
             yield from _of_ledger(self.ledger.statistics())
         if self.status is not None:
-            yield from _of_status(self.status())
+            facts = self.status()
+            yield from _of_status(facts)
+            yield from _of_repository(facts, facts.now)
         if self.socket is not None:
             yield from _of_socket(self.socket())
         yield _counter(
@@ -155,6 +157,34 @@ def _of_status(facts: StatusFacts) -> Iterator[Metric]:
         "stoker_clock_step_seconds",
         "How far the wall clock was moved while the daemon ran.",
         value=facts.clock_step,
+    )
+
+
+def _of_repository(facts: StatusFacts, now: float) -> Iterator[Metric]:
+    """Zero, and empty, for a plain directory."""
+    repository = facts.repository
+    looks = CounterMetricFamily(
+        "stoker_config_polls", "Times that the repository was asked.", labels=["outcome"]
+    )
+    behind, silent = 0.0, 0.0
+    if repository is not None:
+        looks.add_metric(["unchanged"], repository.unchanged)
+        looks.add_metric(["new"], repository.fetched)
+        looks.add_metric(["failed"], repository.failed)
+        applied = facts.revision.commit if facts.revision is not None else ""
+        if repository.seen != applied and repository.seen_at is not None:
+            behind = now - repository.seen_at
+        silent = now - (repository.asked_at or repository.followed_at)
+    yield looks
+    yield GaugeMetricFamily(
+        "stoker_config_behind_seconds",
+        "For how long the repository has named another commit than the one that is applied.",
+        value=max(0.0, behind),
+    )
+    yield GaugeMetricFamily(
+        "stoker_config_silent_seconds",
+        "Since when the repository has not answered, or since the start.",
+        value=max(0.0, silent),
     )
 
 

@@ -5,10 +5,13 @@ import asyncio
 from aiohttp import web
 
 from ..pools.requests import Code, Refusal
-from .answers import HealthJson, StatusJson
+from .answers import HealthJson, StatusJson, SyncJson
 from .calls import Call, Route
-from .presentation import show_status
+from .gate import stopping
+from .presentation import show_status, show_sync
 
+SYNC_WITHIN = 60.0
+"""Seconds that a caller waits until a new configuration is applied or refused."""
 METRICS_TEXT = "text/plain"
 
 
@@ -20,6 +23,26 @@ async def status(call: Call) -> web.StreamResponse:
         facts = call.host.status
         assert facts is not None
     return call.answer(show_status(facts(), call.host.to_wall))
+
+
+async def sync(call: Call) -> web.StreamResponse:
+    """Looks at the directory, or asks the repository, now instead of at the next poll."""
+    host = call.host
+    await host.gate.enter()
+    assert host.sync is not None
+    assert host.status is not None
+    looking = asyncio.ensure_future(host.sync(SYNC_WITHIN))
+    forget = host.gate.on_close(looking.cancel)  # a stop does not wait for a repository
+    try:
+        done = await looking
+    except asyncio.CancelledError:
+        if not host.gate.stopping:
+            raise
+        raise stopping() from None
+    finally:
+        looking.cancel()
+        forget()
+    return call.answer(show_sync(host.status(), host.to_wall, done=done))
 
 
 async def health(call: Call) -> web.StreamResponse:
@@ -79,6 +102,13 @@ METRICS = Route(
 )
 ROUTES = (
     Route("GET", "/v1/status", status, "Shows the daemon's own state.", {200: StatusJson}),
+    Route(
+        "POST",
+        "/v1/config/sync",
+        sync,
+        "Looks for a new configuration now, and says what came of it.",
+        {200: SyncJson},
+    ),
     *OPEN_ROUTES,
     METRICS,
     Route(

@@ -20,7 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from ..config.directory import DirectorySource
+from ..config.repositories.facts import RepositoryFacts
+from ..config.repositories.source import RepositorySource
 from ..config.settings import Settings
 from ..pools.clock import Clock, SteadyClock, read_boot_id, resume_clock
 from ..pools.driver import DriverError, Drivers
@@ -42,6 +43,7 @@ from .listener import SocketError
 from .logs import set_up_logs
 from .metrics import Metrics
 from .server import SocketServer
+from .sources import open_source
 from .status import RevisionFacts, StatusFacts
 from .synchroniser import Synchroniser
 
@@ -126,6 +128,8 @@ class Daemon:
     synchroniser: Synchroniser
     metrics: Metrics
     started: float
+    repository: Callable[[], RepositoryFacts] | None = None
+    """What is known of the followed repository; None for a directory."""
 
     def status(self) -> StatusFacts:
         config = self.synchroniser.state
@@ -139,7 +143,13 @@ class Daemon:
             socket=str(self.settings.socket),
             revision=None
             if config.revision is None
-            else RevisionFacts(config.revision.id, config.revision.source, config.applied_at),
+            else RevisionFacts(
+                config.revision.id,
+                config.revision.source,
+                config.applied_at,
+                config.revision.commit,
+            ),
+            repository=None if self.repository is None else self.repository(),
             config_ok=config.broken_since is None,
             config_problems=config.problems,
             config_broken_since=config.broken_since,
@@ -150,6 +160,7 @@ class Daemon:
             pools=len(fleet.pools()),
             resources=sum(1 for _ in fleet.resources()),
             claims=sum(1 for _ in fleet.live_claims()),
+            now=self.clock.now(),
             clock_step=self.clock.step(),
             in_force=tuple(islice(fleet.in_force(), MOST_IN_FORCE)),
         )
@@ -158,6 +169,9 @@ class Daemon:
         reasons: list[str] = []
         if self.synchroniser.state.revision is None:
             reasons.append("no configuration was applied yet")
+            repository = self.repository() if self.repository is not None else None
+            if repository is not None and repository.error:
+                reasons.append(f"the repository cannot be asked: {repository.error}")
         if self.fleet.ledger_error:
             reasons.append(f"the ledger refuses writes: {self.fleet.ledger_error}")
         reasons += self.fleet.housekeeping.breaches
@@ -213,11 +227,13 @@ async def _run_daemon(
         timers=Timers(clock),
     )
     fleet = Fleet(services, resync_every=settings.resync_interval)
-    source = DirectorySource(settings.config, services.catalogue)
+    source = open_source(settings, services.catalogue, fleet, clock)
     synchroniser = Synchroniser(source, fleet, services.catalogue, clock, metrics)
-    daemon = Daemon(settings, store, clock, fleet, synchroniser, metrics, clock.now())
+    repository = source.facts if isinstance(source, RepositorySource) else None
+    daemon = Daemon(settings, store, clock, fleet, synchroniser, metrics, clock.now(), repository)
     metrics.observe(fleet, store)
     server.tell_status(daemon.status, metrics)
+    server.host.sync = synchroniser.sync
     try:
         async with asyncio.TaskGroup() as group:
             stop = group.create_task(_until_told_to_stop(), name="signals")

@@ -5,6 +5,7 @@ The composition root makes them; the API shows them.
 
 from dataclasses import dataclass
 
+from ..config.repositories.facts import RepositoryFacts
 from ..pools.switches import Switch
 
 
@@ -16,6 +17,8 @@ class RevisionFacts:
     source: str
     applied_at: float
     """Steady seconds."""
+    commit: str = ""
+    """The whole id of the Git commit; empty for a plain directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class StatusFacts:
     config_problems: tuple[str, ...] = ()
     """Of the newest state of the config directory, when it could not be applied."""
     config_broken_since: float | None = None
+    repository: RepositoryFacts | None = None
+    """None when the configuration is a plain directory."""
     ledger_ok: bool = True
     ledger_error: str = ""
     ready: bool = False
@@ -41,6 +46,8 @@ class StatusFacts:
     resources: int = 0
     claims: int = 0
     """Those that are not over."""
+    now: float = 0.0
+    """Steady seconds, when these facts were taken."""
     clock_step: float = 0.0
     """How far the wall clock was moved while the daemon ran."""
     in_force: tuple[Switch, ...] = ()

@@ -1,7 +1,8 @@
-"""Follows the config directory: each settled state becomes a revision that is applied, or is refused.
+"""Follows the configuration: each settled state becomes a revision that is applied, or is refused.
 
 A broken state changes nothing: the last good revision goes on, and the log, the status and a
-metric say what is wrong. At a start without a usable directory the ledger's last good one serves.
+metric say what is wrong. At a start without a usable directory the ledger's last good one serves;
+with a repository it serves until the repository has answered, which may take long.
 """
 
 import asyncio
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..config.catalogue import Catalogue
+from ..config.json_types import Json
 from ..config.loading import LoadResult, load
 from ..config.revision import Revision
 from ..pools.clock import Clock
 from ..pools.fleet import Fleet
-from ..pools.store import KeptRevision, StoreError
+from ..pools.store import KeptRevision, NewEvent, StoreError
 from .metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,20 @@ SHOWN = 20
 
 
 class Source(Protocol):
-    """Where revisions come from: a directory now."""
+    """Where revisions come from: a directory, or a Git repository."""
 
-    def changes(self) -> AsyncGenerator[LoadResult, None]: ...
+    @property
+    def remote(self) -> bool:
+        """True when the first look may take long: the last good revision serves meanwhile."""
+        ...
+
+    def changes(self) -> AsyncGenerator[LoadResult, None]:
+        """Goes on when what it gave has been applied or refused."""
+        ...
+
+    async def sync(self) -> None:
+        """Looks now. Returns when what is found has been applied or refused."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,6 +71,8 @@ class Synchroniser:
     async def follow(self, kept: KeptRevision | None, older: Sequence[KeptRevision] = ()) -> None:
         """Runs until cancelled. `kept` served last, and from `older` ones resources stand."""
         earlier = [*([] if kept is None else [kept]), *older]
+        if self._source.remote and kept is not None:
+            await self._fall_back(kept, older)
         async with aclosing(self._source.changes()) as results:
             async for result in results:
                 if result.revision is not None:
@@ -67,7 +82,7 @@ class Synchroniser:
                         await self._recall(earlier, result.revision)
                     await self._apply(result.revision)
                     continue
-                self._refuse(result)
+                await self._refuse(result)
                 if self.state.revision is None and kept is not None:
                     await self._fall_back(kept, older)
 
@@ -79,7 +94,16 @@ class Synchroniser:
             self.state.broken_since = self._clock.now()
         self._metrics.config_loaded(ok=False, problems=1)
 
-    def _refuse(self, result: LoadResult) -> None:
+    async def sync(self, within: float) -> bool:
+        """Looks for something new now; whether that came to its end in time."""
+        try:
+            async with asyncio.timeout(within):
+                await self._source.sync()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _refuse(self, result: LoadResult) -> None:
         problems = tuple(str(problem) for problem in result.problems)
         if self.state.broken_since is None:
             self.state.broken_since = self._clock.now()
@@ -93,6 +117,13 @@ class Synchroniser:
         )
         for problem in problems[:SHOWN]:
             log.error("%s", problem)
+        told: dict[str, Json] = {"source": result.source, "problems": list(problems[:SHOWN])}
+        if result.commit:
+            told["commit"] = result.commit
+        try:
+            await self._fleet.tell(NewEvent("config.refused", reason=problems[0], data=told))
+        except StoreError as error:
+            log.error("the ledger does not take the refusal: %s", error)  # noqa: TRY400 - expected, no traceback
 
     async def _recall(self, earlier: Sequence[KeptRevision], revision: Revision) -> None:
         """At a start: what stands may have been made from revisions before the one that serves now.
@@ -103,21 +134,27 @@ class Synchroniser:
         made_from = {each.revision for each in self._fleet.resources() if each.digest not in known}
         for kept in earlier:
             if kept.id in made_from and kept.id != revision.id:
-                result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
+                result = await self._read(kept)
                 if result.revision is not None:
                     self._fleet.recall(result.revision)
 
     async def _fall_back(self, kept: KeptRevision, older: Sequence[KeptRevision]) -> None:
-        result = await asyncio.to_thread(load, kept.files, self._catalogue, kept.source)
+        result = await self._read(kept)
         if result.revision is None:
             log.error("the last good revision %s cannot be used by this version", kept.id)
             return
         problems, since = self.state.problems, self.state.broken_since
         await self._recall(older, result.revision)
         await self._apply(result.revision)
-        self.state.problems, self.state.broken_since = problems, since
-        self._metrics.config_loaded(ok=False, problems=len(problems))
+        if since is not None:
+            self.state.problems, self.state.broken_since = problems, since
+            self._metrics.config_loaded(ok=False, problems=len(problems))
         log.warning("the last good revision %s serves, from the ledger", kept.id)
+
+    async def _read(self, kept: KeptRevision) -> LoadResult:
+        return await asyncio.to_thread(
+            load, kept.files, self._catalogue, kept.source, commit=kept.commit
+        )
 
     async def _apply(self, revision: Revision) -> None:
         while True:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 
+from ..config.json_types import Json
 from ..config.revision import PoolSpec, Revision
 from . import recovery
 from .claim import Claim, ClaimState
@@ -139,11 +140,18 @@ class Fleet:
         services = self._services
         transaction = services.store.transaction()
         transaction.put_revision(
-            KeptRevision(revision.id, revision.source, services.clock.now(), revision.files)
+            KeptRevision(
+                revision.id,
+                revision.source,
+                services.clock.now(),
+                revision.files,
+                revision.commit,
+            )
         )
-        transaction.add_event(
-            NewEvent("config.applied", data={"revision": revision.id, "pools": len(revision.pools)})
-        )
+        told: dict[str, Json] = {"revision": revision.id, "pools": len(revision.pools)}
+        if revision.commit:
+            told |= {"commit": revision.commit, "source": revision.source}
+        transaction.add_event(NewEvent("config.applied", data=told))
         await services.commit(transaction)
         self.revision = revision
         services.providers.declare(revision.providers)
@@ -161,6 +169,12 @@ class Fleet:
         if self._started:  # filling begins after the daemon is ready
             for pool in self._pools.values():
                 pool.wake()
+
+    async def tell(self, event: NewEvent) -> None:
+        """Writes down what concerns no pool. Raises `StoreError`."""
+        transaction = self._services.store.transaction()
+        transaction.add_event(event)
+        await self._services.commit(transaction)
 
     async def close(self, grace: float = 0.0) -> None:
         """Refuses new claims, lets those under way finish within `grace`, leaves resources alone."""

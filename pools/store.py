@@ -70,6 +70,8 @@ class KeptRevision:
     source: str
     applied_at: float
     files: Mapping[str, str]
+    commit: str = ""
+    """The whole id of the Git commit; empty for a plain directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "claim": ("claim", "Claim a resource, for a while or for a command."),
     "renew": ("ending", "Let a claim end later."),
     "release": ("ending", "End claims."),
+    "sync": ("sync", "Look for a new configuration now."),
     "status": ("status", "Show how the daemon and its pools are."),
     "pools": ("lists", "Show the pools, or one of them."),
     "claims": ("lists", "Show the claims, or one of them."),

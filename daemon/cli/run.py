@@ -24,6 +24,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     epilog=examples(
         "stoker run --config ./config",
         "stoker run --config ./config --state ./state --socket ./stoker.sock",
+        "stoker run --config 'https://git.example.org/ops/pools.git?ref=main&path=config' --config-token ./token",
         "stoker run --metrics 127.0.0.1:9464 --log-format json",
     )
 )
@@ -46,7 +47,11 @@ def run(settings_file: str | None, **flags: str | None) -> int:
         listed = "\n".join(f"  {problem}" for problem in error.problems)
         raise Failed(f"The settings are wrong.\n{listed}", "settings", USAGE) from None
     # A daemon that has run before serves its last good revision even when the directory is away.
-    if not settings.config.is_dir() and not _has_run(settings.state):
+    if (
+        isinstance(settings.config, Path)
+        and not settings.config.is_dir()
+        and not _has_run(settings.state)
+    ):
         raise Failed(
             f"There is no config directory at {settings.config}. "
             f"Name yours with --config DIR, or write one with: stoker init {settings.config}",

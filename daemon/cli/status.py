@@ -10,6 +10,9 @@ from .options import examples, print_json, prints, talks
 from .show import by_whom, pool_troubles, section
 from .terminal import ago, clean, facts, style, table
 
+SHORT = 12
+"""Digits of a commit id that are shown."""
+
 
 @click.command(
     epilog=examples(
@@ -43,7 +46,8 @@ def status_text(daemon: Document) -> str:
             ("daemon", f"stoker {daemon.get('version')}, pid {daemon.get('pid')}"),
             ("up", daemon.get("uptime")),
             ("health", _health(daemon)),
-            ("config", _revision(revision)),
+            ("config", revision_text(revision)),
+            ("repository", _repository(section(config, "repository"))),
             ("state", daemon.get("stateFolder")),
             ("socket", daemon.get("socket")),
             ("tracked", f"{_count(daemon, 'resource')}, {_count(daemon, 'claim')}"),
@@ -66,7 +70,18 @@ def _health(daemon: Document) -> str:
     return style("healthy", "green")
 
 
-def _revision(revision: Document) -> str:
+def _repository(repository: Document) -> str:
+    """What its ref names, and how fresh that is; empty for a plain directory."""
+    if not repository:
+        return ""
+    asked = repository.get("askedAt")
+    fresh = f"asked {ago(asked)} ago" if asked else "has not answered yet"
+    seen = str(repository.get("seen") or "")[:SHORT]
+    return f"{repository.get('ref') or 'HEAD'} is at {seen}, {fresh}" if seen else fresh
+
+
+def revision_text(revision: Document) -> str:
+    """The revision that serves, where it came from, and since when."""
     if not revision:
         return "none was applied yet"
     return (
@@ -89,15 +104,32 @@ def _clock(step: str) -> str:
 def _troubles(daemon: Document, config: Document) -> list[str]:
     mark = style("!", "red")
     found = [f"{mark} {clean(str(reason))}" for reason in daemon.get("reasons") or ()]
-    if not config.get("ok", True):
-        since = config.get("brokenSince")
-        found.append(
-            f"{mark} The config directory has been broken"
-            f"{f' for {ago(since)}' if since else ''}; the last good revision is served. "
-            "Repair what follows (stoker validate DIR checks it):"
-        )
-        found += [f"    {clean(str(problem))}" for problem in config.get("problems") or ()]
+    found += config_troubles(config)
     error = section(daemon, "ledger").get("error")
     if error:
         found.append(f"{mark} The ledger cannot be written: {clean(str(error))}")
+    return found
+
+
+def config_troubles(config: Document) -> list[str]:
+    """What is wrong with the newest configuration, and with the way to it."""
+    mark = style("!", "red")
+    found: list[str] = []
+    repository = section(config, "repository")
+    if not config.get("ok", True):
+        since = config.get("brokenSince")
+        seen = str(section(repository, "refused").get("commit") or "")[:SHORT]
+        what = f"The configuration of commit {seen}" if seen else "The configuration"
+        found.append(
+            f"{mark} {what} has been refused{f' for {ago(since)}' if since else ''}; "
+            "the last good revision is served. Repair what follows (stoker validate DIR checks it):"
+        )
+        found += [f"    {clean(str(problem))}" for problem in config.get("problems") or ()]
+    error = repository.get("error")
+    if error:
+        since = repository.get("failingSince")
+        found.append(
+            f"{mark} The repository could not be asked{f' for {ago(since)}' if since else ''}: "
+            f"{clean(str(error))}"
+        )
     return found

@@ -65,6 +65,8 @@ _STEP_3 = (
     # Every resource of an earlier schema serves one claim at most: the one that it has.
     "ALTER TABLE resources ADD COLUMN uses INTEGER NOT NULL DEFAULT 0",
     "UPDATE resources SET uses = 1 WHERE claim IS NOT NULL",
+    # What the next commit must descend from, also after a restart.
+    "ALTER TABLE revisions ADD COLUMN commit_id TEXT NOT NULL DEFAULT ''",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

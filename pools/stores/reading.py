@@ -73,9 +73,14 @@ def _load_parts(connection: sqlite3.Connection, decoder: Decoder) -> dict[Resour
 
 def _load_revisions(connection: sqlite3.Connection) -> list[KeptRevision]:
     """The last one first."""
-    query = "SELECT id, source, applied_at, files FROM revisions ORDER BY applied_at DESC"
+    query = (
+        "SELECT id, source, applied_at, files, commit_id FROM revisions ORDER BY applied_at DESC"
+    )
     rows = connection.execute(query)
-    return [KeptRevision(id_, source, at, json.loads(files)) for id_, source, at, files in rows]
+    return [
+        KeptRevision(id_, source, at, json.loads(files), commit)
+        for id_, source, at, files, commit in rows
+    ]
 
 
 def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:

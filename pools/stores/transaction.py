@@ -37,7 +37,8 @@ _PUT_PART = _upsert("parts", PART_COLUMNS, ("resource", "name"))
 _PUT_SWITCH = _upsert("switches", SWITCH_COLUMNS, ("kind", "subject"))
 _DROP_SWITCH = "DELETE FROM switches WHERE kind = ? AND subject = ?"
 _PUT_REVISION = (
-    "INSERT OR REPLACE INTO revisions (id, source, applied_at, files) VALUES (?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO revisions (id, source, applied_at, files, commit_id)"
+    " VALUES (?, ?, ?, ?, ?)"
 )
 _PUT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _DROP_PART = "DELETE FROM parts WHERE resource = ? AND name = ?"
@@ -107,7 +108,13 @@ class SqliteTransaction:
         """Beside the last one that was applied, those are kept from which resources stand."""
         files: JsonObject = dict(revision.files)
         encoded = encoding.encode_json(files).decode()
-        row = (revision.id, encoding.text(revision.source), revision.applied_at, encoded)
+        row = (
+            revision.id,
+            encoding.text(revision.source),
+            revision.applied_at,
+            encoded,
+            revision.commit,
+        )
         self.statements.append((_DROP_REVISIONS, (KEPT_REVISIONS,)))
         self.statements.append((_PUT_REVISION, row))
 

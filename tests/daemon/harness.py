@@ -120,6 +120,8 @@ class Served:
     run: Run
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     """Overrides of the status."""
+    synced: bool = True
+    """Whether a look for a new configuration comes to its end."""
 
     def status(self) -> StatusFacts:
         facts = StatusFacts(
@@ -132,10 +134,14 @@ class Served:
         )
         return replace(facts, **self.facts)
 
+    async def sync(self, within: float) -> bool:
+        return self.synced
+
     def serve(self) -> None:
         run = self.run
         self.metrics.observe(run.fleet, run.store)
         self.server.tell_status(self.status, self.metrics)
+        self.server.host.sync = self.sync
         self.server.serve(Core(run.fleet, run.store, run.host.clock, run.store.load().last_event))
 
 

@@ -44,12 +44,17 @@ def files(label: str, finish: str = "token") -> dict[str, str]:
 class Source:
     """A directory whose contents are put there by the test."""
 
+    remote = False
+
     def __init__(self) -> None:
         self.queue: asyncio.Queue[LoadResult] = asyncio.Queue()
 
     async def changes(self) -> AsyncGenerator[LoadResult, None]:
         while True:
             yield await self.queue.get()
+
+    async def sync(self) -> None:
+        raise NotImplementedError
 
 
 class Scene:

@@ -177,13 +177,15 @@ class RowPromises:
         for number in (1, 2):
             transaction = store.transaction()
             files = {"a.yaml": f"kind: Pool\n# caf\u00e9 {number}\n", "b/c.yaml": ""}
-            transaction.put_revision(KeptRevision(f"rev{number}", "/etc/stoker", 5.5, files))
+            transaction.put_revision(
+                KeptRevision(f"rev{number}", "/etc/stoker", 5.5, files, f"{number}" * 40)
+            )
             transaction.put_anchor(ClockAnchor("boot", 1.25, 100.0 + number))
             await store.commit(transaction)
         await store.close()
         again = disk.open()
         image = again.load()
-        assert KeptRevision("rev2", "/etc/stoker", 5.5, files) == image.revision
+        assert KeptRevision("rev2", "/etc/stoker", 5.5, files, "2" * 40) == image.revision
         assert ClockAnchor("boot", 1.25, 102.0) == image.anchor
         await again.close()
 
