@@ -22,7 +22,7 @@ from .contents import (
     parse_batch,
     parse_listing,
 )
-from .failures import Damaged, Refused, Unavailable, why
+from .failures import Damaged, Refused, Unavailable, Unexplained, why
 from .programs import Bounds, Programs, Result, TooLarge, TooSlow
 from .references import candidates, is_commit
 from .urls import Location
@@ -91,7 +91,11 @@ class Clone:
             "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
             f"--depth={depth}", "--", self.location.url, f"+{name}:{SEEN}",
         ]  # fmt: skip
-        self._talk(argv, FETCH_WITHIN)
+        try:
+            self._talk(argv, FETCH_WITHIN)
+        except Unexplained as error:
+            # Whatever it is, it may be the copy, which costs little to make anew.
+            raise Damaged(error.message) from None
         commit = self._resolve(f"{SEEN}^{{commit}}")
         if commit is None:
             raise Refused(
@@ -124,13 +128,6 @@ class Clone:
 
     def _explain(self, done: Result) -> None:
         text = done.err.decode(errors="replace")
-        if "fsck" in text or "invalid object" in text or "index-pack failed" in text:
-            complaint = why(done.err)
-            if "invalid object" in text and "remote" not in text:
-                raise Damaged(complaint.message)
-            raise Unavailable(
-                complaint.message, "check the repository with 'git fsck' and push it repaired"
-            )
         if any(word in text for word in ("couldn't find remote ref", "not our ref")):
             ref = self.location.ref or "HEAD"
             raise Refused(f"there is no {ref!r} there", "create it, or name another one")
@@ -143,22 +140,21 @@ class Clone:
 
     def descends(self, commit: str, ancestor: str) -> bool:
         """Whether the one is an ancestor of the other, or the same. Fetches as deep as it must."""
-        before = -1
         for depth in DEPTHS:
-            if self.has(ancestor) and self._is_ancestor(ancestor, commit):
+            if self._is_ancestor(ancestor, commit):
                 return True
-            known = self._count(commit)
-            if known == before:
-                return False  # the whole history is here
-            before = known
             if self.fetch(depth) != commit:
                 # The ref has moved on: the next poll decides about what is there now.
-                if self.has(ancestor) and self._is_ancestor(ancestor, commit):
+                if self._is_ancestor(ancestor, commit):
                     return True
                 raise Unavailable("the ref moved while it was read", "wait for the next poll")
-        return self.has(ancestor) and self._is_ancestor(ancestor, commit)
+            if self._count(commit) < depth:
+                break  # no line of ancestors is cut off: the whole history is here
+        return self._is_ancestor(ancestor, commit)
 
     def _is_ancestor(self, ancestor: str, commit: str) -> bool:
+        if not self.has(ancestor):
+            return False
         done = self._local(["merge-base", "--is-ancestor", ancestor, commit])
         if done.code not in {0, 1}:
             raise Damaged(why(done.err).message)

@@ -23,6 +23,10 @@ class Unavailable(Exception):
         return f"{self.message}; {self.remedy}"
 
 
+class Unexplained(Unavailable):
+    """git failed in a way that is not known here."""
+
+
 class Refused(Exception):
     """What the repository holds now is not taken, whatever it says."""
 
@@ -111,7 +115,7 @@ def why(stderr: bytes) -> Unavailable:
     for pattern, message, remedy in _REASONS:
         if pattern.search(text):
             return Unavailable(f"{message} ({said})" if said else message, remedy)
-    return Unavailable(f"git failed: {said or 'it says nothing'}", "see what it complains of")
+    return Unexplained(f"git failed: {said or 'it says nothing'}", "see what it complains of")
 
 
 def _last_words(text: str) -> str:

@@ -80,8 +80,8 @@ class Follower:
                 return self._look(applied, again=again)
             except Damaged:
                 raise Unavailable(
-                    f"the copy of the repository is damaged ({damage})",
-                    "check the disk of the state folder, and the repository with 'git fsck'",
+                    f"what it gives cannot be kept ({damage})",
+                    "check the repository with 'git fsck', and the disk of the state folder",
                 ) from None
 
     def _look(self, applied: str, *, again: bool) -> Look:
