@@ -61,6 +61,15 @@ class Verify:
     def __bool__(self) -> bool:
         return bool(self.gpg or self.ssh)
 
+    def stamp(self) -> object:
+        """Another one when the trusted keys were changed; None when there are none."""
+        path = self.gpg or self.ssh
+        try:
+            found = path.stat() if path is not None else None
+        except OSError:
+            return "unreadable"
+        return found and (found.st_mtime_ns, found.st_size, found.st_ino)
+
 
 def read_small(path: Path, what: str, setting: str, *, largest: int = _LARGEST) -> bytes:
     """Raises `Unavailable` that names the file and the setting, and never quotes the content."""

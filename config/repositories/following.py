@@ -61,6 +61,8 @@ class Follower:
         self._judged: str | None = None
         """The commit, or the sentence that refused what is no commit."""
         self._refused = False
+        self._keys: object = None
+        """What the trusted keys were when that was judged."""
         self._loaded: _Loaded | None = None
 
     def look(self, serving: Revision | None, *, again: bool = False) -> Look:
@@ -100,17 +102,20 @@ class Follower:
             known = self._judged == told
             self._judged, self._refused = told, True
             return Look("", None if known else self._refusal(refusal))
+        keys = self._rules.verify.stamp()
         try:
             result = self._judge(commit, applied)
         except Refused as refusal:
             result = self._refusal(_about(refusal, commit))
         self._judged, self._refused = commit, result.revision is None
+        self._keys = keys
         return Look(commit, result)
 
     def _known(self, commit: str, applied: str, *, again: bool) -> bool:
         if self._judged is None and commit == applied:
             self._judged = commit  # it was judged in an earlier run, and serves
-        return commit == self._judged and not (again and self._refused)
+        afresh = again or self._keys != self._rules.verify.stamp()
+        return commit == self._judged and not (afresh and self._refused)
 
     def _judge(self, commit: str, applied: str) -> LoadResult:
         clone, rules = self._clone, self._rules
