@@ -36,7 +36,7 @@ class Access:
     known_hosts: Path | None = None
     """The keys of hosts; None: those of /etc/ssh/ssh_known_hosts."""
     ca: Path | None = None
-    """Certificates of authorities, beside which none is trusted."""
+    """Certificates of authorities that are trusted, in place of the bundle of the system."""
 
     def with_credentials(self, environ: Mapping[str, str]) -> "Access":
         """What is not named is looked for among the credentials of the systemd unit."""

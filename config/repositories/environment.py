@@ -60,7 +60,7 @@ def configuration(
     location: Location, ssh: SshFiles, *, ca: str = "", include: str = ""
 ) -> tuple[tuple[str, str], ...]:
     """`include`: a file with what must not stand in an environment, which root and we can read."""
-    extra = []
+    extra: list[tuple[str, str]] = []
     if ca:
         extra.append(("http.sslCAInfo", ca))
     if include:

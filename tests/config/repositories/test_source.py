@@ -138,7 +138,7 @@ async def test_closing_the_stream_ends_a_git_that_hangs(
     await pushed(repository, 3)
     over = threading.Event()
     with http_server(repository.bare.parent) as server:
-        server.before = lambda _: over.wait(60) and None
+        server.before = lambda _: over.wait(60)
         try:
             async with streaming(tmp_path, f"{server.url}?ref=main") as stream:
                 coming = asyncio.ensure_future(stream.next())
