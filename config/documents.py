@@ -15,7 +15,7 @@ from .yaml_scalars import YamlError
 
 MAX_FILE = 1024 * 1024
 """Bytes."""
-MAX_FILES = 1_000
+MAX_FILES = 4_000
 MAX_PROBLEMS = 100
 """Of one file: more would only hide the first."""
 MAX_TOTAL = 16 * 1024 * 1024

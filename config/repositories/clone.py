@@ -253,6 +253,10 @@ class Clone:
         if access.token is None or location.scheme not in {"http", "https"}:
             yield environment.configuration(location, ssh, ca=ca), ()
             return
+        if location.scheme == "http" and not location.loopback:
+            raise Unavailable(
+                "a token over http:// could be read by everybody on the way", "use https://"
+            )
         content = environment.token_config(location, token_header(access.token))
         descriptor = os.memfd_create("stoker-token")
         try:

@@ -95,6 +95,11 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "check the name and the DNS of this host",
         ),
         (
+            r"mismatched algorithms",
+            "the repository names its objects by SHA-256, which is not supported",
+            "use a repository of the usual format (SHA-1)",
+        ),
+        (
             r"certificate|ssl|gnutls",
             "the host's certificate is not trusted",
             "name the authority's certificate with configCa, or renew the host's",

@@ -4,6 +4,7 @@ Blocks; called in the source's own thread. Nothing here knows what the programs 
 """
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from .failures import Unavailable
 CHUNK = 65536
 MOST_STDERR = 64 * 1024
 """Bytes kept of what a program complains of; the rest is read and dropped."""
+MEMORY = 1024 * 1024 * 1024
+"""Bytes of address space of each process: what a stranger's server sends may unfold without end."""
 LOOK_EVERY = 0.1
 """Seconds between two looks at what has grown on the disk."""
 
@@ -86,6 +89,10 @@ class Programs:
                     f"{name} cannot be run ({error.strerror})", f"install {name}"
                 ) from None
             self._running = process
+        # Not between fork and exec, which is not safe in a thread: what a program does before this
+        # line has run is its own start, and what it starts later inherits the limit.
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
         try:
             out, err = _Conversation(process, feed, bounds or Bounds()).hold()
         finally:

@@ -7,6 +7,7 @@ import pytest
 
 from stoker.client.places import find_socket
 from stoker.config.places import default_config, default_socket, default_state
+from stoker.config.repositories.urls import Location
 from stoker.config.settings import (
     SETTINGS,
     Address,
@@ -56,7 +57,7 @@ def test_a_flag_beats_a_variable_which_beats_the_file_which_beats_the_default(fi
 
 def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
     said = {
-        "config": "/c",
+        "config": "https://git.example.org/pools.git?ref=main",
         "state": "/s",
         "socket": "/k",
         "socket_mode": "0600",
@@ -66,14 +67,24 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "stop_grace": "1m",
         "max_connections": "5",
         "resync_interval": "1h",
+        "config_poll": "5s",
+        "config_token": "/token",
+        "config_key": "/key",
+        "config_known_hosts": "/known",
+        "config_ca": "/ca",
+        "verify_gpg": "/gpg",
+        "allow_rewind": "true",
     }
-    assert set(said) == {setting.field for setting in SETTINGS}
+    used = [setting for setting in SETTINGS if setting.field != "verify_ssh"]  # or verify_gpg
+    assert set(said) == {setting.field for setting in used}
     by_flag = load_settings(said, {})
-    by_variable = load(environ={setting.env: said[setting.field] for setting in SETTINGS})
-    by_file = load(file, "".join(f"{one.name}: {said[one.field]}\n" for one in SETTINGS))
+    by_variable = load(environ={setting.env: said[setting.field] for setting in used})
+    by_file = load(file, "".join(f"{one.name}: {said[one.field]}\n" for one in used))
     assert by_flag == by_variable == by_file
     assert by_flag == Settings(
-        config=Path("/c"),
+        config=Location(
+            "https://git.example.org/pools.git", "https", "git.example.org", ref="main"
+        ),
         state=Path("/s"),
         socket=Path("/k"),
         socket_mode=0o600,
@@ -83,7 +94,55 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         stop_grace=60.0,
         max_connections=5,
         resync_interval=3600.0,
+        config_poll=5.0,
+        config_token=Path("/token"),
+        config_key=Path("/key"),
+        config_known_hosts=Path("/known"),
+        config_ca=Path("/ca"),
+        verify_gpg=Path("/gpg"),
+        allow_rewind=True,
     )
+
+
+REPOSITORY = "ssh://git@host/pools.git"
+
+
+def test_whose_signatures_are_trusted_is_said_below_one_word(file: Path) -> None:
+    settings = load(file, f"config: {REPOSITORY}\nverify: {{ssh: signers}}\n")
+    assert file.parent / "signers" == settings.verify_ssh
+    assert (f"{file}:2:10: there is no setting 'verify.pgp'; did you mean 'verify.gpg'?",) == (
+        problems(file, f"config: {REPOSITORY}\nverify: {{pgp: x}}\n")
+    )
+    assert (f"{file}:1:1: 'verify' takes one value, not a list or a mapping",) == (
+        problems(file, "verify: [x]\n")
+    )
+
+
+def test_both_kinds_of_trusted_keys_at_once_are_refused(file: Path) -> None:
+    (said,) = problems(file, f"config: {REPOSITORY}\nverify: {{gpg: a, ssh: b}}\n")
+    assert f"{file}:2:18: verify takes gpg or ssh, not both" in said
+
+
+@pytest.mark.parametrize("config", [{"config": "/etc/stoker"}, {}])
+def test_signatures_of_a_plain_directory_are_refused(config: dict[str, str]) -> None:
+    (said,) = problems(verify_ssh="/signers", **config)
+    assert "--verify-ssh: only the commits of a repository are signed" in said
+
+
+def test_a_token_is_not_sent_where_everybody_could_read_it() -> None:
+    (said,) = problems(config="http://git.example.org/p", config_token="/token")
+    assert "could be read by everybody" in said
+    assert load(config="http://127.0.0.1/p", config_token="/token").config_token
+
+
+def test_an_address_with_a_password_is_refused_without_quoting_it() -> None:
+    (said,) = problems(config="https://ada:s3cret@host/p")
+    assert "'https://…@host/p' does not do; expected an address without a user" in said
+
+
+def test_a_path_that_looks_like_half_an_address_is_refused() -> None:
+    (said,) = problems(config="/srv/pools.git?ref=main")
+    assert "file://PATH?ref=NAME" in said
 
 
 def test_everything_that_is_wrong_is_said_at_once(file: Path) -> None:

@@ -127,6 +127,7 @@ async def all_is_well(book: Book) -> None:
         for what in every():
             if what.startswith("GET"):
                 await book.ask(served, what, at=named.get(what.partition(" ")[2]))
+        await book.ask(served, "POST /v1/config/sync")
         await book.ask(served, RENEW, at=claim["id"])
         await book.ask(served, RENEW, {"ttl": "400d"}, at=claim["id"])
         await book.ask(served, RELEASE, at=claim["id"])

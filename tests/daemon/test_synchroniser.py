@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 
 import pytest
 
 from stoker.config.loading import LoadResult, load
+from stoker.config.problems import Problem
 from stoker.daemon.metrics import Metrics
 from stoker.daemon.synchroniser import RETRY_AFTER, Synchroniser
 from stoker.pools.claim import ClaimState
@@ -145,6 +147,61 @@ async def test_a_revision_waits_for_a_ledger_that_refuses() -> None:
 
     assert scene.synchroniser.state.revision is not before
     await scene.stop()
+
+
+async def test_a_refusal_is_written_down_with_its_reason_and_its_commit() -> None:
+    scene = Scene(Host())
+    await scene.start(files("one"))
+    problem = Problem("https://host/p", 0, 0, "", "it is not signed", "sign it")
+    scene.source.queue.put_nowait(LoadResult(None, (problem,), "", "https://host/p", "c" * 40))
+    await asyncio.sleep(1)
+
+    events = await scene.run.store.events(after=0, limit=100)
+    (refused,) = [event for event in events if event.kind == "config.refused"]
+    assert str(problem) == refused.reason
+    assert ("c" * 40, "https://host/p") == (refused.data["commit"], refused.data["source"])
+    await scene.stop()
+
+
+async def test_a_refusal_that_the_ledger_does_not_take_ends_nothing() -> None:
+    scene = Scene(Host())
+    await scene.start(files("one"))
+    ledger = Ledger(scene.run)
+    ledger.down = True
+    scene.hold({"all.yaml": "kind: Pond\n"})
+    await asyncio.sleep(1)
+    assert scene.synchroniser.state.broken_since is not None
+    ledger.down = False
+    scene.hold(files("two"))
+    await asyncio.sleep(3 * RETRY_AFTER)
+    assert scene.synchroniser.state.broken_since is None
+    await scene.stop()
+
+
+async def test_the_last_good_commit_serves_before_a_repository_has_said_anything() -> None:
+    host = Host()
+    scene = Scene(host)
+    await scene.start(files("one"))
+    await scene.run.until_ready(2)
+    kept = await scene.stop()
+    assert kept is not None
+
+    scene = Scene(host)
+    scene.source.remote = True
+    await scene.run.open()
+    commit = replace(kept, id="c" * 12, commit="c" * 40, source="https://host/p")
+    scene.task = asyncio.create_task(scene.synchroniser.follow(commit))
+    await asyncio.wait_for(scene.synchroniser.applied.wait(), 60)
+    await scene.run.fleet.start()
+    await scene.run.until_ready(2)
+
+    state = scene.synchroniser.state
+    assert state.revision is not None
+    assert ("c" * 12, "c" * 40) == (state.revision.id, state.revision.commit)
+    assert (None, ()) == (state.broken_since, state.problems)
+    again = await scene.stop()
+    assert again is not None
+    assert "c" * 40 == again.commit
 
 
 async def test_a_broken_directory_at_the_start_falls_back_to_the_last_good_revision() -> None:

@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -284,6 +285,21 @@ def test_what_is_fed_and_what_comes_back_may_be_large() -> None:
         ["cat"], {"PATH": os.environ["PATH"]}, feed=fed, bounds=Bounds(out=4_000_000)
     )
     assert fed == done.out
+
+
+def test_a_program_that_takes_too_much_memory_fails() -> None:
+    code = "import time; time.sleep(0.3); x = bytearray(2 << 30)"
+    done = Programs().run([sys.executable, "-c", code], {"PATH": os.environ["PATH"]})
+    assert 1 == done.code
+    assert b"MemoryError" in done.err
+
+
+def test_a_token_is_sent_over_plain_http_to_this_host_alone(
+    repository: Repository, follow: Follow, tmp_path: Path
+) -> None:
+    token = a_file(tmp_path / "token", TOKEN)
+    said = unavailable(follow("http://git.example.org/pools.git", access=Access(token=token)))
+    assert "could be read by everybody" in said
 
 
 def test_stopping_ends_the_program_that_runs_and_starts_no_other() -> None:
