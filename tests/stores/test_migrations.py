@@ -24,7 +24,12 @@ from tests.stores.samples import KEY, a_claim, a_part, a_resource, an_event
 
 ADDED_BY_STEP = {
     2: {("parts", "ready")},
-    3: {("claims", "binding"), ("claims", "terms"), ("resources", "uses"), ("revisions", "commit_id")},
+    3: {
+        ("claims", "binding"),
+        ("claims", "terms"),
+        ("resources", "uses"),
+        ("revisions", "commit_id"),
+    },
 }
 """Columns that a ledger of an earlier schema cannot have had."""
 
