@@ -24,7 +24,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     epilog=examples(
         "stoker run --config ./config",
         "stoker run --config ./config --state ./state --socket ./stoker.sock",
-        "stoker run --config 'https://git.example.org/ops/pools.git?ref=main&path=config' --config-token ./token",
+        "stoker run --config 'git@git.example.org:ops/pools.git?ref=main'",
         "stoker run --metrics 127.0.0.1:9464 --log-format json",
     )
 )
