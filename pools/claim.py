@@ -8,6 +8,7 @@ from .binding import Binding
 from .expiry import Terms
 from .ids import ClaimId, ResourceId
 from .resource import nothing
+from .wishes import Wish
 
 
 class ClaimState(StrEnum):
@@ -106,6 +107,7 @@ class Claim:
     bound_at: float | None = None
     expires_at: float | None = None
     outputs: JsonObject = field(default_factory=nothing)
+    """By name; of a claim for several resources by resource, then by name. So are `secrets`."""
     secrets: JsonObject = field(default_factory=nothing)
     warm: bool = True
     revision: str = ""
@@ -119,9 +121,34 @@ class Claim:
     """What it hangs on beside time; None for time alone."""
     terms: Terms | None = None
     """What its pool grants around the expiry; None for nothing."""
+    wish: Wish | None = None
+    """What it asks for beside any one resource of the one pool; None for just that."""
+
+    @property
+    def count(self) -> int:
+        """How many resources it wants, and has once it is bound."""
+        return 1 if self.wish is None else self.wish.count
+
+    @property
+    def only_resource(self) -> str:
+        """The id of its resource, for events; empty when it has none yet, or several."""
+        return self.resources[0] if len(self.resources) == 1 else ""
 
     def all_outputs(self) -> dict[str, Json]:
+        """Of a claim for one resource."""
         return {**self.outputs, **self.secrets}
+
+    def outputs_of(self, resource: ResourceId, *, secrets: bool) -> dict[str, Json]:
+        """What one of its resources gave, with or without what is secret."""
+        shown, hidden = self.outputs, self.secrets
+        if self.count > 1:
+            shown, hidden = _member(shown, resource), _member(hidden, resource)
+        return {**shown, **hidden} if secrets else dict(shown)
+
+
+def _member(outputs: JsonObject, resource: ResourceId) -> JsonObject:
+    found = outputs.get(resource)
+    return found if isinstance(found, dict) else nothing()
 
 
 def advance(claim: Claim, to: ClaimState) -> None:

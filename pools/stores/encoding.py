@@ -21,6 +21,7 @@ from ..lifecycle import PartState, ResourceState
 from ..resource import Half, Health, Part, Resource, nothing
 from ..sealing import Sealer
 from ..switches import Operator, Switch, SwitchKind
+from ..wishes import wish_from_json, wish_to_json
 
 Row: TypeAlias = tuple[Any, ...]
 """What SQLite takes and gives: None, int, float, str or bytes in each place."""
@@ -38,7 +39,7 @@ CLAIM_COLUMNS = (
     *("exe", "unit", "created_at", "ttl", "max_ttl", "deadline", "bound_at", "expires_at"),
     *("ended_at", "ended_because", "answered", "warm", "revision", "reason", "request_id"),
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
-    *("outputs", "params", "secrets", "binding", "terms"),
+    *("outputs", "params", "secrets", "binding", "terms", "wish"),
 )
 SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
 _UNFINISHED = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
@@ -163,6 +164,7 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         _seal(secrets, sealer, "claims", claim.id, "secrets") if secrets else None,
         None if claim.binding is None else _encode_binding(claim.binding),
         None if claim.terms is None else _encode_terms(claim.terms),
+        None if claim.wish is None else encode_json(wish_to_json(claim.wish)).decode(),
     )
 
 
@@ -280,6 +282,7 @@ class Decoder:
             secrets=self._open(facts[30], "claims", identity, "secrets"),
             binding=None if facts[31] is None else _decode_binding(facts[31]),
             terms=None if facts[32] is None else Terms(*json.loads(facts[32])),
+            wish=None if facts[33] is None else wish_from_json(decode_object(facts[33])),
         )
 
     def _resource(self, row: Row) -> Resource:

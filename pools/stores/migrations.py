@@ -67,6 +67,8 @@ _STEP_3 = (
     "UPDATE resources SET uses = 1 WHERE claim IS NOT NULL",
     # What the next commit must descend from, also after a restart.
     "ALTER TABLE revisions ADD COLUMN commit_id TEXT NOT NULL DEFAULT ''",
+    # What a claim asks for beside any one resource of one pool. Mostly NULL.
+    "ALTER TABLE claims ADD COLUMN wish TEXT",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

@@ -13,6 +13,7 @@ from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import PartState, ResourceState
 from stoker.pools.resource import Half, Health, Part, Resource
 from stoker.pools.store import NewEvent
+from stoker.pools.wishes import Wish
 
 SECRET = "xyzzy-plugh-hollow-voice"
 KEY = bytes(range(32))
@@ -179,6 +180,15 @@ bindings = st.builds(
     Binding, st.sampled_from((Bind.PROCESS, Bind.CONNECTION)), st.none() | processes
 )
 terms = st.builds(Terms, st.none() | moments, moments, st.none() | moments, st.booleans())
+wishes = st.builds(
+    Wish,
+    count=st.integers(1, 64),
+    select=texts,
+    pools=st.lists(names, max_size=3).map(tuple),
+    labels=json_objects,
+    ttl=st.none() | moments,
+    because=texts,
+)
 
 
 @st.composite
@@ -222,4 +232,5 @@ def claims(draw: st.DrawFn) -> Claim:
         detail=draw(texts),
         binding=draw(st.none() | bindings),
         terms=draw(st.none() | terms),
+        wish=draw(st.none() | wishes),
     )

@@ -27,6 +27,7 @@ ADDED_BY_STEP = {
     3: {
         ("claims", "binding"),
         ("claims", "terms"),
+        ("claims", "wish"),
         ("resources", "uses"),
         ("revisions", "commit_id"),
     },
