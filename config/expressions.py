@@ -15,7 +15,7 @@ from .catalogue import ValueType
 from .cel.checking import Checker, Facts
 from .cel.errors import ExpressionError
 from .cel.evaluation import runner
-from .cel.frames import Frame, Runner
+from .cel.frames import MAX_STEPS, Frame, Runner
 from .cel.nodes import Index, Literal, Member, Name, Node
 from .cel.syntax import parse
 from .cel.values import MAX_RESULT, Fault, Kind, to_json, with_article
@@ -41,15 +41,22 @@ class Expression:
 
 
 def compile_expression(
-    source: str, environment: Environment, wanted: ValueType | None = None
+    source: str,
+    environment: Environment,
+    wanted: ValueType | None = None,
+    *,
+    steps: int = MAX_STEPS,
 ) -> Expression:
-    """Compiles and checks. Raises ExpressionError with the place of the first mistake."""
+    """Compiles and checks. Raises ExpressionError with the place of the first mistake.
+
+    `steps`: what one evaluation may take, for expressions that are evaluated often.
+    """
     try:
         node = parse(source)
         checker = Checker(environment)
         facts = checker.check(node)
         chain = _chain(node)
-        evaluate = _getter(chain, node) if chain else _evaluator(runner(node))
+        evaluate = _getter(chain, node) if chain else _evaluator(runner(node), steps)
     except RecursionError:
         raise _too_deep() from None
     if wanted is not None:
@@ -74,10 +81,10 @@ def _require(facts: Facts, wanted: ValueType) -> None:
     )
 
 
-def _evaluator(run: Runner) -> Callable[[Scope], Json]:
+def _evaluator(run: Runner, steps: int = MAX_STEPS) -> Callable[[Scope], Json]:
     def evaluate(scope: Scope) -> Json:
         try:
-            return to_json(run(Frame(scope)))
+            return to_json(run(Frame(scope, steps)))
         except Fault as fault:
             raise ExpressionError(fault.message, 0, fault.remedy) from None
         except RecursionError:

@@ -6,9 +6,9 @@ here, so counted and claimable can never differ.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from .ids import ResourceId
 from .lifecycle import COMING, OCCUPYING, ResourceState, check_move
@@ -89,6 +89,7 @@ class Members:
         "refreshed_at",
         "resources",
         "unverified",
+        "watcher",
     )
 
     def __init__(self, digest: str = "") -> None:
@@ -107,6 +108,8 @@ class Members:
         self.drifted: dict[ResourceId, Resource] = {}
         """Ready by state, found different from what was made: not claimable."""
         self.coming: dict[ResourceId, Resource] = {}
+        self.watcher: Callable[[Resource], None] | None = None
+        """Told of each that becomes claimable, while somebody waits for certain ones."""
 
     @property
     def ready(self) -> int:
@@ -121,6 +124,10 @@ class Members:
     def first_claimable(self) -> Resource | None:
         """The one to hand out next: up to date before outdated, then the oldest."""
         return self.current.first() or self.outdated.first()
+
+    def claimable(self) -> Iterator[Resource]:
+        """In the order in which they are handed out. Nothing may change meanwhile."""
+        return chain(self.current.values(), self.outdated.values())
 
     def up_to_date(self, resource: Resource) -> bool:
         """Whether it is what would be made now."""
@@ -139,6 +146,8 @@ class Members:
         if resource.claimable:
             index = self.current if self.up_to_date(resource) else self.outdated
             index.add(resource)
+            if self.watcher is not None:
+                self.watcher(resource)
         elif resource.state is ResourceState.READY:
             unknown = resource.health is Health.UNKNOWN
             (self.unverified if unknown else self.drifted)[resource.id] = resource

@@ -18,18 +18,18 @@ class OverBudget(ExpressionError):
 class Frame:
     """What one evaluation works with: the scope, the names bound by macros, the steps left."""
 
-    __slots__ = ("left", "names", "scope")
+    __slots__ = ("left", "most", "names", "scope")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, most: int = MAX_STEPS) -> None:
         self.scope = scope
         self.names: dict[str, object] = {}
-        self.left = MAX_STEPS
+        self.left = self.most = most
 
     def spend(self, steps: int) -> None:
         self.left -= steps
         if self.left < 0:
             raise OverBudget(
-                f"the expression took more than {MAX_STEPS} steps",
+                f"the expression took more than {self.most} steps",
                 0,
                 "work on smaller lists or texts",
             )
