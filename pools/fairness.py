@@ -185,6 +185,10 @@ class FairOrder(Generic[Item]):
                 return entry.item
         return None
 
+    def overtaken(self, item: Item) -> int:
+        """How often somebody behind was served while it was first."""
+        return self._entries[item].overtaken
+
     def position(self, item: Item) -> int | None:
         """1 for the next to be served; None for one who does not wait."""
         entry = self._entries.get(item)
@@ -220,15 +224,18 @@ class FairOrder(Generic[Item]):
         return flow
 
     def _count_turn(self, flow: _Flow, slot: _Slot) -> None:
-        """Moves the round on. One that overtakes its own priority has a turn of this round."""
+        """Moves the round on, to that of whoever is served: also of one that overtakes.
+
+        Otherwise those who come while somebody is overtaken would have turns of rounds that are over.
+        """
         if slot[1] == _FRONT:
             return
         level = flow.level
-        leads = self._slots.bisect_left(slot) == self._slots.bisect_left((slot[0], 0, 0))
-        if leads and slot[1] > level.round:
+        if slot[1] > level.round:
             level.round = slot[1]
             level.served.clear()
-        level.served.add(flow.key)
+        if slot[1] == level.round:
+            level.served.add(flow.key)
 
     def _remove(self, entry: _Entry[Item]) -> None:
         flow, level = entry.flow, entry.flow.level

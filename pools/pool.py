@@ -26,12 +26,13 @@ from .requests import Refusal
 from .resource import Health, Resource
 from .reuse import Circumstances
 from .services import Services
+from .serving import Serving
 from .snapshots import refreshed, take_snapshot, take_status
 from .status import PoolStatus
 from .store import NewEvent, StoreError
 from .switches import Switch
 from .timers import Timer
-from .waiting import Line, Waiter, complaints
+from .waiting import Line, complaints
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,9 @@ class Pool:
         self._alarm: Timer | None = None
         self._closed = False
         self._awake = False
+        self._serving = Serving(services, spec.name, self.line, self._members)
+        self._serving.connect(self._take, self.serve_waiters, self.blueprint_of)
+        self.selector = self._serving.selector
 
     # What others ask of it
 
@@ -129,7 +133,7 @@ class Pool:
     def _obey_gate(self) -> None:
         if self.gate.draining:
             for waiter in list(self.line):
-                self.line.dismiss(waiter.claim.id, self.shut_because())
+                self.line.turn_away(waiter.claim.id, self.shut_because())
         self.serve_waiters()
         self.touch()
 
@@ -155,9 +159,12 @@ class Pool:
 
     def take(self, now: float) -> Resource | None:
         """A claimable resource for somebody who came at `now`, unless others wait already."""
-        if self.gate.shut or len(self.line):
+        if self.gate.shut:
             return None
-        resource = self._members.first_claimable()
+        if len(self.line):
+            resource = self.line.wanted_by_nobody(self._members) if self.line.choosy else None
+        else:
+            resource = self._members.first_claimable()
         if resource is not None:
             self._take(resource, now)
         return resource
@@ -166,11 +173,7 @@ class Pool:
         """Hands claimable resources to those who wait, in their order."""
         if self.gate.shut:
             return
-        while (resource := self._members.first_claimable()) is not None:
-            waiter = self.line.next(self._members.ready)
-            if waiter is None:
-                return
-            self._hand_over(waiter, resource)
+        self._serving.serve()
 
     def circumstances_of(self, resource: Resource) -> Circumstances:
         emptied = self.gate.emptied_because if self.gate.draining else ""
@@ -222,6 +225,11 @@ class Pool:
             and self.breaker.failures >= THRESHOLD
             and self.breaker.state(now) == "open"
         )
+
+    @property
+    def ready(self) -> int:
+        """How many can be claimed now."""
+        return self._members.ready
 
     @property
     def full(self) -> bool:
@@ -309,13 +317,6 @@ class Pool:
     def _take(self, resource: Resource, now: float) -> None:
         self._services.inventory.move(resource, ResourceState.CLAIMED, "taken for a claim", now)
         self.touch()
-
-    def _hand_over(self, waiter: Waiter, resource: Resource) -> None:
-        if waiter.offer(resource):
-            self.line.served(waiter.claim.id)
-            self._take(resource, self._services.clock.now())
-        else:
-            self.line.leave(waiter.claim.id)
 
     # Creating
 

@@ -334,3 +334,22 @@ def test_everybody_is_served_and_nobody_is_overtaken_too_often(
         ready = min(size, ready + 1)
     assert sorted(names) == sorted(served)
     assert max(overtaken.values(), default=0) <= OVERTAKINGS
+
+
+def test_who_comes_back_while_somebody_is_overtaken_has_no_second_turn_before_one_who_waits() -> (
+    None
+):
+    order: FairOrder[str] = FairOrder()
+    order.join("several", "g", wants=5)
+    order.join("a1", "a")
+    order.join("a2", "a")
+    order.join("b1", "b")
+    served: list[str] = []
+    for number in range(2, 5):
+        item = order.next(1)
+        assert item is not None
+        served.append(item)
+        order.served(item)
+        if item.startswith("b"):
+            order.join(f"b{number}", "b")
+    assert ["a1", "b1", "a2"] == served
