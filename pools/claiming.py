@@ -27,9 +27,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..config.revision import Blueprint
-from ..config.units import format_duration
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
-from .breaker import THRESHOLD
 from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry
 from .driver import DriverError, Rejected, Unavailable
 from .endings import Endings
@@ -38,10 +36,12 @@ from .handover import HandOver, write_bound
 from .lanes import Lane
 from .lifecycle import ResourceState
 from .pool import Pool
+from .refusals import defect, stopping, timed_out, unwritable
 from .requests import Code, Refusal
 from .resource import Half, Resource, nothing
 from .services import Services
 from .store import NewEvent, StoreError
+from .wishing import Wishing
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ GAVE_UP_WAITING = frozenset({Code.WAIT_TIMEOUT, Code.NO_CAPACITY, Code.BLUEPRINT
 class Claiming:
     """The way of a claim from `pending` to `bound`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the desk is told, each by name
         self,
         services: Services,
         *,
@@ -62,6 +62,7 @@ class Claiming:
         end: Callable[[Claim, EndedBecause, str], None],
         over: Callable[[Claim], None],
         settled: Callable[[Errand], None],
+        may_queue: Callable[[Pool], None],
     ) -> None:
         self._services = services
         self._endings = endings
@@ -74,6 +75,12 @@ class Claiming:
         self._settled = settled
         """Told of an errand whose outcome is known."""
         self.stopping = False
+        self._wishing = Wishing(
+            services,
+            write_pending=self._write_pending,
+            may_wait=self._refuse_to_wait,
+            may_queue=may_queue,
+        )
         self._hand_over = HandOver(
             services, bound=self._handed, refused=self._refused, defective=self._broken
         )
@@ -90,9 +97,12 @@ class Claiming:
         `pend`: first of all it is written down that the claim waits.
         """
         try:
-            if pend:
-                await self._write_pending(errand)
-            await self._serve(errand, resource)
+            if errand.claim.wish is not None:
+                await self._wishing.serve(errand, pend=pend)
+            else:
+                if pend:
+                    await self._write_pending(errand)
+                await self._serve(errand, resource)
             self._handed(errand)
         except Refusal as refusal:
             await self._come_to_nothing(errand, refusal)
@@ -109,7 +119,7 @@ class Claiming:
         if not errand.deserted:
             return
         if not errand.bound:
-            errand.pool.line.dismiss(errand.claim.id, Left())
+            errand.dismiss(Left())
         elif errand.claim.key is None:
             self._end(errand.claim, EndedBecause.CLAIMANT_GONE, errand.claim.request_id)
 
@@ -117,7 +127,7 @@ class Claiming:
         """The claim is to end. One that is being finished is bound first, and ends then."""
         if errand.given_up is None:
             errand.given_up, errand.because = request_id, because
-        errand.pool.line.dismiss(errand.claim.id, GivenUp(errand.because))
+        errand.dismiss(GivenUp(errand.because))
 
     async def _serve(self, errand: Errand, resource: Resource | None) -> None:
         """Binds the claim. Raises `Refusal`."""
@@ -166,7 +176,7 @@ class Claiming:
         try:
             await self._services.commit(transaction, urgent=True)
         except StoreError as error:
-            raise _unwritable(error) from error
+            raise unwritable(error) from error
         errand.written()
 
     async def _wait(self, errand: Errand, *, again: bool) -> Resource:
@@ -178,13 +188,13 @@ class Claiming:
         pool.touch(at_once=True)
         try:
             async with asyncio.timeout(claim.deadline - began):
-                return await waiter.turn
+                (resource,) = await waiter.turn
+                return resource
         except (TimeoutError, asyncio.CancelledError) as error:
-            late = waiter.withdraw()
-            if late is not None:
+            for late in waiter.withdraw():
                 pool.give_back(late)
             if isinstance(error, TimeoutError):
-                raise _timed_out(pool, clock.now() - began) from None
+                raise timed_out(pool, clock.now() - began) from None
             raise
         finally:
             pool.line.leave(claim.id)
@@ -198,10 +208,12 @@ class Claiming:
             raise Left
         if self.stopping and not errand.claim.answered:
             raise stopping()
+        if errand.claim.wish is not None:
+            return  # of which pools and until when, is found there
         if errand.pool.gate.draining:
             raise errand.pool.shut_because()
         if errand.claim.deadline <= now:
-            raise _timed_out(errand.pool, 0.0)
+            raise timed_out(errand.pool, 0.0)
 
     # Finishing and binding
 
@@ -225,7 +237,7 @@ class Claiming:
             return error
         except StoreError as error:
             self._undo(errand, resource, "the ledger refused the claim")
-            raise _unwritable(error) from error
+            raise unwritable(error) from error
         except Exception:
             self._undo(errand, resource, "a defect of the daemon")
             raise
@@ -255,12 +267,12 @@ class Claiming:
 
     async def _break(self, errand: Errand, error: Exception) -> None:
         self._services.tasks.report(error, f"serving {errand.claim.id}")
-        await self._come_to_nothing(errand, _defect(error))
+        await self._come_to_nothing(errand, defect(error))
 
     def _refused(self, errand: Errand, resource: Resource, error: StoreError) -> None:
         """The ledger did not take a claim that was handed over."""
         self._undo(errand, resource, "the ledger refused the claim")
-        work = self._come_to_nothing(errand, _unwritable(error))
+        work = self._come_to_nothing(errand, unwritable(error))
         self._services.tasks.start(work, f"claim {errand.claim.id}")
 
     async def _finish(self, claim: Claim, resource: Resource, blueprint: Blueprint) -> None:
@@ -342,48 +354,3 @@ def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:
         advance(claim, ClaimState.FAILED)
     claim.code, claim.detail = refusal.code, refusal.message
     claim.ended_at = now
-
-
-def stopping() -> Refusal:
-    return Refusal(Code.STOPPING, "the daemon is stopping; try again in a moment", retry_after=2.0)
-
-
-def _unwritable(error: StoreError) -> Refusal:
-    why = f"the claim cannot be written down: {error}"
-    return Refusal(Code.LEDGER_UNAVAILABLE, why, retry_after=2.0)
-
-
-def _defect(error: Exception) -> Refusal:
-    return Refusal(
-        Code.FINISH_FAILED,
-        f"the claim could not be served because of a defect of the daemon ({type(error).__name__}); "
-        "its log says more",
-        retry_after=5.0,
-    )
-
-
-def _timed_out(pool: Pool, waited: float) -> Refusal:
-    """Says which limit the claim waited at."""
-    if pool.gate.shut:
-        return pool.shut_because()
-    name, size = pool.spec.name, pool.spec.size
-    failures = pool.breaker.failures
-    if failures >= THRESHOLD or (failures and not pool.full):
-        return Refusal(
-            Code.BLUEPRINT_FAILING,
-            f"the pool {name} has nothing ready and creating fails: {pool.breaker.last_error}",
-            retry_after=5.0,
-        )
-    if pool.full:
-        return Refusal(
-            Code.NO_CAPACITY,
-            f"all {size.max} resources of the pool {name} are in use; "
-            "wait longer, release one, or raise size.max",
-            retry_after=5.0,
-        )
-    return Refusal(
-        Code.WAIT_TIMEOUT,
-        f"nothing became ready in the pool {name} within {format_duration(round(waited, 3))}; "
-        "wait longer or raise size.min",
-        retry_after=max(1.0, pool.prospects.seconds_to_create or 1.0),
-    )

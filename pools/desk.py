@@ -10,21 +10,25 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..config.revision import PoolSpec
+from .choosing import check_wish, named_pools, ttl_too_long, waits_for
 from .claim import Claim, EndedBecause
-from .claiming import Claiming, stopping
+from .claiming import Claiming
 from .endings import Endings
 from .errands import Errand, Left
 from .expiry import Terms
 from .ids import ClaimId
-from .leases import Leases, ttl_too_long
+from .leases import Leases
 from .ledger_watch import LedgerWatch, SentAway
+from .places import Places
 from .pool import Pool
+from .refusals import stopping, together
 from .requests import ClaimRequest, Code, Refusal, accepted_params
 from .resource import Resource
 from .returns import Returns
 from .services import Services
 from .store import StoreError
 from .ties import Ties
+from .wishes import Wish
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,9 @@ class ClaimDesk:
         """All that are not over, by id."""
         self._errands: dict[ClaimId, Errand] = {}
         self._by_key: dict[bytes, Errand] = {}
+        self.places = Places(services, pools, lambda: self._claims)
+        self.place_in_line = self.places.place_in_line
+        self.nearest_pool = self.places.nearest_pool
         self.endings = Endings(services)
         self.ties = Ties(services, self._gone)
         self.ledger_watch = LedgerWatch(services, self._send_away)
@@ -64,6 +71,7 @@ class ClaimDesk:
             end=self._end,
             over=self.over,
             settled=lambda errand: self._unregister(errand.claim),
+            may_queue=self.places.may_queue,
         )
 
     # Starting and stopping
@@ -83,11 +91,16 @@ class ClaimDesk:
 
     def _wait_again(self, claim: Claim, *, gone: bool) -> None:
         """A claim that was told "pending" by an earlier run of the daemon queues again."""
-        pool = self._pools.get(claim.pool) or self._undeclared(claim.pool)
-        errand = self._register(claim, pool)
+        errand = self._register(claim, *self._pools_of(claim))
         if gone:
             self._claiming.give_up(errand, claim.request_id, EndedBecause.CLAIMANT_GONE)
         self._claiming.start(errand, None)
+
+    def _pools_of(self, claim: Claim) -> list[Pool]:
+        """Those that may serve a claim of an earlier run, as far as they are still declared."""
+        names = claim.wish.pools if claim.wish is not None and claim.wish.pools else (claim.pool,)
+        found = [self._pools[name] for name in names if name in self._pools]
+        return found or [self._undeclared(claim.pool)]
 
     async def close(self, grace: float) -> None:
         """Refuses new claims and those that wait; lets those being served finish within `grace`."""
@@ -95,9 +108,9 @@ class ClaimDesk:
         self._claiming.stopping = True
         for errand in self._errands.values():
             if not errand.claim.answered:
-                errand.pool.line.dismiss(errand.claim.id, stopping())
+                errand.dismiss(stopping())
         deadline = self._services.clock.now() + grace
-        while any(_is_served(errand) for errand in self._errands.values()):
+        while any(not errand.in_line for errand in self._errands.values()):
             if self._services.clock.now() >= deadline:
                 break
             await asyncio.sleep(0.01)
@@ -198,31 +211,17 @@ class ClaimDesk:
     async def ended_claims(self, pool: str | None, limit: int) -> Sequence[Claim]:
         return await self._services.store.ended_claims(pool=pool, limit=limit)
 
-    def place_in_line(self, claim: Claim) -> tuple[int, float | None]:
-        """The position (1 is next; 0: not in line) and an estimate in seconds, if there is one."""
-        pool = self._pools.get(claim.pool)
-        position = pool.line.position(claim.id) if pool is not None else None
-        if pool is None or position is None:
-            return 0, None
-        return position, self._expected_wait(pool, pool.line.wanted_up_to(claim.id))
-
-    def _expected_wait(self, pool: Pool, wanted: int) -> float | None:
-        """Seconds until the `wanted`-th resource from now on, if that can be told."""
-        return pool.prospects.wait(wanted, pool, self._claims, self._services.clock.now())
-
     # Steps of a new claim
 
     async def _begin(self, request: ClaimRequest) -> Claim:
-        pool = self._open_pool(request)
-        if request.tie is not None and not self.ties.alive(request.tie.anchor):
-            raise Refusal(
-                Code.CANNOT_FOLLOW,
-                f"the {request.tie.binding.to} that the claim was to be bound to has ended",
-            )
+        if request.wish is not None:
+            return await self._begin_wish(request, request.wish)
+        pool = self._open_pool(request.pool)
+        self._refuse_the_dead(request)
         claim = self._new_claim(request, pool.spec)
         resource = pool.take(claim.created_at)
         if resource is None:
-            self._refuse_to_queue(pool)
+            self.places.may_queue(pool)
             pool.line.expect(claim.id)
         errand = self._register(claim, pool)
         if request.tie is not None:
@@ -230,15 +229,43 @@ class ClaimDesk:
         self._claiming.start(errand, resource, pend=resource is None and request.wait is None)
         return await self._listen(errand, request)
 
-    def _open_pool(self, request: ClaimRequest) -> Pool:
+    async def _begin_wish(self, request: ClaimRequest, wish: Wish) -> Claim:
+        """For several resources, certain ones, or of one of several pools: see `wishing`."""
+        pools: list[Pool] = []
+        others: dict[str, Refusal] = {}
+        for pool in named_pools(request, wish, self._pools):
+            spec = pool.spec
+            try:
+                self._open_pool(spec.name)
+                check_wish(wish, request, spec)
+                pools.append(pool)
+            except Refusal as refusal:
+                others[spec.name] = refusal
+        if not pools:
+            raise together(others)
+        self._refuse_the_dead(request)
+        claim = self._new_claim(request, pools[0].spec)
+        waits_for(claim, request, pools, others)
+        errand = self._register(claim, *pools)
+        if request.tie is not None:
+            self.ties.tie(claim.id, request.tie.anchor)
+        self._claiming.start(errand, None, pend=request.wait is None)
+        return await self._listen(errand, request)
+
+    def _refuse_the_dead(self, request: ClaimRequest) -> None:
+        if request.tie is not None and not self.ties.alive(request.tie.anchor):
+            raise Refusal(
+                Code.CANNOT_FOLLOW,
+                f"the {request.tie.binding.to} that the claim was to be bound to has ended",
+            )
+
+    def _open_pool(self, name: str) -> Pool:
         if self._claiming.stopping:
             raise stopping()
-        pool = self._pools.get(request.pool)
+        pool = self._pools.get(name)
         if pool is None:
             known = ", ".join(sorted(self._pools)) or "none"
-            raise Refusal(
-                Code.NO_SUCH_POOL, f"there is no pool {request.pool}; the pools are: {known}"
-            )
+            raise Refusal(Code.NO_SUCH_POOL, f"there is no pool {name}; the pools are: {known}")
         if pool.gate.shut:
             raise pool.shut_because()
         if self._services.ledger_error:
@@ -273,26 +300,8 @@ class ClaimDesk:
             terms=None if courtesy is None else Terms(courtesy.notice, courtesy.grace),
         )
 
-    def _refuse_to_queue(self, pool: Pool) -> None:
-        name = pool.spec.name
-        if pool.hopeless:
-            breaker = pool.breaker
-            raise Refusal(
-                Code.BLUEPRINT_FAILING,
-                f"the pool {name} has nothing ready, and creating failed {breaker.failures} times "
-                f"in a row: {breaker.last_error}",
-                retry_after=max(1.0, breaker.until - self._services.clock.now()),
-            )
-        if pool.line.taken >= pool.spec.queue.max:
-            raise Refusal(
-                Code.QUEUE_FULL,
-                f"{pool.line.taken} claims wait for the pool {name} already, and its queue.max is "
-                f"{pool.spec.queue.max}",
-                retry_after=max(1.0, self._expected_wait(pool, 1) or 1.0),
-            )
-
-    def _register(self, claim: Claim, pool: Pool) -> Errand:
-        errand = self._errands[claim.id] = Errand(claim, pool)
+    def _register(self, claim: Claim, pool: Pool, *others: Pool) -> Errand:
+        errand = self._errands[claim.id] = Errand(claim, pool, others)
         self._claims[claim.id] = claim
         if claim.key is not None:
             self._by_key[claim.key] = errand
@@ -345,9 +354,10 @@ class ClaimDesk:
 
     def _bound(self, claim: Claim) -> None:
         self.leases.watch(claim)
-        resource = self._services.inventory.get(claim.resources[0])
-        if resource is not None and resource.suspect:
-            self._look(resource)
+        for resource_id in claim.resources:
+            resource = self._services.inventory.get(resource_id)
+            if resource is not None and resource.suspect:
+                self._look(resource)
 
     def _gone(self, claims: Sequence[ClaimId], why: str) -> None:
         self._services.tasks.start(self._end_all_departed(claims, why), f"claims left: {why}")
@@ -375,7 +385,7 @@ class ClaimDesk:
     def _send_away(self) -> None:
         """The ledger stands still. Those in line wait for a resource, and have a deadline for it."""
         for errand in list(self._errands.values()):
-            if _is_served(errand):
+            if not errand.in_line:
                 errand.send_away()
 
     def _end(self, claim: Claim, because: EndedBecause, request_id: str) -> None:
@@ -387,7 +397,3 @@ class ClaimDesk:
             await self.leases.end(claim, because, request_id)
         except StoreError as error:
             log.warning("the end of %s could not be written yet: %s", claim.id, error)
-
-
-def _is_served(errand: Errand) -> bool:
-    return errand.pool.line.get(errand.claim.id) is None

@@ -16,6 +16,7 @@ from . import backoff
 from .asking import ask
 from .assembly import failure_sentence, secrets_of
 from .claim import OVER, Claim, ClaimState, advance
+from .departures import Departures
 from .driver import DriverError, NotFound, PartRef, Unavailable
 from .explaining.pool_facts import Stuck
 from .ids import ResourceId
@@ -49,6 +50,7 @@ class Dismantler:
         """Told the claim that has ended with its resource."""
         self.stuck: dict[ResourceId, Stuck] = {}
         """Removals that do not work yet, for explanations."""
+        self.departures = Departures()
 
     def start(
         self,
@@ -64,6 +66,7 @@ class Dismantler:
         durable already, and so is the claim's ending. Otherwise both are written before anything
         is removed, together with `event`.
         """
+        self.departures.expect(resource, claim)
         work = self._dismantle(resource, claim, written=written, event=event)
         self._services.tasks.start(work, f"remove {resource.id}")
 
@@ -97,15 +100,17 @@ class Dismantler:
             await self._write(resource, event=event, claim=claim)
         await self._remove_condemned(resource)
         if resource.hold is not None:
-            if await self._keep(resource, claim):
-                return
+            async with self.departures.turn(resource, claim) as ending:
+                if await self._keep(resource, ending):
+                    return
             claim = None  # the hold was taken back while that was written
             now = services.clock.now()
             services.inventory.move(resource, ResourceState.ENDING, resource.reason, now)
         if any(part.state is not PartState.ABSENT for part in resource.parts):
             await self._write(resource, event=None)  # what was spared until its hold ended
             await self._remove_condemned(resource)
-        await self._let_go(resource, claim, reason)
+        async with self.departures.turn(resource, claim) as ending:
+            await self._free(resource, ending, reason)
         took = services.clock.now() - started
         self._freed(resource.pool, claim, took)
         services.telemetry.stage(resource.pool, "remove", took)
@@ -222,7 +227,7 @@ class Dismantler:
         else:
             resource.reason = reason
 
-    async def _let_go(self, resource: Resource, claim: Claim | None, reason: str) -> None:
+    async def _free(self, resource: Resource, claim: Claim | None, reason: str) -> None:
         """All parts are absent: frees the slot and ends the claim, in one transaction.
 
         `reason` is why the resource had to go, whatever went wrong with that since.

@@ -39,12 +39,15 @@ class Errand:
 
     __slots__ = (
         *("_listeners", "_onlookers", "_outcome", "_told"),
-        *("because", "claim", "failure", "given_up", "pool"),
+        *("because", "claim", "failure", "given_up", "pool", "pools"),
     )
 
-    def __init__(self, claim: Claim, pool: Pool) -> None:
+    def __init__(self, claim: Claim, pool: Pool, others: tuple[Pool, ...] = ()) -> None:
         self.claim = claim
         self.pool = pool
+        """The one that serves it; while it waits for several, the first of them."""
+        self.pools = (pool, *others)
+        """All that may serve it, best first."""
         self.failure = ""
         """Why the last resource that was tried could not be finished, without secrets."""
         self.given_up: str | None = None
@@ -62,6 +65,16 @@ class Errand:
     def deserted(self) -> bool:
         """Nobody stays on the line, and nobody was told of the claim either."""
         return not self._listeners and not self._told
+
+    @property
+    def in_line(self) -> bool:
+        """It waits for a resource."""
+        return any(pool.line.get(self.claim.id) is not None for pool in self.pools)
+
+    def dismiss(self, why: Exception) -> None:
+        """Sends it away wherever it waits, unless it was just served."""
+        for pool in self.pools:
+            pool.line.dismiss(self.claim.id, why)
 
     @property
     def bound(self) -> bool:

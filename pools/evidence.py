@@ -38,6 +38,8 @@ class Claims(Protocol):
 
     def place_in_line(self, claim: Claim) -> tuple[int, float | None]: ...
 
+    def nearest_pool(self, claim: Claim) -> Pool | None: ...
+
 
 class Evidence:
     def __init__(
@@ -123,8 +125,9 @@ class Evidence:
         position, eta = 0, None
         if claim.state is ClaimState.PENDING:
             position, eta = self._desk.place_in_line(claim)
-        pool = self._pools.get(claim.pool)
+        pool = self._desk.nearest_pool(claim)
         waiter = None if pool is None else pool.line.get(claim.id)
+        waiting = claim.state is ClaimState.PENDING
         held = claim.resources[0] if claim.resources else ResourceId("")
         resource = self._services.inventory.get(held)
         return ClaimFacts(
@@ -133,7 +136,7 @@ class Evidence:
             events=tuple(events),
             position=position,
             eta=eta,
-            pool=self.of_pool(claim.pool) if claim.state is ClaimState.PENDING else None,
+            pool=self.of_pool(pool.spec.name) if pool is not None and waiting else None,
             resource=resource,
             waiting_for=self._waiting_for(claim, position),
             standing=None if waiter is None else waiter.standing,

@@ -221,10 +221,16 @@ class Fleet:
             which = ", ".join(claim.resources) or "its resource"
             why = f"{which} is being finished with the claim's parameters"
             return WaitingFor(WaitCode.FINISHING, why)
-        pool = self._pools.get(claim.pool)
+        pool = self._desk.nearest_pool(claim)
         if claim.state is not ClaimState.PENDING or pool is None:
             return None
-        services = self._services
+        services, wish = self._services, claim.wish
+        if wish is not None and wish.select and not (services.ledger_error or pool.gate.paused):
+            tally = pool.selector(wish.select).tally()
+            if tally.looked_at and tally.matching < wish.count:
+                return WaitingFor(WaitCode.NO_MATCH, tally.sentence, "select")
+        if wish is not None:
+            position = pool.line.wanted_up_to(claim.id)
         known = Waited(
             max(1, position),
             pool.prospects.seconds_to_create,
@@ -250,6 +256,8 @@ class Fleet:
         holders: dict[ResourceId, ClaimId] = {}
         for claim in self._desk.live_claims():
             for resource_id in claim.resources:
+                if claim.state is ClaimState.ENDING and not self._is_with(resource_id, claim):
+                    continue  # it may serve another claim while others still leave this one
                 if resource_id in holders:
                     found.append(
                         f"{resource_id} is leased to {holders[resource_id]} and {claim.id}"
@@ -257,7 +265,13 @@ class Fleet:
                 holders[resource_id] = claim.id
                 if claim.state is ClaimState.BOUND and inventory.get(resource_id) is None:
                     found.append(f"{claim.id} is bound to {resource_id}, which does not exist")
+            if claim.state is ClaimState.BOUND and len(claim.resources) != claim.count:
+                found.append(f"{claim.id} is bound to {len(claim.resources)} of {claim.count}")
         return found
+
+    def _is_with(self, resource_id: ResourceId, claim: Claim) -> bool:
+        resource = self._services.inventory.get(resource_id)
+        return resource is not None and resource.claim == claim.id
 
     # What the parts tell each other
 

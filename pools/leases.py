@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..config.json_types import Json
 from ..config.units import format_duration
+from .choosing import ttl_too_long
 from .claim import Claim, ClaimState, EndedBecause, advance
 from .endings import Endings
 from .expiry import Step, Terms, due, ends_at, next_step
@@ -18,7 +19,7 @@ from .ids import ClaimId
 from .lifecycle import ResourceState
 from .moments import rfc3339
 from .requests import Code, Refusal
-from .resource import Resource
+from .resource import Resource, nothing
 from .returns import Returns
 from .services import Services
 from .store import NewEvent, StoreError, Transaction
@@ -98,7 +99,7 @@ class Leases:
             NewEvent(
                 "claim.renewed",
                 pool=claim.pool,
-                resource=claim.resources[0] if claim.resources else "",
+                resource=claim.only_resource,
                 claim=claim.id,
                 request=request_id,
                 data={"ttl": width},
@@ -146,23 +147,25 @@ class Leases:
         event = NewEvent(
             f"claim.{because}",
             pool=claim.pool,
-            resource=claim.resources[0] if claim.resources else "",
+            resource=claim.only_resource,
             claim=claim.id,
             request=request_id or claim.request_id,
             reason=why,
+            data={"resources": list(claim.resources)} if len(claim.resources) > 1 else nothing(),
         )
-        resource = self._resource(claim)
-        if resource is None:
-            await self._end_at_once(claim)
+        resources = self._held(claim)
+        if resources:
+            await self._take_away(claim, resources, event)
         else:
-            await self._take_away(claim, resource, event)
+            await self._end_at_once(claim)
 
-    async def _take_away(self, claim: Claim, resource: Resource, event: NewEvent) -> None:
+    async def _take_away(self, claim: Claim, resources: list[Resource], event: NewEvent) -> None:
         services = self._services
         because = claim.ended_because
         reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
         transaction = services.store.transaction()
-        self._returns.take_back(resource, reason, transaction)
+        for resource in resources:
+            self._returns.take_back(resource, reason, transaction)
         transaction.put_claim(claim)
         transaction.add_event(event)
         written: asyncio.Future[StoreError | None] = asyncio.get_running_loop().create_future()
@@ -171,8 +174,10 @@ class Leases:
         def told(error: StoreError | None) -> None:
             del self._ending[claim.id]
             written.set_result(error)
-            durable = error is None
-            self._returns.go_on(resource, claim, written=durable, event=None if durable else event)
+            unwritten = None if error is None else event
+            for resource in resources:
+                self._returns.go_on(resource, claim, written=error is None, event=unwritten)
+                unwritten = None
 
         # Submitted: a caller who leaves takes only the answer away, and who comes again waits for it.
         services.submit(transaction, told, urgent=True)
@@ -260,7 +265,7 @@ class Leases:
         return NewEvent(
             kind,
             pool=claim.pool,
-            resource=claim.resources[0] if claim.resources else "",
+            resource=claim.only_resource,
             claim=claim.id,
             request=claim.request_id,
             reason=reason,
@@ -273,21 +278,9 @@ class Leases:
         except StoreError as error:
             log.warning("the expiry of %s could not be written yet: %s", claim.id, error)
 
-    def _resource(self, claim: Claim) -> Resource | None:
-        for resource_id in claim.resources:
-            resource = self._services.inventory.get(resource_id)
-            if resource is not None and resource.state is ResourceState.BOUND:
-                return resource
-        return None
-
-
-def ttl_too_long(ttl: float, limit: float, pool: str) -> Refusal:
-    return Refusal(
-        Code.TTL_TOO_LONG,
-        f"a claim in the pool {pool} may last {format_duration(limit)} at most; "
-        f"{format_duration(ttl)} was asked for",
-        details={"maxTtl": format_duration(limit)},
-    )
+    def _held(self, claim: Claim) -> list[Resource]:
+        found = map(self._services.inventory.get, claim.resources)
+        return [one for one in found if one is not None and one.state is ResourceState.BOUND]
 
 
 def _expired(claim: Claim) -> Refusal:

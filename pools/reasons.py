@@ -22,6 +22,7 @@ class WaitCode(StrEnum):
     FINISHING = "finishing"
     PAUSED = "paused"
     NO_CAPACITY = "no-capacity"
+    NO_MATCH = "no-match"
     BLUEPRINT_FAILING = "blueprint-failing"
     PROVIDER_BUSY = "provider-busy"
     LEDGER_UNAVAILABLE = "ledger-unavailable"
@@ -41,7 +42,7 @@ class Waited:
     """What is known beside the snapshot. Times are steady seconds, widths are seconds."""
 
     position: int
-    """The claim's place in the line; 1 is next."""
+    """The claim's place in the line, 1 is next; or how many resources it takes until it is served."""
     seconds_to_create: float | None = None
     ledger_error: str = ""
     paused: str = ""

@@ -13,6 +13,8 @@ What was answered survives; what nobody was told of is undone:
     resetting                       ending                       removed, and the claim ends with it:
                                                                  how far the reset came, and what of
                                                                  it took effect, nobody can tell
+    several, as the claim's state   bound or ending              as each of them; the claim ends
+                                                                 with the last
     retiring, ending, quarantined   any, or none                 removal goes on, and the claim
                                                                  ends with it
     none                            bound or ending              the claim is ended
@@ -113,6 +115,9 @@ def _sort_resource(services: Services, resource: Resource, result: Recovered, no
     match resource.state:
         case S.PLANNED | S.PREPARING | S.FINISHING:
             inventory.move(resource, S.RETIRING, "the daemon stopped while it was made", now)
+        case S.BOUND if claim is not None and claim.state is ClaimState.ENDING:
+            # One of several: the ledger was told the end of another one before.
+            inventory.move(resource, S.ENDING, f"{claim.id} has ended", now)
         case S.BOUND if claim is None or claim.state is not ClaimState.BOUND:
             log.error("%s is bound to no living claim and is removed", resource.id)
             inventory.move(resource, S.ENDING, "no living claim has it", now)
@@ -148,9 +153,14 @@ def _settle_claims(services: Services, result: Recovered, now: float) -> None:
     for claim in list(result.claims.values()):
         if claim.state not in {ClaimState.BOUND, ClaimState.ENDING}:
             continue
-        if any(services.inventory.get(resource) for resource in claim.resources):
+        there = map(services.inventory.get, claim.resources)
+        # One of several that has left may serve another claim by now.
+        found = [one for one in there if one is not None and one.claim == claim.id]
+        if found:
             if claim.state is ClaimState.BOUND:
                 result.bound.append(claim)
+            else:
+                _end_the_rest(services, claim, found, result, now)
             continue
         log.error("the claim %s has no resource in the ledger and is ended", claim.id)
         if claim.state is ClaimState.BOUND:
@@ -160,3 +170,17 @@ def _settle_claims(services: Services, result: Recovered, now: float) -> None:
         claim.ended_at = now
         del result.claims[claim.id]
         result.lost.append(claim)
+
+
+def _end_the_rest(
+    services: Services,
+    claim: Claim,
+    found: list[Resource],
+    result: Recovered,
+    now: float,
+) -> None:
+    """Those of an ended claim that were looked at while it still counted as bound."""
+    for resource in found:
+        if resource.state is S.BOUND:
+            services.inventory.move(resource, S.ENDING, f"{claim.id} has ended", now)
+            result.leftovers.append((resource, claim))

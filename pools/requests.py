@@ -13,6 +13,7 @@ from ..config.revision import PoolSpec
 from .binding import Tie
 from .claim import Claimant
 from .resource import nothing
+from .wishes import Wish
 
 
 class Code(StrEnum):
@@ -25,6 +26,8 @@ class Code(StrEnum):
     UNKNOWN_PARAMETER = "unknown-parameter"
     BAD_PARAMETER = "bad-parameter"
     TTL_TOO_LONG = "ttl-too-long"
+    COUNT_TOO_LARGE = "count-too-large"
+    BAD_SELECT = "bad-select"
     KEY_REUSED = "key-reused"
     CANNOT_FOLLOW = "cannot-follow"
     TOO_MANY_FOLLOWED = "too-many-followed"
@@ -32,6 +35,7 @@ class Code(StrEnum):
     CLAIM_PENDING = "claim-pending"
     QUEUE_FULL = "queue-full"
     NO_CAPACITY = "no-capacity"
+    NO_MATCH = "no-match"
     WAIT_TIMEOUT = "wait-timeout"
     BLUEPRINT_FAILING = "blueprint-failing"
     FINISH_FAILED = "finish-failed"
@@ -72,6 +76,7 @@ class ClaimRequest(NamedTuple):
     """
 
     pool: str
+    """Empty when it names several, in its `wish`."""
     claimant: Claimant
     params: JsonObject = nothing()
     ttl: float | None = None
@@ -86,6 +91,8 @@ class ClaimRequest(NamedTuple):
     """What the claim ends with, beside time; held by whoever asks until the claim is made."""
     request_id: str = ""
     policy_seconds: float = 0.0
+    wish: Wish | None = None
+    """What it asks for beside any one resource of the one pool; None for just that."""
 
 
 def accepted_params(request: ClaimRequest, spec: PoolSpec) -> JsonObject:

@@ -84,6 +84,7 @@ class Resetter:
 
     def start(self, resource: Resource, claim: Claim, blueprint: Blueprint) -> None:
         """Begins, once what was announced is durable. Call once for each."""
+        self._dismantler.departures.expect(resource, claim)
         work = self._reset(resource, claim, blueprint)
         self._services.tasks.start(work, f"reset {resource.id}")
 
@@ -95,8 +96,10 @@ class Resetter:
                 gone = await self._take_apart(resource, plan)
                 await self._bring_back(resource, plan, assembly)
                 await self._verify(resource, plan)
-            self._still_wanted(resource)
-            await self._write_ready(resource, claim, assembly, gone)
+            async with self._dismantler.departures.turn(resource, claim) as ending:
+                self._still_wanted(resource)
+                await self._write_ready(resource, claim, ending, (assembly, gone))
+                self._done(resource, claim, ending)
         except TimeoutError:
             why = f"the reset took longer than {format_duration(plan.within)}"
             self._give_up(resource, claim, "timeout", why)
@@ -110,7 +113,7 @@ class Resetter:
             why = f"a defect of the daemon ({type(error).__name__})"
             self._give_up(resource, claim, "failed", f"the reset failed: {why}")
         else:
-            self._done(resource, claim, self._services.clock.now() - began)
+            self._hand_on(resource, self._services.clock.now() - began)
 
     # The steps
 
@@ -196,14 +199,17 @@ class Resetter:
     # The ends
 
     async def _write_ready(
-        self, resource: Resource, claim: Claim, assembly: Assembly, gone: list[Part]
+        self,
+        resource: Resource,
+        claim: Claim,
+        ending: Claim | None,
+        parts: tuple[Assembly, list[Part]],
     ) -> None:
         """The moment at which the claim holds nothing any more, and another may have it."""
         services = self._services
         now = services.clock.now()
         ready = services.inventory.after(resource, ResourceState.READY, _reason(claim), now)
-        over = replace(claim, ended_at=now)
-        advance(over, ClaimState.ENDED)
+        assembly, gone = parts
         transaction = services.store.transaction()
         transaction.put_resource(replace(ready, claim=None))
         for part in assembly.unwritten:
@@ -211,19 +217,26 @@ class Resetter:
         for part in gone:
             if not self._dismantler.is_pure(part):
                 transaction.drop_part(part.id)
-        transaction.put_claim(over)
+        if ending is not None:
+            over = replace(ending, ended_at=now)
+            advance(over, ClaimState.ENDED)
+            transaction.put_claim(over)
         transaction.add_event(_event("resource.reset", resource, claim, _reason(claim)))
         await services.commit(transaction)
 
-    def _done(self, resource: Resource, claim: Claim, seconds: float) -> None:
-        """It is durable. Nothing is awaited here, so nobody sees half of it."""
+    def _done(self, resource: Resource, claim: Claim, ending: Claim | None) -> None:
+        """It is durable. Nothing is awaited until it is handed on, so nobody sees half of it."""
         services, now = self._services, self._services.clock.now()
         resource.claim, resource.renewing = None, False
-        advance(claim, ClaimState.ENDED)
-        claim.ended_at = now
-        self._told.over(claim)
+        if ending is not None:
+            advance(ending, ClaimState.ENDED)
+            ending.ended_at = now
+            self._told.over(ending)
         services.inventory.judge(resource, Health.UNKNOWN)
         services.inventory.move(resource, ResourceState.READY, _reason(claim), now)
+
+    def _hand_on(self, resource: Resource, seconds: float) -> None:
+        services = self._services
         services.telemetry.reset(resource.pool, "verified")
         services.telemetry.stage(resource.pool, "reset", seconds)
         if resource.hold is not None:

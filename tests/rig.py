@@ -52,6 +52,7 @@ from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore
 from stoker.pools.tasks import Tasks
 from stoker.pools.telemetry import Silent
 from stoker.pools.timers import Timers
+from stoker.pools.wishes import Wish
 from tests.builders import a_pool, a_revision
 from tests.fakes.processes import SimulatedProcesses
 from tests.fakes.world import FACTS, Faults, SimulatedDriver, SimulatedWorld
@@ -167,6 +168,7 @@ class Asked(TypedDict, total=False):
     body: bytes
     request_id: str
     policy_seconds: float
+    wish: Wish | None
 
 
 class Run:
@@ -248,6 +250,13 @@ class Run:
         finally:
             hold.release()
 
+    async def gang(
+        self, count: int, pool: str = "web", *, wait: float | None = 30.0, **more: Unpack[Asked]
+    ) -> Claim:
+        """A claim for so many resources."""
+        more["wish"] = Wish(count)
+        return await self.claim(pool, wait=wait, **more)
+
     def held(self, claim: Claim) -> Resource:
         """The resource that the claim holds."""
         return self.resource(claim.resources[0])
@@ -295,7 +304,8 @@ def a_part(
 
 
 def an_output(name: str, expression: str, *, secret: bool = False) -> OutputPlan:
-    return OutputPlan(name, compile_template(expression, ANYTHING), secret, early=False)
+    early = not secret and not any(word in expression for word in ("params", "claim"))
+    return OutputPlan(name, compile_template(expression, ANYTHING), secret, early=early)
 
 
 def boxes(*, digest: str = "d1", finish: tuple[PartPlan, ...] | None = None) -> Blueprint:

@@ -72,7 +72,19 @@ def explain_claim(facts: ClaimFacts) -> Explanation:
 
 
 def _resource(claim: Claim) -> str:
+    if len(claim.resources) > 1:
+        return f"{', '.join(claim.resources[:-1])} and {claim.resources[-1]}"
     return claim.resources[0] if claim.resources else "its resource"
+
+
+def _wanted(claim: Claim) -> str:
+    """`web`, or `3 of web or spare, where resource.labels.zone == "a"`."""
+    wish = claim.wish
+    if wish is None:
+        return claim.pool
+    count = f"{wish.count} of " if wish.count > 1 else ""
+    where = f", where {wish.select}" if wish.select else ""
+    return f"{count}{' or '.join(wish.pools) or claim.pool}{where}"
 
 
 def _summary(facts: ClaimFacts) -> str:
@@ -81,7 +93,7 @@ def _summary(facts: ClaimFacts) -> str:
         case ClaimState.PENDING:
             eta = "" if facts.eta is None else f", about {span(facts.eta)} to go"
             place = f" as the {ordinal(facts.position)} in line" if facts.position else ""
-            return f"{claim.id} waits for {claim.pool}{place}{eta}."
+            return f"{claim.id} waits for {_wanted(claim)}{place}{eta}."
         case ClaimState.FINISHING:
             return f"{claim.id} is being finished on {_resource(claim)}."
         case ClaimState.BOUND:
@@ -234,6 +246,11 @@ def _chosen(facts: ClaimFacts) -> Iterator[str]:
     if not claim.resources:
         return
     name = _resource(claim)
+    if claim.wish is not None:
+        because = f", because {claim.wish.because}" if claim.wish.because else ""
+        waited = "" if claim.warm else f" after {span(claim.timing.queued)} in line"
+        yield f"It asked for {_wanted(claim)} and got {name}{waited}{because}."
+        return
     if not claim.warm:
         waited = span(claim.timing.queued)
         yield f"Nothing was ready, so it waited {waited} in line and got {name}, the next to be ready."
@@ -355,6 +372,8 @@ def _numbers(facts: ClaimFacts) -> dict[str, Json]:
             )
         },
     }
+    if claim.wish is not None:
+        found["wanted"] = _wanted(claim)
     if facts.position:
         found["position"] = facts.position
     if facts.waiting_for is not None:

@@ -114,8 +114,10 @@ class Pen:
             self._connection.close()
 
     def _measure(self) -> None:
+        if self._keep_open:
+            return  # in memory there is no file
         path = Path(self._where)
-        with contextlib.suppress(OSError):  # in memory there is no file
+        with contextlib.suppress(OSError):
             self.counts.bytes = path.stat().st_size
             self.counts.wal_bytes = path.with_name(path.name + "-wal").stat().st_size
 
