@@ -72,7 +72,13 @@ class Claim:
 
     @property
     def outputs(self) -> Mapping[str, Any]:
+        """Of the first resource."""
         return self.info.outputs
+
+    @property
+    def each(self) -> tuple[Mapping[str, Any], ...]:
+        """The outputs of every resource, in the order of `info.resources`."""
+        return self.info.each
 
     @property
     def expires_at(self) -> datetime | None:

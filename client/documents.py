@@ -28,6 +28,10 @@ class ClaimInfo:
     resources: tuple[str, ...] = ()
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The outputs of the first resource."""
+    each: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    """The outputs of every resource, in the order of `resources`."""
+    because: str = ""
+    """Why this pool and these resources, where the claim left a choice."""
     expires_at: datetime | None = None
     grace_until: datetime | None = None
     """When its resource is taken away after the expiry, where the pool grants a grace."""
@@ -57,13 +61,17 @@ class ClaimInfo:
 def claim_info(document: Mapping[str, Any]) -> ClaimInfo:
     """Reads a claim. Unknown fields are kept in `document` only, so a newer daemon is understood."""
     resources = cast("list[Document]", document.get("resources") or [])
-    outputs = cast("object", resources[0].get("outputs")) if resources else None
+    each = tuple(_outputs(resource) for resource in resources)
+    chosen = cast("object", document.get("chosen"))
+    because = cast("Document", chosen).get("because") if isinstance(chosen, dict) else None
     return ClaimInfo(
         id=str(document.get("id", "")),
         pool=str(document.get("pool", "")),
         state=str(document.get("state", "")),
         resources=tuple(str(r.get("id", "")) for r in resources),
-        outputs=cast("Document", outputs) if isinstance(outputs, dict) else {},
+        outputs=each[0] if each else {},
+        each=each,
+        because=str(because or ""),
         expires_at=moment(document.get("expiresAt")),
         grace_until=moment(document.get("graceUntil")),
         bind=str(document.get("bind") or "time"),
@@ -81,6 +89,11 @@ def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {str(name): str(one) for name, one in cast("Document", value).items()}
+
+
+def _outputs(resource: Document) -> Mapping[str, Any]:
+    found = cast("object", resource.get("outputs"))
+    return cast("Document", found) if isinstance(found, dict) else {}
 
 
 def moment(text: object) -> datetime | None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -25,6 +25,8 @@ every 15."""
 
 Bind = Literal["time", "process", "connection"]
 """What ends a claim beside its time and its release."""
+Pools = str | Sequence[str] | Mapping[str, str]
+"""The pool to claim from; or several, best first; or labels that pools have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ def new_key() -> str:
 
 
 def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
-    pool: str,
+    pool: Pools,
     *,
+    count: int = 1,
+    select: str | None = None,
     key: str | None = None,
     params: Mapping[str, Any] | None = None,
     ttl: Span | None = None,
@@ -70,7 +74,11 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
     """
     if key is None and bind != "connection":
         key = new_key()
-    body: dict[str, Any] = {"pool": pool}
+    body: dict[str, Any] = {"pool": _pools(pool)}
+    if count != 1:
+        body["count"] = count
+    if select is not None:
+        body["select"] = select
     if params:
         body["params"] = dict(params)
     if ttl is not None:
@@ -86,6 +94,12 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
     waits = FINISH_WITHIN + (seconds(wait) if wait is not None else 0.0)
     request = _with_body("POST", "/v1/claims", body, waits=waits, key=key)
     return replace(request, stays=True) if bind == "connection" else request
+
+
+def _pools(pool: Pools) -> Any:
+    if isinstance(pool, str):
+        return pool
+    return {"matchLabels": dict(pool)} if isinstance(pool, Mapping) else list(pool)
 
 
 def renew_request(claim: str, ttl: Span | None = None, *, within: float | None = None) -> Request:

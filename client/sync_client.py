@@ -30,6 +30,7 @@ from .requests import (
     ANSWER_WITHIN,
     MOST,
     Bind,
+    Pools,
     Request,
     claim_request,
     explain_request,
@@ -77,8 +78,10 @@ class Stoker:
 
     def claim(  # noqa: PLR0913 - what a claim may say, as the API has it
         self,
-        pool: str,
+        pool: Pools,
         *,
+        count: int = 1,
+        select: str | None = None,
         params: Mapping[str, Any] | None = None,
         ttl: Span | None = None,
         wait: Span | None = None,
@@ -88,7 +91,11 @@ class Stoker:
         bind: Bind | None = None,
         on_lost: Callable[[StokerError], None] | None = None,
     ) -> Claim:
-        """Claims a resource of the pool.
+        """Claims a resource of the pool, or `count` of them: all or none.
+
+        `pool` may be a list of pools, best first, or a mapping of labels that pools have: the first
+        that can serves. `select` is a CEL expression over `resource` and `outputs` that each has to
+        fulfil.
 
         With `wait`, returns a bound claim or raises `Unavailable` after that long. Without it,
         the claim may still be pending: entering it (`with`) waits until it is bound.
@@ -103,6 +110,8 @@ class Stoker:
         given = partial(
             claim_request,
             pool,
+            count=count,
+            select=select,
             key=new_key() if unknown else key,
             params=params,
             ttl=ttl,

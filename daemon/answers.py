@@ -59,6 +59,16 @@ class WaitingForJson(TypedDict):
     limit: NotRequired[str]
 
 
+ChosenJson = TypedDict(
+    "ChosenJson",
+    {
+        "from": list[str],
+        "because": NotRequired[Annotated[str, Field(description="Why this one: in a sentence.")]],
+    },
+)
+ChosenJson.__doc__ = "The pools that could serve the claim, best first, and why one did."
+
+
 class ClaimJson(TypedDict):
     """A claim. Secret outputs are there for its claimant and root, when one claim is asked for."""
 
@@ -79,6 +89,11 @@ class ClaimJson(TypedDict):
     decision: DecisionJson
     reason: str
     labels: AnyObject
+    count: NotRequired[
+        Annotated[int, Field(description="How many resources, where it is more than one.")]
+    ]
+    select: NotRequired[Annotated[str, Field(description="What each resource had to fulfil.")]]
+    chosen: NotRequired[ChosenJson]
     boundAt: NotRequired[Time]
     expiresAt: NotRequired[Time]
     graceUntil: NotRequired[

@@ -70,8 +70,9 @@ async def create(call: Call) -> web.StreamResponse:
     if key is not None and len(headers.getall("Idempotency-Key")) > 1:
         raise Problem(HttpCode.MALFORMED, "Send one Idempotency-Key header.")
     uid = call.caller.uid
+    pool = body.pool
     request = ClaimRequest(
-        pool=body.pool,
+        pool=pool if isinstance(pool, str) else "",
         claimant=call.caller,
         params=body.params or {},
         ttl=body.ttl,
@@ -81,6 +82,7 @@ async def create(call: Call) -> web.StreamResponse:
         key=None if key is None else idempotency_key(uid, key),
         body=b"" if key is None else body.digest(),
         request_id=call.id,
+        wish=body.wish(),
     )
     if body.bind is None or body.bind == "time":
         claim = await core.fleet.claim(request)
@@ -255,12 +257,11 @@ ROUTES = (
         "POST",
         "/v1/claims",
         create,
-        "Claims a resource: 201 bound, 202 waiting, 200 when a retried claim has ended since.",
+        "Claims resources: 201 bound, 202 waiting, 200 when a retried claim has ended since.",
         {201: ClaimJson, 202: ClaimJson, 200: ClaimJson},
         codes=(
             HttpCode.MALFORMED,
             HttpCode.INVALID,
-            HttpCode.UNSUPPORTED,
             HttpCode.UNSUPPORTED_MEDIA_TYPE,
             HttpCode.EXPECTATION_FAILED,
             HttpCode.TOO_LARGE,
@@ -269,12 +270,15 @@ ROUTES = (
             Code.UNKNOWN_PARAMETER,
             Code.BAD_PARAMETER,
             Code.TTL_TOO_LONG,
+            Code.COUNT_TOO_LARGE,
+            Code.BAD_SELECT,
             Code.KEY_REUSED,
             Code.CANNOT_FOLLOW,
             Code.TOO_MANY_FOLLOWED,
             Code.CLAIM_OVER,
             Code.QUEUE_FULL,
             Code.NO_CAPACITY,
+            Code.NO_MATCH,
             Code.WAIT_TIMEOUT,
             Code.BLUEPRINT_FAILING,
             Code.FINISH_FAILED,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -24,8 +25,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError, to_json
 
 from ..config.json_types import Json
+from ..config.selects import MAX_SELECT
 from ..config.spelling import suggestion
 from ..config.units import UnitError, parse_duration
+from ..pools.resource import nothing
+from ..pools.wishes import MOST_POOLS, MOST_RESOURCES, Wish
 from .problems_http import HttpCode, Problem
 
 MAX_NAME = 128
@@ -154,16 +158,35 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _whole(value: object) -> object:
+    """`3.0` is an integer in JSON Schema too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class PoolSelector(Body):
+    """Names pools by their labels: all of these have to be there."""
+
+    match_labels: Annotated[
+        Labels, Field(alias="matchLabels", min_length=1, json_schema_extra={"minProperties": 1})
+    ]
+
+
+PoolName = Annotated[Plain, Field(min_length=1, max_length=MAX_NAME)]
+PoolNames = Annotated[
+    list[PoolName],
+    Field(min_length=1, max_length=MOST_POOLS, json_schema_extra={"uniqueItems": True}),
+]
+
+
 class ClaimBody(Body):
     """The body of `POST /v1/claims`."""
 
     pool: Annotated[
-        Plain,
+        PoolName | PoolNames | PoolSelector,
         Field(
-            min_length=1,
-            max_length=MAX_NAME,
-            description="The pool to claim from.",
-            examples=["web"],
+            union_mode="left_to_right",
+            description="The pool to claim from; or several, best first; or the labels of pools.",
+            examples=["web", ["web", "spare"], {"matchLabels": {"team": "web"}}],
         ),
     ]
     params: Annotated[Params | None, Field(description="Parameters of the pool's blueprint.")] = (
@@ -172,8 +195,22 @@ class ClaimBody(Body):
     ttl: Annotated[
         Positive | None, Field(description="How long the claim lasts; the pool has a default.")
     ] = None
-    count: Annotated[int, Field(description="How many resources; only 1 in this version.")] = 1
-    select: Annotated[Any, Field(description="Not supported by this version.")] = None
+    count: Annotated[
+        int,
+        Field(ge=1, le=MOST_RESOURCES),
+        BeforeValidator(_whole),
+        Field(
+            description="How many resources, all of one pool: all of them or none.",
+        ),
+    ] = 1
+    select: Annotated[
+        Plain | None,
+        Field(
+            min_length=1,
+            max_length=MAX_SELECT,
+            description="A CEL expression over `resource` and `outputs` that each has to fulfil.",
+        ),
+    ] = None
     bind: Annotated[
         Literal["time", "process", "connection"] | None,
         Field(
@@ -197,10 +234,20 @@ class ClaimBody(Body):
         if size > MAX_PARAMS and len(to_json(self.params)) > MAX_PARAMS:
             message = f"write at most {MAX_PARAMS // 1024} KiB"
             raise _invalid([{"field": "params", "message": message}])
-        if self.count != 1:
-            raise _unsupported("count", "claims one resource at a time; leave out 'count'")
-        if self.select is not None:
-            raise _unsupported("select", "hands out any ready resource; leave out 'select'")
+        if isinstance(self.pool, list) and len(set(self.pool)) < len(self.pool):
+            raise _invalid([{"field": "pool", "message": "write each pool once"}])
+
+    def wish(self) -> Wish | None:
+        """What is asked for beside any one resource of the one pool."""
+        pool = self.pool
+        if self.count == 1 and self.select is None and isinstance(pool, str):
+            return None
+        return Wish(
+            self.count,
+            self.select or "",
+            tuple(pool) if isinstance(pool, list) else (),
+            dict(pool.match_labels) if isinstance(pool, PoolSelector) else nothing(),
+        )
 
     def digest(self) -> bytes:
         """SHA-256 of the request, the same for every way of writing it.
@@ -251,12 +298,6 @@ def canonical(value: Json) -> bytes:
     )
 
 
-def _unsupported(field: str, sentence: str) -> Problem:
-    return Problem(
-        HttpCode.UNSUPPORTED, f"This version of the daemon {sentence}.", details={"field": field}
-    )
-
-
 def _problem(model: type[Body], error: ValidationError) -> Problem:
     errors = error.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
@@ -265,9 +306,25 @@ def _problem(model: type[Body], error: ValidationError) -> Problem:
             HttpCode.MALFORMED,
             f"The body is not JSON: {context.get('error', 'it cannot be read')}.",
         )
+    told = _about_pool(errors)
     return _invalid(
-        [{"field": _place(one), "message": _message(model, one)} for one in errors[:_SHOWN_ERRORS]]
+        [{"field": _place(one), "message": _message(model, one)} for one in told[:_SHOWN_ERRORS]]
     )
+
+
+def _about_pool(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """`pool` may be written in three ways: only what is wrong with the way it was written is told."""
+    wrong = [one for one in errors if one["loc"][:1] == ("pool",) and len(one["loc"]) > 1]
+    if not wrong:
+        return errors
+    deeper = [one for one in wrong if len(one["loc"]) > 2]
+    meant = [one for one in wrong if one["type"] not in {"string_type", "list_type", "model_type"}]
+    told = deeper or meant or [ErrorDetails(type="pool_type", loc=("pool", ""), msg="", input=None)]
+    first = errors.index(wrong[0])
+    others = [one for one in errors if one not in wrong]
+    for one in told:
+        one["loc"] = ("pool", *one["loc"][2:])
+    return [*others[:first], *told, *others[first:]]
 
 
 def _invalid(errors: list[dict[str, str]]) -> Problem:
@@ -289,6 +346,8 @@ def _message(model: type[Body], error: ErrorDetails) -> str:
         return f"no such field; {suggestion(str(place[-1])[:MAX_NAME], model.model_fields)}"
     if place and place[0] == "labels":
         return _about_labels(place)
+    if place[:2] == ("pool", "matchLabels") and kind != "missing":
+        return _about_labels(place[1:])
     if kind in _SENTENCES:
         return _SENTENCES[kind]
     message = error["msg"]
@@ -296,6 +355,7 @@ def _message(model: type[Body], error: ErrorDetails) -> str:
 
 
 _SENTENCES = {
+    "pool_type": 'write a pool, a list of pools, or {"matchLabels": {"team": "web"}}',
     "missing": "this field is required",
     "model_type": 'the body must be a JSON object, such as {"pool": "web"}',
     "string_pattern_mismatch": "write text without control characters",

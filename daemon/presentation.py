@@ -14,6 +14,7 @@ from ..pools.resource import Resource
 from ..pools.status import PoolStatus
 from ..pools.store import Event
 from ..pools.switches import Switch
+from ..pools.wishes import Wish
 from .answers import (
     BreakerJson,
     ClaimJson,
@@ -106,19 +107,24 @@ def show_claim(
     }
     if shown["resources"] and state in _WITH_OUTPUTS:
         with_secrets = secrets and state is ClaimState.BOUND
-        shown["resources"][0]["outputs"] = claim.all_outputs() if with_secrets else claim.outputs
+        if claim.wish is None:
+            outputs = claim.all_outputs() if with_secrets else claim.outputs
+            shown["resources"][0]["outputs"] = outputs
+        else:
+            for resource, handed in zip(claim.resources, shown["resources"], strict=True):
+                handed["outputs"] = claim.outputs_of(resource, secrets=with_secrets)
     if claim.bound_at is not None:
         shown["boundAt"] = rfc3339(claim.bound_at + step)
     if claim.expires_at is not None:
         shown["expiresAt"] = rfc3339(claim.expires_at + step)
         if claim.terms is not None and claim.terms.grace:
             shown["graceUntil"] = rfc3339(claim.expires_at + claim.terms.grace + step)
+    if claim.wish is not None:
+        _add_wish(shown, claim, claim.wish)
     if state not in _UNDER_WAY:
         _add_how_it_ended(shown, claim, to_wall)
     if place is not None:
-        shown["position"] = place[0]
-        if place[1] is not None:
-            shown["eta"] = format_duration(round(place[1], 1))
+        _add_place(shown, place)
     return shown
 
 
@@ -127,6 +133,23 @@ def show_waiting(waiting: WaitingFor) -> WaitingForJson:
     if waiting.limit:
         shown["limit"] = waiting.limit
     return shown
+
+
+def _add_place(shown: ClaimJson, place: Place) -> None:
+    shown["position"] = place[0]
+    if place[1] is not None:
+        shown["eta"] = format_duration(round(place[1], 1))
+
+
+def _add_wish(shown: ClaimJson, claim: Claim, wish: Wish) -> None:
+    if wish.count > 1:
+        shown["count"] = wish.count
+    if wish.select:
+        shown["select"] = wish.select
+    if wish.pools or wish.select:
+        chosen = shown["chosen"] = {"from": list(wish.pools or (claim.pool,))}
+        if wish.because:
+            chosen["because"] = wish.because
 
 
 def _add_how_it_ended(shown: ClaimJson, claim: Claim, to_wall: ToWall) -> None:

@@ -21,7 +21,6 @@ class HttpCode(StrEnum):
 
     MALFORMED = "malformed"
     INVALID = "invalid"
-    UNSUPPORTED = "unsupported"
     DENIED = "denied"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
@@ -49,7 +48,6 @@ class Meaning:
 MEANINGS: dict[AnyCode, Meaning] = {
     HttpCode.MALFORMED: Meaning(400, "Malformed request"),
     HttpCode.INVALID: Meaning(422, "Invalid value"),
-    HttpCode.UNSUPPORTED: Meaning(422, "Not supported by this version"),
     HttpCode.DENIED: Meaning(403, "Denied"),
     HttpCode.NOT_FOUND: Meaning(404, "No such address"),
     HttpCode.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
@@ -68,6 +66,8 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.UNKNOWN_PARAMETER: Meaning(422, "Unknown parameter"),
     Code.BAD_PARAMETER: Meaning(422, "Bad parameter"),
     Code.TTL_TOO_LONG: Meaning(422, "Time to live too long"),
+    Code.COUNT_TOO_LARGE: Meaning(422, "More resources than the pool may have"),
+    Code.BAD_SELECT: Meaning(422, "Bad select"),
     Code.KEY_REUSED: Meaning(409, "Idempotency key reused"),
     Code.CANNOT_FOLLOW: Meaning(422, "The claimant cannot be followed"),
     Code.TOO_MANY_FOLLOWED: Meaning(503, "Too many processes are followed", retry=True),
@@ -75,6 +75,7 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.CLAIM_PENDING: Meaning(409, "Claim is not bound yet"),
     Code.QUEUE_FULL: Meaning(429, "Queue full", retry=True),
     Code.NO_CAPACITY: Meaning(503, "No capacity", retry=True),
+    Code.NO_MATCH: Meaning(503, "No resource matches", retry=True),
     Code.WAIT_TIMEOUT: Meaning(503, "Nothing became ready in time", retry=True),
     Code.BLUEPRINT_FAILING: Meaning(503, "Blueprint failing", retry=True),
     Code.FINISH_FAILED: Meaning(503, "Finishing failed", retry=True),

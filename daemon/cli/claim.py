@@ -10,6 +10,7 @@ import click
 from ...client import Claim, Stoker
 from ...client.requests import Bind
 from ...config.units import parse_duration
+from ...pools.wishes import MOST_RESOURCES
 from .failing import Ended
 from .options import (
     check_duration,
@@ -25,9 +26,14 @@ from .waiting import Asked, ending_signals, obtain
 
 HELP = """Claim a resource of POOL and print it, or run COMMAND with it.
 
+    With several POOLs, best first, or with --pool-label, the first pool that can serves. With --count N
+    it is N resources of one pool, all or none; with --select only those that fulfil a CEL expression,
+    such as resource.labels.zone == 'a'.
+
     With a COMMAND its outputs become environment variables: an output `url` is STOKER_URL, an object
     becomes JSON, and STOKER_OUTPUTS holds all of them. STOKER_CLAIM, STOKER_POOL and STOKER_RESOURCE
-    say what was claimed. The claim is renewed while the command runs and released when it
+    say what was claimed. With --count, these are of the first one, an output `url` of the second one
+    is STOKER_2_URL, and STOKER_RESOURCES names all. The claim is renewed while the command runs and released when it
     ends, however it ends; the exit code is the command's (128+N when signal N ended it).
 
     With --bind process the claim also ends with this stoker process, even when that is killed with
@@ -64,19 +70,55 @@ def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
         ) from None
 
 
+class _Pools(click.Command):
+    """What stands before `--` names pools, what comes after it is the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = tuple(args[at + 1 :])
+        return super().parse_args(ctx, args[:at])
+
+
+_COMMAND = "stoker.command"
+
+
 @click.command(
+    cls=_Pools,
     help=HELP,
     epilog=examples(
         "stoker claim web",
         "stoker claim web --param greeting=hello --ttl 1h -o json",
         "stoker claim web --param-json 'sizes=[1,2]' --param count:=3",
         "stoker claim web --bind process -- ./serve.sh",
+        "stoker claim web --count 3 -- ./compare.sh",
+        "stoker claim web spare --select \"resource.labels.zone == 'a'\"",
+        "stoker claim --pool-label team=web",
         'stoker claim db --wait 5m --reason "nightly import" -- ./import.sh',
         "stoker claim web -- sh -c 'curl \"$STOKER_URL\"'",
     ),
 )
-@click.argument("pool", shell_complete=complete_pools)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@click.argument("pools", nargs=-1, shell_complete=complete_pools, metavar="POOL... [-- COMMAND...]")
+@click.option(
+    "--pool-label",
+    "pool_labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_labels,
+    help="In place of POOL: any pool with this label. May be repeated; all have to be there.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1, MOST_RESOURCES),
+    default=1,
+    show_default=True,
+    help="How many resources of one pool: all or none.",
+)
+@click.option(
+    "--select",
+    metavar="EXPRESSION",
+    help="CEL over `resource` (id, labels) and `outputs` (not secret, known before) that each fulfils.",
+)
 @click.option(
     "-p",
     "--param",
@@ -139,8 +181,10 @@ def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
 @talks
 def claim(  # noqa: PLR0913 - the command's options
     *,
-    pool: str,
-    command: tuple[str, ...],
+    pools: tuple[str, ...],
+    pool_labels: dict[str, str],
+    count: int,
+    select: str | None,
     params: dict[str, Any],
     json_params: dict[str, Any],
     ttl: str | None,
@@ -153,13 +197,19 @@ def claim(  # noqa: PLR0913 - the command's options
     output: str,
     socket: str | None,
 ) -> int:
+    if bool(pools) == bool(pool_labels):
+        raise click.UsageError("Name the POOL to claim from, or pools by --pool-label.")
+    command: tuple[str, ...] = click.get_current_context().meta[_COMMAND]
     if bind != "time" and not command:
         raise click.UsageError(
             f"--bind {bind} needs a COMMAND: without one this process ends as soon as the claim is "
-            f"printed, and the claim with it. Write: stoker claim {pool} --bind {bind} -- COMMAND"
+            f"printed, and the claim with it. Write: stoker claim {' '.join(pools) or 'POOL'} "
+            f"--bind {bind} -- COMMAND"
         )
     asked = Asked(
-        pool=pool,
+        pool=pool_labels or (pools[0] if len(pools) == 1 else pools),
+        count=count,
+        select=select,
         params=params | json_params,
         ttl=ttl,
         wait=parse_duration(wait),

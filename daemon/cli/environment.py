@@ -2,16 +2,20 @@
 
 `STOKER_CLAIM`, `STOKER_POOL`, `STOKER_RESOURCE` and `STOKER_OUTPUTS` (all outputs as one JSON
 object), and each output as `STOKER_<NAME>`: in capitals, with `_` for whatever is no letter or
-digit. Text stays text; anything else is JSON.
+digit. Text stays text; anything else is JSON. Of a claim for several resources these are the first
+one's; `STOKER_RESOURCES` names all, and the outputs of the second one are `STOKER_2_<NAME>`.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ...client import ClaimInfo
 
-_OURS = ("STOKER_CLAIM", "STOKER_POOL", "STOKER_RESOURCE", "STOKER_OUTPUTS", "STOKER_SOCKET")
+_OURS = (
+    *("STOKER_CLAIM", "STOKER_POOL", "STOKER_RESOURCE", "STOKER_RESOURCES"),
+    *("STOKER_OUTPUTS", "STOKER_SOCKET"),
+)
 """Names that outputs do not take: `stoker release $STOKER_CLAIM` must work inside the command."""
 LARGEST = 128 * 1024 - 1
 """Bytes of one variable with its name: what the kernel takes."""
@@ -31,14 +35,16 @@ def with_outputs(environ: Mapping[str, str], claim: ClaimInfo) -> tuple[dict[str
     found["STOKER_OUTPUTS"] = everything
     taken: dict[str, str] = {}
     warnings: list[str] = []
-    for name in sorted(claim.outputs):
-        variable = variable_of(name)
-        text = _text(claim.outputs[name])
+    several = len(claim.resources) > 1
+    if several:
+        found["STOKER_RESOURCES"] = " ".join(claim.resources)
+    for name, variable, value in _wanted(claim, several=several):
+        text = _text(value)
         problem = _problem(variable, text, taken)
         if problem:
             warnings.append(
                 f"The output {name!r} is not in {variable}, because {problem}; "
-                "read it from STOKER_OUTPUTS."
+                f"read it from {'stoker claims -o json' if several else 'STOKER_OUTPUTS'}."
             )
             continue
         taken[variable] = name
@@ -50,6 +56,15 @@ def with_outputs(environ: Mapping[str, str], claim: ClaimInfo) -> tuple[dict[str
             f"stoker claims {claim.id} -o json"
         )
     return found, warnings
+
+
+def _wanted(claim: ClaimInfo, *, several: bool) -> Iterator[tuple[str, str, object]]:
+    """Each output with its variable; those of one of several with its number too."""
+    for name in sorted(claim.outputs):
+        yield name, variable_of(name), claim.outputs[name]
+    for number, outputs in enumerate(claim.each if several else (), start=1):
+        for name in sorted(outputs):
+            yield name, variable_of(f"{number}_{name}"), outputs[name]
 
 
 def _problem(variable: str, text: str, taken: Mapping[str, str]) -> str:

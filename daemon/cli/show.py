@@ -56,11 +56,17 @@ def claim_text(claim: ClaimInfo) -> str:
             ("place", claim.position),
             ("to go", about(claim.eta) if claim.eta else None),
             ("why", claim.detail or section(document, "waitingFor").get("detail")),
+            ("chosen", claim.because),
             ("took", _took(timing, warm=bool(document.get("warm"))) if bound else None),
         ]
     )
-    outputs = facts([(name, value_text(value)) for name, value in claim.outputs.items()])
-    return f"{lines}\n\n{outputs}" if outputs else lines
+    several = len(claim.resources) > 1
+    sections = [lines]
+    for resource, given in zip(claim.resources, claim.each, strict=False):
+        outputs = facts([(name, value_text(value)) for name, value in given.items()])
+        if outputs:
+            sections.append(f"{resource}\n{outputs}" if several else outputs)
+    return "\n\n".join(sections)
 
 
 def _state(claim: ClaimInfo) -> str:

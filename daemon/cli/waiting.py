@@ -8,14 +8,14 @@ Whatever ends the wait takes the claim back, so nothing is handed to somebody wh
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, NoReturn
 
 from ...client import Claim, ClaimInfo, Stoker, StokerError, Unavailable
-from ...client.requests import Bind, Request, claim_request, new_key
+from ...client.requests import Bind, Pools, Request, claim_request, new_key
 from .failing import Ended
 from .terminal import about
 
@@ -31,7 +31,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Asked:
     """What was asked for on the command line. `wait` is in seconds."""
 
-    pool: str
+    pool: Pools
+    count: int = 1
+    select: str | None = None
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     ttl: str | None = None
     wait: float = 60.0
@@ -39,6 +41,15 @@ class Asked:
     reason: str | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
     bind: Bind = "time"
+
+    @property
+    def pools(self) -> str:
+        """For sentences."""
+        if isinstance(self.pool, str):
+            return f"the pool {self.pool}"
+        if isinstance(self.pool, Mapping):
+            return "the pools with " + ", ".join(f"{k}={v}" for k, v in self.pool.items())
+        return f"the pools {', '.join(self.pool)}"
 
 
 def obtain(stoker: Stoker, asked: Asked) -> Claim:
@@ -56,6 +67,8 @@ def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
     given: dict[str, Any] = {
         # A claim that hangs on its connection needs none: with the connection it is taken back.
         "key": asked.key or (None if asked.bind == "connection" else new_key()),
+        "count": asked.count,
+        "select": asked.select,
         "params": asked.params,
         "ttl": asked.ttl,
         "wait": wait,
@@ -83,20 +96,28 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
                     if left <= 0:
                         _give_back(claim)
                         raise _timed_out(asked)
-                    show(_line(claim, time.monotonic() - started))
+                    show(_line(claim, asked, time.monotonic() - started))
                     claim.info = stoker.show(claim.id, wait=min(left, POLL))
             return claim.wait()
         except Unavailable as error:
             left = started + asked.wait - time.monotonic()
-            if error.code != "wait-timeout" or not claim.info.over or left <= 0 or asked.key:
+            if (
+                error.code not in {"wait-timeout", "no-match"}
+                or not claim.info.over
+                or left <= 0
+                or asked.key
+            ):
                 raise
         except Ended:
             _give_back(claim)
             raise
 
 
-def _line(claim: Claim, waited: float) -> str:
-    doing = "Finishing" if claim.state == "finishing" else f"Waiting for {claim.pool}"
+def _line(claim: Claim, asked: Asked, waited: float) -> str:
+    what = claim.pool if isinstance(asked.pool, str) else asked.pools
+    if asked.count > 1:
+        what = f"{asked.count} of {what}"
+    doing = "Finishing" if claim.state == "finishing" else f"Waiting for {what}"
     return f"{doing}{_place(claim.info)} ({waited:.0f} s; Ctrl-C gives up)"
 
 
@@ -132,9 +153,11 @@ def _progress(*, shown: bool) -> Generator[Callable[[str], None]]:
 
 
 def _timed_out(asked: Asked) -> Unavailable:
+    what = "No resource" if asked.count == 1 else f"Fewer than {asked.count} resources"
+    look = f"stoker pools {asked.pool}" if isinstance(asked.pool, str) else "stoker pools"
     return Unavailable(
-        f"No resource of the pool {asked.pool} became ready within {about(asked.wait)}. "
-        f"See what holds it up with: stoker pools {asked.pool}",
+        f"{what} of {asked.pools} became ready within {about(asked.wait)}. "
+        f"See what holds it up with: {look}",
         code="wait-timeout",
     )
 

@@ -31,6 +31,16 @@ def test_a_command_finds_the_outputs_and_the_claim_ends_with_it(daemon: RealDaem
     eventually(lambda: not Path(path).exists())
 
 
+def test_a_command_finds_the_outputs_of_several_resources(daemon: RealDaemon) -> None:
+    script = 'test -d "$STOKER_1_PATH" && test -d "$STOKER_2_PATH" && echo "$STOKER_RESOURCES"'
+    result = daemon.run("claim", "single", "folders", "-n", "2", "--", "sh", "-c", script)
+    assert (0, "") == (result.returncode, result.stderr)
+    assert 2 == len(set(result.stdout.split()))
+    assert result.stdout.startswith("folders-")
+    with daemon.client() as client:
+        eventually(lambda: bool(client.pool("folders")["ready"] >= 2))
+
+
 @pytest.mark.parametrize(
     ("script", "code"),
     [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)],

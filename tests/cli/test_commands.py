@@ -225,6 +225,9 @@ def test_parameters_are_text_unless_they_are_said_to_be_json(server: ScriptedSer
         (["--ttl", "soon"], "is no duration"),
         (["--wait", "5"], "is no duration"),
         (["-l", "team"], "write NAME=VALUE"),
+        (["--count", "0"], "0 is not in the range"),
+        (["--count", "65"], "65 is not in the range"),
+        (["--pool-label", "team=web"], "Name the POOL to claim from, or pools by --pool-label."),
     ],
 )
 def test_a_wrong_option_is_told_before_anything_is_claimed(
@@ -343,3 +346,30 @@ def test_a_claim_that_would_end_with_the_command_line_itself_is_wrong_usage(bind
     assert 2 == result.exit_code
     assert "needs a COMMAND" in result.stderr
     assert f"stoker claim web --bind {bind} -- COMMAND" in result.stderr
+
+
+def test_several_certain_ones_and_alternatives_are_asked_for(server: ScriptedServer) -> None:
+    server.answers = [reply(201, a_claim())]
+    asked: list[tuple[tuple[str, ...], dict[str, object]]] = [
+        (("web", "spare"), {"pool": ["web", "spare"]}),
+        (("--pool-label", "team=web"), {"pool": {"matchLabels": {"team": "web"}}}),
+        (("web", "-n", "3"), {"pool": "web", "count": 3}),
+        (
+            ("web", "--select", "resource.id != 'x'"),
+            {"pool": "web", "select": "resource.id != 'x'"},
+        ),
+    ]
+    for words, said in asked:
+        assert 0 == stoker("claim", "--wait", "0", *words, "--key", "k").exit_code
+        assert {**said, "wait": "0s"} == server.seen[-1].json
+    assert 2 == stoker("claim").exit_code
+
+
+def test_each_of_several_resources_is_shown_with_its_outputs(server: ScriptedServer) -> None:
+    handed = [{"id": f"web-{n}", "outputs": {"url": f"http://{n}"}} for n in (1, 2)]
+    chosen = {"from": ["web", "spare"], "because": "web comes first"}
+    server.answers = [reply(201, a_claim(resources=handed, count=2, chosen=chosen))]
+    output = stoker("claim", "web", "spare", "-n", "2").stdout
+    assert re.search(r"^resource: +web-1, web-2$", output, re.MULTILINE)
+    assert re.search(r"^chosen: +web comes first$", output, re.MULTILINE)
+    assert re.search(r"^web-1\nurl: +http://1\n\nweb-2\nurl: +http://2$", output, re.MULTILINE)

@@ -76,3 +76,23 @@ def test_what_an_environment_cannot_hold_is_told() -> None:
         )
         for one in warnings
     ]
+
+
+def test_the_outputs_of_several_resources_have_their_number() -> None:
+    each = ({"url": "http://1"}, {"url": "http://2", "n": 2})
+    claim = ClaimInfo("c-1", "web", "bound", ("web-1", "web-2"), each[0], each)
+
+    environment, warnings = with_outputs({}, claim)
+
+    assert warnings == []
+    assert environment == {
+        "STOKER_CLAIM": "c-1",
+        "STOKER_POOL": "web",
+        "STOKER_RESOURCE": "web-1",
+        "STOKER_RESOURCES": "web-1 web-2",
+        "STOKER_OUTPUTS": '{"url": "http://1"}',
+        "STOKER_URL": "http://1",
+        "STOKER_1_URL": "http://1",
+        "STOKER_2_URL": "http://2",
+        "STOKER_2_N": "2",
+    }

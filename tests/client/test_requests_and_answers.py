@@ -128,6 +128,28 @@ def test_a_claim_says_what_was_asked_for(server: ScriptedServer, client: AnyClie
     assert (claim.id, claim.state, claim.resource) == ("c-1", "bound", "web-1")
 
 
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ("web", "web"),
+        (["web", "spare"], ["web", "spare"]),
+        (("web",), ["web"]),
+        ({"team": "web"}, {"matchLabels": {"team": "web"}}),
+    ],
+)
+def test_several_certain_ones_or_alternatives_are_asked_for(
+    server: ScriptedServer, client: AnyClient, pool: object, said: object
+) -> None:
+    handed = [{"id": f"web-{n}", "outputs": {"n": n}} for n in (1, 2)]
+    chosen = {"from": ["web"], "because": "it was there"}
+    server.answers = [reply(201, a_claim(resources=handed, chosen=chosen))]
+    claim = client.call("claim", pool, count=2, select="resource.id != ''", key="k")
+    assert server.seen[0].json == {"pool": said, "count": 2, "select": "resource.id != ''"}
+    assert claim.info.resources == ("web-1", "web-2")
+    assert (claim.each, claim.outputs) == (({"n": 1}, {"n": 2}), {"n": 1})
+    assert claim.info.because == "it was there"
+
+
 def test_every_claim_has_a_key_of_its_own(server: ScriptedServer, client: AnyClient) -> None:
     server.answers = [reply(201, a_claim())]
     client.call("claim", "web")

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 BOUNDS = {"above-zero": (1, 3_600_000), "up-to-1h": (0, 3_600_000), "up-to-5m": (0, 300_000)}
-BY_THE_POOL = {"unknown-parameter", "bad-parameter", "ttl-too-long", "unsupported", "cannot-follow"}
+BY_THE_POOL = {
+    *("unknown-parameter", "bad-parameter", "ttl-too-long", "cannot-follow"),
+    *("count-too-large", "bad-select"),
+}
 SHUTTING = {"/v1/pools/{name}/pause", "/v1/pools/{name}/drain"}
 
 for name, (least, most) in BOUNDS.items():

@@ -158,7 +158,8 @@ async def requests_are_wrong(book: Book) -> None:
             {"pool": "web", "params": {"x": 1}},
             {"pool": "web", "params": {"n": "x"}},
             {"pool": "web", "ttl": "400d"},
-            {"pool": "web", "count": 2},
+            {"pool": "web", "count": 64},
+            {"pool": "web", "select": "resource.nope"},
         ):
             await book.ask(served, CREATE, body)
 
@@ -206,6 +207,9 @@ async def operators_act(book: Book) -> None:
 async def capacity_is_short(book: Book) -> None:
     pool = a_box_pool(min=1, max=1, queue=Queue(max=1))
     async with book.serving(pool) as served:
+        await served.run.until_ready(1, within=SOON)
+        nobody = {"pool": "web", "select": "resource.id == 'x'", "wait": "1ms"}
+        assert "no-match" == (await book.ask(served, CREATE, nobody))["code"]
         first = await book.ask(served, CREATE, {"pool": "web"})
         await book.ask(served, CREATE, {"pool": "web", "wait": "50ms"})
         waiting = await book.ask(served, CREATE, {"pool": "web"})

@@ -246,8 +246,27 @@ async def test_claims_are_filtered_by_pool_state_label_and_limit(short_tmp: Path
         ({"pool": "web", "ttl": "0s"}, 422, "invalid", "above zero"),
         ({"pool": "web", "ttl": "99h"}, 422, "ttl-too-long", ""),
         ({"pool": "web", "wait": "2h"}, 422, "invalid", "at most 1h"),
-        ({"pool": "web", "count": 2}, 422, "unsupported", "one resource at a time"),
-        ({"pool": "web", "select": "x"}, 422, "unsupported", "'select'"),
+        ({"pool": "web", "count": 0}, 422, "invalid", "greater than or equal to 1"),
+        ({"pool": "web", "count": 65}, 422, "invalid", "less than or equal to 64"),
+        ({"pool": "web", "count": 9}, 422, "count-too-large", "may have 2 resources in all"),
+        ({"pool": "web", "select": ""}, 422, "invalid", "'select'"),
+        ({"pool": "web", "select": "x" * 1025}, 422, "invalid", "1024"),
+        (
+            {"pool": "web", "select": "outputs.nam == 'a'"},
+            422,
+            "bad-select",
+            "did you mean 'name'?",
+        ),
+        ({"pool": []}, 422, "invalid", "'pool'"),
+        ({"pool": ["web", "wbe"]}, 404, "no-such-pool", "there is no pool wbe"),
+        ({"pool": ["web", "web"]}, 422, "invalid", "write each pool once"),
+        ({"pool": ["web", ""]}, 422, "invalid", "'pool.1'"),
+        ({"pool": 7}, 422, "invalid", "a list of pools"),
+        ({"pool": {}}, 422, "invalid", "'pool.matchLabels': this field is required"),
+        ({"pool": {"matchLabels": {}}}, 422, "invalid", "'pool.matchLabels'"),
+        ({"pool": {"matchLabels": {"team": 1}}}, 422, "invalid", "'pool.matchLabels.team'"),
+        ({"pool": {"matchLabels": {"a": "b"}, "x": 1}}, 422, "invalid", "no such field"),
+        ({"pool": {"matchLabels": {"team": "ops"}}}, 404, "no-such-pool", "the labels team=ops"),
         ({"pool": "web", "bind": "terminal"}, 422, "invalid", "'bind'"),
         ({"pool": "web", "params": {"x": 1}}, 422, "unknown-parameter", "x"),
         ({"pool": "web", "reason": "x" * 1001}, 422, "invalid", "1000"),
@@ -263,7 +282,7 @@ async def test_claims_are_filtered_by_pool_state_label_and_limit(short_tmp: Path
 async def test_a_bad_value_is_named_with_its_remedy(
     short_tmp: Path, body: Any, status: int, code: str, said: str
 ) -> None:
-    async with a_server(short_tmp, a_box_pool(min=1)) as served:
+    async with a_server(short_tmp, a_box_pool(min=1, max=2)) as served:
         reply = await served.caller.ask("POST", "/v1/claims", body)
         assert (status, code) == (reply.status, reply.json["code"])
         assert said in reply.json["detail"]
