@@ -14,8 +14,9 @@ class Told:
 
     claim: str
     pool: str
-    resource: str
-    outputs: dict[str, Any]
+    resources: tuple[str, ...]
+    outputs: tuple[dict[str, Any], ...]
+    """Of each of them."""
 
 
 @dataclass
@@ -84,14 +85,19 @@ class Caller:
     def _remember(self, shown: dict[str, Any]) -> None:
         """Fails when what is told now is not what was told before."""
         assert shown["state"] == "bound", shown
-        (handed,) = shown["resources"]
-        assert handed["outputs"]["token"], "an answered claim comes with its secret"
-        told = Told(shown["id"], shown["pool"], handed["id"], handed["outputs"])
+        handed = shown["resources"]
+        assert len(handed) == shown.get("count", 1), "all or none"
+        assert all(one["outputs"]["token"] for one in handed), "it comes with its secrets"
+        told = Told(
+            shown["id"],
+            shown["pool"],
+            tuple(one["id"] for one in handed),
+            tuple(one["outputs"] for one in handed),
+        )
         assert self.told.setdefault(told.claim, told) == told
         for other in self.told.values():
             over = told.pool == "lasting" and other.claim in self.let_go
-            assert over or other.claim == told.claim or other.resource != told.resource, (
-                "leased twice"
-            )
+            shared = set(other.resources) & set(told.resources)
+            assert over or other.claim == told.claim or not shared, "leased twice"
         self.waiting.discard(told.claim)
         self.latest = told

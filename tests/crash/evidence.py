@@ -105,8 +105,11 @@ def check_promises(caller: Caller) -> None:
             assert now["state"] == "ended", f"was let go: {now}"
             continue
         assert now["state"] == "bound", f"was answered: {now}"
-        assert now["resources"] == [{"id": told.resource, "outputs": told.outputs}]
-        assert Path(told.outputs["path"]).is_dir()
+        assert now["resources"] == [
+            {"id": resource, "outputs": outputs}
+            for resource, outputs in zip(told.resources, told.outputs, strict=True)
+        ]
+        assert all(Path(outputs["path"]).is_dir() for outputs in told.outputs)
 
 
 def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
@@ -123,11 +126,13 @@ def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
     for resource in image.resources:
         if resource.state is ResourceState.BOUND:
             assert resource.claim is not None
-            assert bound[resource.claim].resources == [resource.id]
+            assert resource.id in bound[resource.claim].resources
         else:
             assert resource.state is ResourceState.READY
             assert resource.claim is None
         assert {PartState.VERIFIED} == {part.state for part in resource.parts}
+    held = Counter(r.claim for r in image.resources if r.state is ResourceState.BOUND)
+    assert held == Counter({claim.id: claim.count for claim in bound.values()}), "all or none"
     ready = Counter(r.pool for r in image.resources if r.state is ResourceState.READY)
     assert ready == Counter(sizes)
     check_exclusive(events)
@@ -139,7 +144,7 @@ def check_exclusive(events: list[Event]) -> None:
     """By the audit: a resource serves one claim until it was reset, becomes ready and goes once."""
     served: dict[str, str] = {}
     for event in events:
-        if event.kind == "claim.bound":
+        if event.kind in {"claim.bound", "resource.bound"} and event.resource:
             other = served.setdefault(event.resource, event.claim)
             assert other == event.claim, f"{event.resource} served {other} and {event.claim}"
         elif event.kind == "resource.reset":

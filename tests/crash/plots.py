@@ -8,6 +8,7 @@ from stoker.pools.binding import Process
 from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.switches import PoolAction, ResourceAction
+from stoker.pools.wishes import Wish
 from tests.crash.playing import Plot
 from tests.crash.simulated import KEY, History
 from tests.rig import a_box_pool, a_part, boxes, reusable
@@ -32,6 +33,7 @@ def a_web_pool(min: int = 1, max: int = 4, *, digest: str = "d1") -> PoolSpec:  
 PLAIN = a_box_pool(min=1)
 """Its only finish part is pure: a claim is one write."""
 OLD = a_box_pool(name="old", min=1)
+TWO_OLD = a_box_pool(name="old", min=2)
 NEW = a_box_pool(name="new", min=2)
 
 
@@ -121,6 +123,51 @@ async def expired(history: History) -> None:
             await asyncio.sleep(0.1)
 
 
+GANG = Wish(count=3)
+
+
+async def claim_several(history: History) -> None:
+    await history.claim(key=KEY, wish=GANG)
+
+
+async def claim_two(history: History) -> None:
+    await history.claim(key=KEY, wish=Wish(count=2))
+
+
+async def claim_several_without_key(history: History) -> None:
+    await history.claim(wish=GANG)
+
+
+async def queue_for_several(history: History) -> None:
+    found = await history.claim(key=KEY, wait=None, wish=GANG)
+    await history.stand_in_line(found.id)
+
+
+async def hold_one_and_queue_for_several(history: History) -> None:
+    await history.claim(key=b"o" * 32)
+    await history.claim(key=KEY, wait=None, wish=GANG)
+
+
+async def claim_several_briefly(history: History) -> None:
+    await history.claim(key=KEY, ttl=50.0, wish=GANG)
+
+
+async def fail_to_finish_one_of_several(history: History) -> None:
+    await _claim_in_trouble(history, "fail", GANG)
+
+
+EITHER = Wish(count=2, pools=("web", "old"))
+
+
+async def claim_of_either(history: History) -> None:
+    await history.claim(key=KEY, wish=EITHER)
+
+
+async def queue_for_either(history: History) -> None:
+    found = await history.claim(key=KEY, wait=None, wish=EITHER)
+    await history.stand_in_line(found.id)
+
+
 def the_process(history: History) -> Process:
     """The one that works, over all lives of the daemon."""
     processes = history.host.processes
@@ -188,12 +235,12 @@ async def drift(history: History) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _claim_in_trouble(history: History, trouble: str) -> None:
+async def _claim_in_trouble(history: History, trouble: str, wish: Wish | None = None) -> None:
     """The first creation from now on meets trouble, and only that one."""
     world = history.host.world
     setattr(world.faults, trouble, 1.0)
     before = world.calls.get("create", 0)
-    claiming = asyncio.ensure_future(history.claim(key=KEY))
+    claiming = asyncio.ensure_future(history.claim(key=KEY, wish=wish))
     try:
         while world.calls.get("create", 0) == before:
             await asyncio.sleep(0.00005)
@@ -248,7 +295,7 @@ async def refreshed(history: History) -> None:
     await history.settle()
     if history.operated:
         old = [r.id for r in history.run.fleet.resources() if r.created_at < history.operated_at]
-        bound = [promise.resource for promise in history.told.values()]
+        bound = [promise.resources[0] for promise in history.told.values()]
         assert set(old) <= set(bound)
 
 
@@ -281,7 +328,7 @@ async def _let_all_go(history: History) -> None:
 
 async def hold_the_bound(history: History) -> None:
     (told,) = history.told.values()
-    await history.on_resource(ResourceAction.HOLD, told.resource)
+    await history.on_resource(ResourceAction.HOLD, told.resources[0])
     await history.release(told.claim)
 
 
@@ -289,8 +336,8 @@ async def held_after_its_claim(history: History) -> None:
     await release_all(history)
     await history.settle()
     (told,) = history.told.values()
-    if history.operated == (ResourceAction.HOLD, told.resource):
-        resource = history.run.resource(told.resource)
+    if history.operated == (ResourceAction.HOLD, told.resources[0]):
+        resource = history.run.resource(told.resources[0])
         assert resource.state is ResourceState.HELD
         assert [part.name for part in resource.parts] == ["box"]
     await _let_all_go(history)
@@ -299,14 +346,14 @@ async def held_after_its_claim(history: History) -> None:
 async def hold_before(history: History) -> None:
     await history.claim(key=KEY)
     (told,) = history.told.values()
-    await history.on_resource(ResourceAction.HOLD, told.resource)
+    await history.on_resource(ResourceAction.HOLD, told.resources[0])
 
 
 async def take_the_hold_back_while_it_ends(history: History) -> None:
     (told,) = history.told.values()
     async with asyncio.TaskGroup() as group:
         group.create_task(history.release(told.claim))
-        group.create_task(history.on_resource(ResourceAction.UNHOLD, told.resource))
+        group.create_task(history.on_resource(ResourceAction.UNHOLD, told.resources[0]))
 
 
 async def nothing_held_is_left(history: History) -> None:
@@ -378,6 +425,50 @@ PLOTS = (
         before=wait_for_a_process,
         after=ended,
         pairs=1,
+    ),
+    Plot("warm gang", (a_web_pool(3, 6),), claim_several, after=claim_several, pairs=5),
+    Plot("warm gang, one write", (a_box_pool(min=3, max=6),), claim_several_without_key),
+    Plot("cold gang", (a_web_pool(0),), queue_for_several, after=queue_for_several, pairs=9),
+    Plot(
+        "gang that waits for one who holds",
+        (a_web_pool(0, 3),),
+        release_one_for_the_other,
+        before=hold_one_and_queue_for_several,
+        after=released_for_the_other,
+        pairs=9,
+    ),
+    Plot(
+        "release of a gang",
+        (a_web_pool(0, 4),),
+        release_all,
+        before=claim_several,
+        after=release_all,
+        pairs=4,
+    ),
+    Plot(
+        "expiry of a gang", (a_web_pool(0, 4),), expire, before=claim_several_briefly, after=expired
+    ),
+    Plot(
+        "failing finish of one of a gang",
+        (a_web_pool(3, 6),),
+        fail_to_finish_one_of_several,
+        after=claim_several,
+    ),
+    Plot("claim of either pool", (a_web_pool(1), TWO_OLD), claim_of_either, after=claim_of_either),
+    Plot(
+        "claim that waits for either pool",
+        (a_web_pool(0), a_box_pool(name="old", min=0, max=4)),
+        queue_for_either,
+        after=queue_for_either,
+        pairs=9,
+    ),
+    Plot(
+        "release of a gang that is reset",
+        (a_box_pool(min=2, max=4, blueprint=reusable(boxes(finish=FINISHED))),),
+        release_all,
+        before=claim_two,
+        after=release_all,
+        pairs=5,
     ),
     Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),

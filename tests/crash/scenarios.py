@@ -143,6 +143,7 @@ WEB: Declared = {"web": Size("sandbox", 1)}
 EMPTY: Declared = {"web": Size("sandbox", 0)}
 MANY: Declared = {"web": Size("sandbox", 2, concurrency=2)}
 FOLDERS: Declared = {"web": Size("folder", 1)}
+TWO_FOLDERS: Declared = {"web": Size("folder", 2)}
 NO_FOLDERS: Declared = {"web": Size("folder", 0)}
 ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
 MOODY: Declared = {"web": Size("moody", 2)}
@@ -164,6 +165,10 @@ def _claim_another(caller: Caller) -> None:
 
 def _claim_without_key(caller: Caller) -> None:
     caller.take("web", wait="20s")
+
+
+def _claim_two(caller: Caller) -> None:
+    caller.take("web", key="k", wait="20s", count=2)
 
 
 def _queue(caller: Caller) -> None:
@@ -190,7 +195,7 @@ def _use_and_release(caller: Caller) -> None:
     """Leaves something in the folder, which the next one must not find."""
     if "k" not in caller.by_key:
         told = caller.take("lasting", key="k", wait="20s")
-        mine = Path(told.outputs["path"]) / "mine"
+        mine = Path(told.outputs[0]["path"]) / "mine"
         assert not mine.exists()
         mine.write_text(told.claim)
     for claim in caller.by_key.values():
@@ -200,7 +205,7 @@ def _use_and_release(caller: Caller) -> None:
 def _use_and_release_again(caller: Caller) -> None:
     _use_and_release(caller)
     told = caller.take("lasting", key="another", wait="20s")
-    assert ["claim"] == [path.name for path in Path(told.outputs["path"]).iterdir()]
+    assert ["claim"] == [path.name for path in Path(told.outputs[0]["path"]).iterdir()]
     caller.release(told.claim)
 
 
@@ -272,6 +277,7 @@ SCENARIOS = (
     Scenario("release", WEB, _release, before=_claim, after=_release),
     Scenario("release with reset", LASTING, _use_and_release, after=_use_and_release_again),
     Scenario("expiry", WEB, _expire, before=_claim, after=_expire_at_last),
+    Scenario("warm gang", TWO_FOLDERS, _claim_two, after=_claim_two),
     Scenario("backfill", EMPTY, _fill, later=MANY),
     Scenario("first start", MANY, _nothing, from_the_start=True),
     Scenario("config change", OLD, _change, before=_hold_old, later=NEW),

@@ -17,6 +17,7 @@ from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
+from stoker.pools.wishes import Wish
 from tests.builders import a_revision
 from tests.crash.cuts import Cuts, CutStore, with_cuts
 from tests.rig import ME, Host, Run
@@ -75,8 +76,8 @@ class DoomedRun(Run):
 @dataclass(frozen=True, slots=True)
 class Promise:
     claim: ClaimId
-    resource: ResourceId
-    token: object
+    resources: tuple[ResourceId, ...]
+    tokens: tuple[object, ...]
 
 
 @dataclass
@@ -161,13 +162,22 @@ class History:
         wait: float | None = 600.0,
         ttl: float | None = None,
         process: Process | None = None,
+        wish: Wish | None = None,
     ) -> Claim:
         run = self.run
         if key is None:
             self.in_the_dark += 1
         if process is None:
             claim = await run.fleet.claim(
-                ClaimRequest(pool="web", claimant=ME, wait=wait, ttl=ttl, key=key, body=b"b")
+                ClaimRequest(
+                    pool="" if wish is not None and wish.pools else "web",
+                    claimant=ME,
+                    wait=wait,
+                    ttl=ttl,
+                    key=key,
+                    body=b"b",
+                    wish=wish,
+                )
             )
         else:
             claim = await run.claim_with(process, wait=wait, ttl=ttl, key=key, body=b"b")
@@ -226,20 +236,21 @@ class History:
             self.waiting.add(claim.id)
             return
         self.waiting.discard(claim.id)
-        now = Promise(claim.id, claim.resources[0], claim.secrets["token"])
+        now = Promise(claim.id, tuple(claim.resources), _tokens(claim))
         assert self.told.setdefault(claim.id, now) == now
         spec = self.revision.pools.get(claim.pool)
         lasting = spec is not None and spec.blueprint.reset is not None
-        holders = [
-            one.claim
-            for one in self.told.values()
-            if one.resource == now.resource and not (lasting and one.claim in self.let_go)
-        ]
-        assert holders in ([claim.id], []), "leased twice"
-        thing = self.host.world.things.get(part_id(now.resource, "box"))
-        if thing is not None:
-            assert thing.soil <= {claim.id}, "what another claim left was handed out"
-            thing.soil.add(claim.id)
+        for resource in now.resources:
+            holders = [
+                one.claim
+                for one in self.told.values()
+                if resource in one.resources and not (lasting and one.claim in self.let_go)
+            ]
+            assert holders in ([claim.id], []), "leased twice"
+            thing = self.host.world.things.get(part_id(resource, "box"))
+            if thing is not None:
+                assert thing.soil <= {claim.id}, "what another claim left was handed out"
+                thing.soil.add(claim.id)
 
     # What must be true in the end
 
@@ -259,10 +270,11 @@ class History:
         assert not self.waiting, "answered and never bound"
         for claim in expected:
             promise = self.told[claim]
-            assert live[claim].resources == [promise.resource]
-            assert live[claim].secrets["token"] == promise.token
+            assert tuple(live[claim].resources) == promise.resources
+            assert _tokens(live[claim]) == promise.tokens
         bound = {r.id: r.claim for r in run.fleet.resources() if r.state is ResourceState.BOUND}
-        assert bound == {claim.resources[0]: claim.id for claim in live.values()}
+        assert bound == {one: claim.id for claim in live.values() for one in claim.resources}
+        assert all(len(claim.resources) == claim.count for claim in live.values()), "not all"
         await self._check_ledger()
 
     async def _check_ledger(self) -> None:
@@ -271,7 +283,7 @@ class History:
         assert len(events) == await store.verify_chain()
         served: set[str] = set()
         for event in events:
-            if event.kind == "claim.bound":
+            if event.kind in {"claim.bound", "resource.bound"} and event.resource:
                 assert event.resource not in served, "leased twice"
                 served.add(event.resource)
             elif event.kind == "resource.reset":
@@ -279,3 +291,7 @@ class History:
         image = store.load()
         assert {r.id for r in image.resources} == {r.id for r in self.run.fleet.resources()}
         assert {c.id for c in image.claims} == {c.id for c in self.run.fleet.live_claims()}
+
+
+def _tokens(claim: Claim) -> tuple[object, ...]:
+    return tuple(claim.outputs_of(one, secrets=True)["token"] for one in claim.resources)

@@ -9,11 +9,14 @@ from stoker.pools import recovery
 from stoker.pools.assembly import Assembly
 from stoker.pools.claim import Claim
 from stoker.pools.dismantling import Dismantler
+from stoker.pools.gangs import Gangs
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Refusal
+from stoker.pools.resource import Resource
 from stoker.pools.services import Services
 from stoker.pools.store import Done, Image, Transaction
 from stoker.pools.stores.sqlite import SqliteStore
+from stoker.pools.stores.transaction import SqliteTransaction
 from tests.crash.playing import Course, cut_everywhere
 from tests.crash.plots import PLOTS
 
@@ -96,15 +99,34 @@ def forgets_who_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "recover", recover)
 
 
+class BindsTheLastOneLater(Gangs):
+    def _write_bound(self, claim: Claim, resources: list[Resource], now: float) -> Transaction:
+        transaction = super()._write_bound(claim, resources, now)
+        assert isinstance(transaction, SqliteTransaction)
+        last = resources[-1].id
+        transaction.statements = [one for one in transaction.statements if one[1][0] != last]
+        return transaction
+
+
+def binds_the_last_of_several_later(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("stoker.pools.wishing.Gangs", BindsTheLastOneLater)
+
+
 @pytest.mark.parametrize(
     ("plant", "plot", "sweeps", "found"),
     [
         (answers_before_it_is_durable, "claim without a key", True, "answered and forgotten"),
         (creates_without_an_intent, "backfill", False, "forgotten: web-"),
-        (forgets_who_holds_what, "renewal", True, "bound|Right contains"),
+        (forgets_who_holds_what, "renewal", True, "answered and forgotten"),
         (forgets_when_claims_end, "expiry", True, "is bound though it was let go"),
         (forgets_what_it_was_removing, "release", True, "is ending"),
         (forgets_keys, "claim", True, "already belongs to another claim"),
+        (
+            binds_the_last_of_several_later,
+            "warm gang",
+            True,
+            "answered and forgotten|Right contains",
+        ),
         (forgets_who_waits, "queued claim", True, "ClaimState.PENDING"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,

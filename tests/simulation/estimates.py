@@ -76,7 +76,7 @@ class Estimates:
             return
         looks = self._looks.pop(claim.id)
         del self._waiting[claim.id]
-        if claim.bound_at is None:
+        if claim.bound_at is None or claim.bound_at <= claim.created_at:
             return
         whole = claim.bound_at - claim.created_at
         errors = tuple(abs(promised - claim.bound_at) / whole for _, promised in looks)

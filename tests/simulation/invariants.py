@@ -5,13 +5,14 @@ from collections import Counter
 from stoker.pools.binding import Bind
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.expiry import ends_at
-from stoker.pools.ids import part_id, resource_of
+from stoker.pools.ids import ResourceId, part_id, resource_of
 from stoker.pools.lifecycle import LEAVING, ResourceState
 from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
-from tests.simulation.story import Promise, Story
-from tests.simulation.turns import Turns
+from tests.simulation.story import Promise, Story, tokens_of
+from tests.simulation.together import Together
+from tests.simulation.turns import Turns, will_do
 
 FORGET_AFTER = 60.0
 """Seconds after its end for which a promise is still looked at."""
@@ -44,6 +45,7 @@ class Watcher:
         self._by_key: dict[bytes, tuple[str, object]] = {}
         self._broken: Broken | None = None
         self._turns = Turns()
+        self._gangs = Together()
 
     def glance(self) -> None:
         """`look` for where an exception would be lost: the next `look` raises it."""
@@ -68,6 +70,7 @@ class Watcher:
             self._check_holds()
             self._check_sizes()
             self._check_announcements()
+            self._fail_if(list(self._gangs.look(story.daemon, story.now())))
             self._fail_if(list(self._turns.look(story.daemon, story.now())))
             self._check_resets()
 
@@ -95,15 +98,18 @@ class Watcher:
         answers = self.story.answers[self._answered :]
         self._answered = len(self.story.answers)
         for told in answers:
-            holder = self._holder.setdefault(told.resource, told)
-            if holder.claim != told.claim:
-                self._check_reuse(self.story.promises.get(holder.claim, holder), told)
-                self._holder[told.resource] = told
+            for resource in told.resources:
+                holder = self._holder.setdefault(resource, told)
+                if holder.claim != told.claim:
+                    before = self.story.promises.get(holder.claim, holder)
+                    self._check_reuse(resource, before, told)
+                    self._holder[resource] = told
+                self._check_select(resource, told.select)
             self._check_what_operators_said(told)
             if told.key is None:
                 continue
-            first = self._by_key.setdefault(told.key, (told.claim, told.token))
-            if first != (told.claim, told.token):
+            first = self._by_key.setdefault(told.key, (told.claim, told.tokens))
+            if first != (told.claim, told.tokens):
                 raise Broken(f"a retry of {first[0]} was answered with {told.claim}")
 
     def _check_what_operators_said(self, told: Promise) -> None:
@@ -111,11 +117,12 @@ class Watcher:
         for shut in operators.shut:
             if shut.pool == told.pool and shut.since < told.taken_at < shut.until:
                 raise Broken(
-                    f"{told.resource} was taken for {told.claim} at {told.taken_at}, in a pool that "
+                    f"{told.resources} were taken for {told.claim} at {told.taken_at}, in a pool that "
                     f"was shut from {shut.since} to {shut.until}"
                 )
-        if told.resource in operators.held:
-            raise Broken(f"leased although it was held: {told.resource} to {told.claim}")
+        held = operators.held.intersection(told.resources)
+        if held:
+            raise Broken(f"leased although it was held: {held} to {told.claim}")
 
     def _check_holds(self) -> None:
         """What is held stays as long as it was said, goes nowhere else, and no longer."""
@@ -137,9 +144,9 @@ class Watcher:
             if held is not None and now < held.until and resource.hold is None:
                 raise Broken(f"the hold of {resource.id} was forgotten")
 
-    def _check_reuse(self, before: Promise, told: Promise) -> None:
+    def _check_reuse(self, resource: ResourceId, before: Promise, told: Promise) -> None:
         """One claim after the other, and only where that is declared."""
-        both = f"{told.resource} to {before.claim} and to {told.claim}"
+        both = f"{resource} to {before.claim} and to {told.claim}"
         if told.pool != "lasting":
             raise Broken(f"leased twice: {both}")
         ends = (before.released_at, self.story.left_at(before), before.until - 0.001)
@@ -166,13 +173,19 @@ class Watcher:
                 if [part.name for part in resource.parts] != ["box"]:
                     raise Broken(f"{resource.id} is ready with what was made for a claim")
 
+    def _check_select(self, resource_id: ResourceId, select: str) -> None:
+        resource = self.story.daemon.fleet.resource(resource_id) if select else None
+        if resource is not None and not will_do(select, resource, self.story.daemon):
+            raise Broken(f"{resource_id} is not what was selected: {select}")
+
     def _check_effects(self, log: list[Effect]) -> None:
         """Nothing is removed under a claim that was answered and has not ended."""
         if len(log) == self._seen:
             return
         effects = log[self._seen :]
         self._seen = len(log)
-        by_resource = {promise.resource: promise for promise in self.story.promises.values()}
+        promises = self.story.promises.values()
+        by_resource = {one: promise for promise in promises for one in promise.resources}
         for effect in effects:
             if effect.kind not in {"destroyed", "reset"}:
                 continue
@@ -217,9 +230,9 @@ class Watcher:
         """What was told, and neither released nor due yet, is still so."""
         if claim is None or claim.state is not ClaimState.BOUND:
             raise Broken(f"the answered claim {promise.claim} is gone before its time")
-        if claim.resources != [promise.resource]:
-            raise Broken(f"{promise.claim} holds {claim.resources}, not {promise.resource}")
-        if claim.secrets["token"] != promise.token:
+        if tuple(claim.resources) != promise.resources:
+            raise Broken(f"{promise.claim} holds {claim.resources}, not {promise.resources}")
+        if tokens_of(claim) != promise.tokens:
             raise Broken(f"the secret of {promise.claim} has changed")
 
     def _check_the_end(self, claim: Claim, now: float) -> None:

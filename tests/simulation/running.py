@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field, replace
 
 from tests.rig import virtual_throttle
+from tests.simulation.crowd import crowd
 from tests.simulation.estimates import Errors
 from tests.simulation.invariants import Broken, Watcher
 from tests.simulation.rush import rush
@@ -57,10 +58,23 @@ def play_rush(seed: int) -> Errors:
         loop.close()
 
 
+def play_crowd(seed: int) -> str:
+    """What is wrong in one seed's crowd; empty when nothing is."""
+    logging.disable(logging.CRITICAL)
+    loop = VirtualLoop()
+    try:
+        with virtual_throttle():
+            return loop.run_until_complete(crowd(seed))[1]
+    finally:
+        loop.close()
+        logging.disable(logging.NOTSET)
+
+
 def play_job(job: tuple[int, float]) -> Outcome:
-    """Both for a worker process."""
+    """All of them for a worker process."""
     seed, hours = job
-    return replace(play(seed, hours), rush=play_rush(seed))
+    outcome = replace(play(seed, hours), rush=play_rush(seed))
+    return outcome if outcome.problem else replace(outcome, problem=play_crowd(seed))
 
 
 async def _play(seed: int, hours: float) -> Outcome:

@@ -27,6 +27,7 @@ from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.processes import Tied
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.store import Event
+from stoker.pools.wishes import Wish
 from tests.builders import a_pool, a_revision
 from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
@@ -46,6 +47,12 @@ PRIORITIES = (
     Priority("broken", compile_expression("claim.labels.late == 'yes'", ENVIRONMENT), 99),
     Priority("later", compile_expression("caller.uid == 1002", ENVIRONMENT), -1),
 )
+SELECTS = (
+    "resource.labels.zone == 'a'",
+    "resource.labels.zone == 'b' || outputs.name.endsWith('q.box')",
+    "resource.labels.zone == 'a' ? true : resource.labels.missing == 'x'",
+)
+"""The last one cannot be said of half of the resources."""
 
 
 @dataclass
@@ -55,8 +62,9 @@ class Promise:
     request: str
     claim: ClaimId
     pool: str
-    resource: ResourceId
-    token: object
+    resources: tuple[ResourceId, ...]
+    tokens: tuple[object, ...]
+    """The secret of each."""
     until: float
     """When its resource may be taken away, if nobody releases or leaves it before."""
     key: bytes | None
@@ -64,6 +72,8 @@ class Promise:
     work: "Work | None" = None
     taken_at: float = 0.0
     """When its resource was taken for it."""
+    select: str = ""
+    """What each of its resources had to fulfil."""
     released_at: float | None = None
     """When a release was asked for, successfully or not."""
 
@@ -94,6 +104,8 @@ class Story:
         self.random = Random(seed)
         self.host = Host(self.random.getrandbits(48), replace(CALM))
         self.length = length
+        self.wishes = self.random.choice([0.0, 0.2, 0.6])
+        """The share of claims that ask for more than any one resource of one pool."""
         self.run: Run | None = None
         self.life = 0
         self.promises: dict[ClaimId, Promise] = {}
@@ -251,6 +263,7 @@ class Story:
     def _draw_revision(self, name: str) -> Revision:
         draw = self.random
         pools = [self._draw_pool(pool) for pool in POOLS if pool == "web" or draw.random() < 0.8]
+        pools = [replace(pool, labels={"zone": draw.choice("ab")}) for pool in pools]
         for pool in pools:
             self.most[pool.name] = max(self.most.get(pool.name, 0), pool.size.max)
         return a_revision(*pools, id=name)
@@ -313,22 +326,34 @@ class Story:
         key = draw.randbytes(32) if draw.random() < 0.6 else None
         caller = Caller(request, self.now(), key)
         self.callers[request] = caller
-        pool = draw.choice(POOLS)
+        wish = self._draw_wish()
         wait = draw.choice([0.0, 5.0, 30.0, None])
         asked = ClaimRequest(
-            pool=pool,
+            pool="" if wish is not None and wish.pools else draw.choice(POOLS),
             claimant=Claimant(uid, 1000, 1),
             labels=draw.choice([{}, {}, {}, {"urgent": "yes"}]),
             wait=wait,
             key=key,
             body=b"b",
             request_id=request,
+            wish=wish,
         )
         work = self._draw_work()
         claim = await self._insist(asked, caller, work)
         if claim is None:
             return
         await self._use(claim, asked)
+
+    def _draw_wish(self) -> Wish | None:
+        """Some claims want several, certain ones, or one of both pools; in some stories none do."""
+        draw = self.random
+        if draw.random() > self.wishes:
+            return None
+        return Wish(
+            count=draw.choice([1, 2, 2, 3, 5]),
+            select=draw.choice(["", "", *SELECTS]),
+            pools=draw.choice([(), POOLS, POOLS[::-1]]),
+        )
 
     def _draw_work(self) -> Work | None:
         """A third of the claims hang on something, which ends when it likes."""
@@ -412,13 +437,14 @@ class Story:
             asked.request_id,
             claim.id,
             claim.pool,
-            claim.resources[0],
-            claim.secrets["token"],
+            tuple(claim.resources),
+            tokens_of(claim),
             ends_at(claim.expires_at, claim.terms),
             asked.key,
             claim.bound_at,
             work,
             taken_at=(claim.bound_at or 0.0) - claim.timing.finish,
+            select="" if claim.wish is None else claim.wish.select,
         )
         self._leave_something(told)
         self.answers.append(told)
@@ -427,9 +453,11 @@ class Story:
 
     def _leave_something(self, told: Promise) -> None:
         """What the next claim of the resource must not find."""
-        world, box = self.host.world, part_id(told.resource, "box")
-        if box in world.things:
-            world.use(box, told.claim)
+        world = self.host.world
+        for resource in told.resources:
+            box = part_id(resource, "box")
+            if box in world.things:
+                world.use(box, told.claim)
 
     async def _use(self, claim: Claim, asked: ClaimRequest) -> None:
         promise = self.promises.get(claim.id)
@@ -478,3 +506,7 @@ class Story:
 
     def now(self) -> float:
         return self.host.clock.now()
+
+
+def tokens_of(claim: Claim) -> tuple[object, ...]:
+    return tuple(claim.outputs_of(one, secrets=True)["token"] for one in claim.resources)

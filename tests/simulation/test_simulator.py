@@ -13,24 +13,28 @@ from stoker.pools.dismantling import Dismantler
 from stoker.pools.driver import NotFound, PartRef, Unavailable
 from stoker.pools.expiry import Step, Terms
 from stoker.pools.fairness import FairOrder
+from stoker.pools.gangs import Gangs
 from stoker.pools.gates import Gate
 from stoker.pools.holding import Holding
 from stoker.pools.ids import ClaimId
+from stoker.pools.inventory import Members
 from stoker.pools.leases import Leases
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.orphans import OrphanSweep
+from stoker.pools.pool import Pool
 from stoker.pools.resetting import Resetter
 from stoker.pools.resource import Health, Part, Resource
+from stoker.pools.selecting import Selector
 from stoker.pools.services import Services
 from stoker.pools.standing import Standing
-from stoker.pools.store import Done, Transaction
+from stoker.pools.store import Done, NewEvent, Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
 from stoker.pools.switches import Switch
 from stoker.pools.ties import Ties
 from stoker.pools.waiting import Line, Waiter
 from tests.fakes.world import SimulatedDriver
 from tests.simulation.estimates import Errors
-from tests.simulation.running import play, play_rush
+from tests.simulation.running import play, play_crowd, play_rush
 
 HOURS = 0.3
 SEEDS = range(16)
@@ -42,8 +46,14 @@ def found(*words: str) -> bool:
     return any(word in problem for problem in problems for word in words)
 
 
+def found_in_a_crowd(*words: str) -> bool:
+    problems = (play_crowd(seed) for seed in SEEDS)
+    return any(word in problem for problem in problems for word in words)
+
+
 def test_the_core_as_it_is_passes() -> None:
     assert [play(seed, HOURS).problem for seed in range(2)] == ["", ""]
+    assert [play_crowd(seed) for seed in range(2)] == ["", ""]
 
 
 class HandsOutAgain(Leases):
@@ -64,7 +74,7 @@ class HandsOutAgain(Leases):
 def test_a_double_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoker.pools.desk.Leases", HandsOutAgain)
 
-    assert found("leased")
+    assert found("leased", "of 1 bound")
 
 
 def test_a_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +238,7 @@ def test_callers_that_do_not_take_turns_are_found(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("stoker.pools.waiting.standing_of", one_for_all)
 
-    assert found("waited for")
+    assert found_in_a_crowd("waited for")
 
 
 def test_a_priority_that_does_not_count_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,14 +255,80 @@ def test_a_priority_that_does_not_count_is_found(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = Line.next
+    find, pick = Line.next, Line.pick
 
     def find_one_of_few(self: Line, ready: int) -> Waiter | None:
         return find(self, ready) if len(self) < 3 else None
 
+    def pick_one_of_few(self: Line, members: Members) -> tuple[Waiter, tuple[Resource, ...]] | None:
+        return pick(self, members) if len(self) < 3 else None
+
     monkeypatch.setattr(Line, "next", find_one_of_few)
+    monkeypatch.setattr(Line, "pick", pick_one_of_few)
 
     assert found("ready since")
+
+
+class BindsTheLastOneLater(Gangs):
+    def _write_bound(self, claim: Claim, resources: list[Resource], now: float) -> Transaction:
+        transaction = super()._write_bound(claim, resources, now)
+        assert isinstance(transaction, SqliteTransaction)
+        if len(resources) > 1:
+            last = resources[-1].id
+            transaction.statements = [one for one in transaction.statements if one[1][0] != last]
+        return transaction
+
+
+def test_a_gang_of_which_one_is_not_in_the_same_transaction_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker.pools.wishing.Gangs", BindsTheLastOneLater)
+
+    assert found("by the ledger")
+
+
+class EndsTheFirstOneOnly(Leases):
+    async def _take_away(self, claim: Claim, resources: list[Resource], event: NewEvent) -> None:
+        await super()._take_away(claim, resources[:1], event)
+
+
+def test_a_gang_that_does_not_end_as_a_whole_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.pools.desk.Leases", EndsTheFirstOneOnly)
+
+    assert found("is bound to nobody")
+
+
+class TakesWhatIsThere(Pool):
+    def serve_waiters(self) -> None:
+        waiter = self.line.first()
+        if waiter is not None and waiter.wants > 1:
+            for resource in list(self._members.claimable())[: waiter.wants - 1]:
+                self._take(resource, self._services.clock.now())
+        super().serve_waiters()
+
+
+def test_a_gang_that_holds_some_while_it_waits_for_others_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoker.pools.fleet.Pool", TakesWhatIsThere)
+
+    assert found("by somebody who still waits")
+
+
+def test_a_gang_that_is_overtaken_for_ever_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoker.pools.fairness.OVERTAKINGS", 10**6)
+    monkeypatch.setattr("stoker.pools.waiting.OVERTAKINGS", 10**6)
+
+    assert found_in_a_crowd("was overtaken")
+
+
+def test_a_resource_that_was_not_selected_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def anything_will_do(self: Selector, resource: Resource) -> bool:
+        return True
+
+    monkeypatch.setattr(Selector, "_judge", anything_will_do)
+
+    assert found("is not what was selected")
 
 
 def test_waits_are_estimated_to_a_quarter_when_nothing_breaks() -> None:

@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from stoker.config.expressions import ExpressionError
+from stoker.config.selects import compile_select
+from stoker.pools.assembly import scope_of
+from stoker.pools.fairness import OVERTAKINGS
 from stoker.pools.ids import ClaimId
+from stoker.pools.resource import Resource
 from stoker.pools.waiting import Line, Waiter
 from tests.rig import Run
 
 AT_ONCE = 1.0
 """Seconds for which something may be ready while somebody waits."""
+SLACK = 5
+"""Those who came first in between two looks, and were served: they overtook nobody."""
 FORGIVEN = 1.0
 """Seconds after its deadline for which a claim may still wait."""
 
@@ -23,6 +30,10 @@ class Seen:
     """Its place among its caller's own, of the same priority."""
     passed: Counter[int] = field(default_factory=Counter[int])
     """Turns that other callers of its priority have had meanwhile."""
+    first: bool = False
+    """Nobody was ahead of it when it was looked at last."""
+    overtaken: int = 0
+    """How often somebody was served while it was first."""
 
     @property
     def caller(self) -> int:
@@ -54,7 +65,7 @@ class Turns:
             line = run.fleet.own(status.name).line
             yield from self._look_at(status.name, line)
             shut = status.draining or status.paused
-            yield from self._lost(status.name, 0 if shut else status.ready, line, now)
+            yield from self._lost(run, status.name, 0 if shut else status.ready, line, now)
 
     def _look_at(self, pool: str, line: Line) -> Iterator[str]:
         before = self._lines.get(pool, {})
@@ -62,7 +73,7 @@ class Turns:
         left = [one for claim, one in before.items() if here.get(claim) is not one.waiter]
         seen = {claim: one for claim, one in before.items() if here.get(claim) is one.waiter}
         for one in left:
-            if _was_served(one.waiter) and one.waiter.claim.id not in self._had:
+            if _was_served(one.waiter, pool) and one.waiter.claim.id not in self._had:
                 self._had.add(one.waiter.claim.id)
                 yield from _count(one, seen.values())
         own: Counter[tuple[int, int]] = Counter()
@@ -72,10 +83,12 @@ class Turns:
             if claim not in seen:
                 known.shares = own[known.caller, known.priority]
                 seen[claim] = known
+        for number, claim in enumerate(here):
+            seen[claim].first = number == 0
         self._lines[pool] = seen
 
-    def _lost(self, pool: str, ready: int, line: Line, now: float) -> Iterator[str]:
-        if not ready or not len(line):
+    def _lost(self, run: Run, pool: str, ready: int, line: Line, now: float) -> Iterator[str]:
+        if not ready or not any(_can_be_served(waiter, line, run, pool) for waiter in line):
             self._idle.pop(pool, None)
         elif now - self._idle.setdefault(pool, now) > AT_ONCE:
             yield f"{pool} has {ready} ready since {self._idle[pool]}, and {len(line)} wait"
@@ -84,14 +97,49 @@ class Turns:
                 yield f"{waiter.claim.id} still waits, {now - waiter.claim.deadline:.1f}s too long"
 
 
-def _was_served(waiter: Waiter) -> bool:
+def _was_served(waiter: Waiter, pool: str) -> bool:
     turn = waiter.turn
-    return turn.done() and not turn.cancelled() and turn.exception() is None
+    if not turn.done() or turn.cancelled() or turn.exception() is not None:
+        return False
+    return turn.result()[0].pool == pool  # and not by another pool for which it waited too
+
+
+def _can_be_served(waiter: Waiter, line: Line, run: Run, pool: str) -> bool:
+    """Enough is ready for it, and nobody keeps that who was overtaken too often."""
+    if waiter.turn.done() or any(_keeps(line, one) for one in line):
+        return False
+    ready = [one for one in run.fleet.resources() if one.pool == pool and one.claimable]
+    wish = waiter.claim.wish
+    select = "" if wish is None else wish.select
+    return sum(will_do(select, one, run) for one in ready) >= waiter.wants
+
+
+def _keeps(line: Line, waiter: Waiter) -> bool:
+    return waiter.wants > 1 and line.overtaken(waiter) >= OVERTAKINGS
+
+
+def will_do(select: str, resource: Resource, run: Run) -> bool:
+    """Whether the resource is one that `select` selects."""
+    if not select:
+        return True
+    scope = scope_of(resource)
+    facts = {"id": resource.id, "pool": resource.pool, "labels": resource.labels}
+    try:
+        blueprint = run.fleet.own(resource.pool).blueprint_of(resource)
+        return compile_select(select, blueprint).matches(facts, scope)
+    except ExpressionError:
+        return False
 
 
 def _count(served: Seen, waiting: Iterable[Seen]) -> Iterator[str]:
     """`served` had a turn while these waited."""
     for one in waiting:
+        if one.first:
+            one.overtaken += 1
+            if one.overtaken > OVERTAKINGS + SLACK and one.waiter.selector is None:
+                yield f"{one.waiter.claim.id} was overtaken {one.overtaken} times"
+        if one.waiter.wants > 1 or one.waiter.selector is not None:
+            continue
         if one.priority > served.priority:
             yield f"{served.waiter.claim.id} was served before {one.waiter.claim.id}, which has priority"
         if one.priority == served.priority and one.caller != served.caller:
