@@ -39,7 +39,6 @@ def check_wish(wish: Wish, request: ClaimRequest, spec: PoolSpec) -> None:
     """Raises `Refusal` for what this pool can never do."""
     if request.ttl is not None and request.ttl > spec.lifetime.max_ttl:
         raise ttl_too_long(request.ttl, spec.lifetime.max_ttl, spec.name)
-    accepted_params(request, spec)
     if wish.count > spec.size.max:
         raise Refusal(
             Code.COUNT_TOO_LARGE,
@@ -52,6 +51,7 @@ def check_wish(wish: Wish, request: ClaimRequest, spec: PoolSpec) -> None:
             compile_select(wish.select, spec.blueprint)
         except ExpressionError as error:
             raise bad_select(error, spec.name) from error
+    accepted_params(request, spec)
 
 
 def bad_select(error: ExpressionError, pool: str) -> Refusal:
