@@ -47,7 +47,8 @@ their absence is proved, because credentials are among them, and then the claim 
 `dismantling` looks at the hold: with it the resource becomes `held`, with the parts that were prepared
 ahead, of which none was touched; without it they go too. So there is no way from `bound` to `held`
 that leaves a claimant's credentials alive, and one task alone decides, whenever the hold was set or
-taken back. Once a part that was prepared ahead is condemned it is too late to hold.
+taken back. Once a removal has condemned what was prepared ahead it is too late to hold. A reset that has
+begun is too late for what it makes anew: the hold keeps what the reset leaves, and no more.
 
 From `held` the only way is `ending`. What was held may have been changed by whoever looked at it, so it
 is never handed out again, and a hold always ends: it has an end date.

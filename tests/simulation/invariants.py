@@ -209,7 +209,9 @@ class Watcher:
         """What was made ahead is not removed from one that is held, or will be."""
         held = self.story.operators.holds.get(resource_of(effect.part))
         at = EPOCH + effect.at
-        if held is not None and held.since < at < held.until and effect.part.endswith(".box"):
+        if held is None or not held.whole:
+            return
+        if held.since < at < held.until and effect.part.endswith(".box"):
             raise Broken(f"{effect.part} was removed at {at}, and held until {held.until}")
 
     def _check_claims(self) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stoker.pools.ids import ResourceId
-from stoker.pools.lifecycle import COMING
+from stoker.pools.lifecycle import COMING, ResourceState
 from stoker.pools.requests import Code, Refusal
+from stoker.pools.resource import Resource
 from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Held:
     resource: ResourceId
     since: float
     until: float
+    whole: bool
+    """It came before a reset of the resource had begun, which goes on to remove what it makes anew."""
 
 
 class Operators:
@@ -88,12 +91,12 @@ class Operators:
     async def _on_a_resource(self) -> None:
         draw = self._story.random
         resources = list(self._story.daemon.fleet.resources())
-        coming = [resource for resource in resources if resource.state in COMING]
-        if coming and draw.random() < 0.5:
-            resources = coming
-        if not resources:
+        if draw.random() < 0.5:
+            resources = await self._coming() or resources
+        if not resources or not self._story.up:
             return
-        resource = draw.choice(resources).id
+        chosen = draw.choice(resources)
+        resource, whole = chosen.id, not _is_reset(chosen)
         action = draw.choice([*ResourceAction, ResourceAction.HOLD])
         until = self._story.now() + draw.choice([1.0, 20.0, 150.0])
         # Once it was asked for, it may be so, whether it is answered or not.
@@ -102,7 +105,18 @@ class Operators:
         if held is not None:
             held.until = min(held.until, ends)
         if await self._try_on_resource(action, resource, until) and action is ResourceAction.HOLD:
-            self.holds[resource] = Held(resource, self._story.now(), until)
+            whole = whole and not _is_reset(chosen)
+            self.holds[resource] = Held(resource, self._story.now(), until, whole)
+
+    async def _coming(self) -> list[Resource]:
+        """Those that are being made, as soon as there is one; few are at any one moment."""
+        for _ in range(200):
+            resources = self._story.daemon.fleet.resources() if self._story.up else ()
+            coming = [resource for resource in resources if resource.state in COMING]
+            if coming:
+                return coming
+            await asyncio.sleep(0.05)
+        return []
 
     async def _try_on_pool(self, action: PoolAction, pool: str, until: float | None) -> bool:
         """Whether it was answered, by a daemon that lived on."""
@@ -145,6 +159,10 @@ class Operators:
         for shut in self.shut:
             if shut.pool == pool:
                 shut.until = min(shut.until, self._story.now())
+
+
+def _is_reset(resource: Resource) -> bool:
+    return resource.state is ResourceState.RESETTING
 
 
 def _expect(refusal: Refusal, *codes: Code) -> None:
