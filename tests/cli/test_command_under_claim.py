@@ -97,8 +97,16 @@ def test_a_claim_is_renewed_while_the_command_runs(daemon: RealDaemon) -> None:
     assert "released" == daemon.ended_because(claim.id)
 
 
+def until_begun(process: subprocess.Popen[str]) -> None:
+    """The command runs, so its claim was answered: what happens to that now happens under it."""
+    assert process.stdout is not None
+    assert "begun\n" == process.stdout.readline()
+
+
 def test_a_lost_claim_is_told_and_the_command_goes_on(daemon: RealDaemon) -> None:
-    process = under(daemon, "lost", "sh", "-c", "sleep 2; exit 3", options=("--ttl", "2s"))
+    script = "echo begun; sleep 2; exit 3"
+    process = under(daemon, "lost", "sh", "-c", script, options=("--ttl", "2s"))
+    until_begun(process)
     claim = daemon.claim_of("lost").id
     with daemon.client() as client:
         client.release(claim)
@@ -110,7 +118,10 @@ def test_a_lost_claim_is_told_and_the_command_goes_on(daemon: RealDaemon) -> Non
 
 def test_a_lost_claim_ends_the_command_when_that_was_asked_for(daemon: RealDaemon) -> None:
     started = time.monotonic()
-    process = under(daemon, "killed", "sleep", "60", options=("--ttl", "2s", "--on-lost", "kill"))
+    script = "echo begun; exec sleep 60"
+    options = ("--ttl", "2s", "--on-lost", "kill")
+    process = under(daemon, "killed", "sh", "-c", script, options=options)
+    until_begun(process)
     with daemon.client() as client:
         client.release(daemon.claim_of("killed").id)
     _, err = process.communicate(timeout=20)
