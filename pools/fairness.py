@@ -9,12 +9,12 @@ of equal length: the first waiter of a caller joins the present round, or the ne
 caller was served in this one already, and each further waiter of the same caller is one round
 later.
 
-A caller's rounds therefore follow each other without a gap, and its waiters fill them in order of
-age. So a *slot* (priority, round, the caller's place in the turn) belongs to the caller and not to
-the waiter:
+A caller's waiters fill its rounds in order of age. So a *slot* (priority, round, the caller's place
+in the turn) belongs to the caller and not to the waiter:
 
-- Serving the caller's oldest takes its first slot away.
-- A waiter that leaves, from wherever, takes the caller's *last* slot away. All others of that
+- Serving a waiter takes its own slot away: a turn of that round was had. A younger one that overtakes
+  its caller's oldest therefore leaves a gap, and all others keep their rounds.
+- A waiter that leaves, from wherever, takes the caller's *last* slot away. All younger ones of that
   caller move up by one, nobody moves back, and no turn was used up.
 
 All slots stand in one sorted list, so joining, leaving, serving and a position take O(log n).
@@ -66,19 +66,29 @@ class _Level:
 class _Flow:
     """One caller's waiters of one priority."""
 
-    __slots__ = ("key", "level", "numbers", "priority", "round", "turn")
+    __slots__ = ("key", "level", "numbers", "priority", "rounds", "turn")
 
-    def __init__(self, level: _Level, priority: int, key: Hashable, place: tuple[int, int]) -> None:
+    def __init__(self, level: _Level, priority: int, key: Hashable, turn: int) -> None:
         self.level = level
         self.priority = priority
         self.key = key
-        self.round, self.turn = place
-        """The round of the first waiter, and the place within each round."""
+        self.turn = turn
+        """The place within each round."""
         self.numbers: SortedList[int] = SortedList()
         """Of its waiters, oldest first."""
+        self.rounds: SortedList[int] = SortedList()
+        """Of the same waiters, one each."""
 
     def slot(self, index: int) -> _Slot:
-        return -self.priority, self.round + index, self.turn
+        return -self.priority, self.rounds[index], self.turn
+
+    def next_round(self) -> int:
+        """That of a waiter that joins now."""
+        if self.key is None:
+            return _FRONT
+        level = self.level
+        start = level.round + 1 if self.key in level.served else level.round
+        return max(start, self.rounds[-1] + 1) if self.rounds else start
 
 
 class _Entry(Generic[Item]):
@@ -137,8 +147,9 @@ class FairOrder(Generic[Item]):
         self._number += 1
         flow = self._flow(None if first else key, priority)
         entry = _Entry(item, self._number, wants, flow)
-        self._slots.add(flow.slot(len(flow.numbers)))
+        flow.rounds.add(flow.next_round())
         flow.numbers.add(entry.number)
+        self._slots.add(flow.slot(-1))
         flow.level.size += 1
         self._entries[item] = self._numbered[entry.number] = entry
         self.wanted += wants
@@ -147,8 +158,7 @@ class FairOrder(Generic[Item]):
         """Gives the place up without having been served; harmless for one who does not wait."""
         entry = self._entries.get(item)
         if entry is not None:
-            self._slots.remove(entry.flow.slot(len(entry.flow.numbers) - 1))
-            self._remove(entry)
+            self._remove(entry, -1)
 
     def served(self, item: Item) -> None:
         """It got what it wants: its caller has had a turn."""
@@ -160,12 +170,7 @@ class FairOrder(Generic[Item]):
         if head is not entry:
             head.overtaken += 1
         self._count_turn(flow, slot)
-        if index == 0:
-            self._slots.remove(slot)
-            flow.round += 1
-        else:
-            self._slots.remove(flow.slot(len(flow.numbers) - 1))
-        self._remove(entry)
+        self._remove(entry, index)
 
     def first(self) -> Item | None:
         return self._at(self._slots[0]).item if self._slots else None
@@ -206,7 +211,7 @@ class FairOrder(Generic[Item]):
 
     def _at(self, slot: _Slot) -> _Entry[Item]:
         flow = self._flows[slot[2]]
-        return self._numbered[flow.numbers[slot[1] - flow.round]]
+        return self._numbered[flow.numbers[flow.rounds.index(slot[1])]]
 
     def _flow(self, key: Hashable | None, priority: int) -> _Flow:
         """The caller's flow, or a new one at its place in the turn."""
@@ -214,12 +219,11 @@ class FairOrder(Generic[Item]):
         if level is None:
             level = self._levels[priority] = _Level()
         if key is None:
-            flow = _Flow(level, priority, None, (_FRONT, self._number))
+            flow = _Flow(level, priority, None, self._number)
         elif key in level.flows:
             return level.flows[key]
         else:
-            start = level.round + 1 if key in level.served else level.round
-            flow = level.flows[key] = _Flow(level, priority, key, (start, self._number))
+            flow = level.flows[key] = _Flow(level, priority, key, self._number)
         self._flows[flow.turn] = flow
         return flow
 
@@ -237,8 +241,11 @@ class FairOrder(Generic[Item]):
         if slot[1] == level.round:
             level.served.add(flow.key)
 
-    def _remove(self, entry: _Entry[Item]) -> None:
+    def _remove(self, entry: _Entry[Item], index: int) -> None:
+        """Takes the entry out, and its caller's slot at `index`."""
         flow, level = entry.flow, entry.flow.level
+        self._slots.remove(flow.slot(index))
+        del flow.rounds[index]
         flow.numbers.remove(entry.number)
         if not flow.numbers:
             del self._flows[flow.turn]

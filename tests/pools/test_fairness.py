@@ -52,6 +52,19 @@ def test_whoever_was_served_in_this_round_has_its_next_turn_after_the_others() -
     assert ["b1", "c1", "b2", "a2"] == list(order)
 
 
+def test_a_caller_whose_oldest_is_passed_over_has_no_more_turns_than_others() -> None:
+    """Its oldest selects what is not there: it keeps its place, and the others wait for their rounds."""
+    order = an_order("a1", "a2", "a3", "a4", "b1", "b2")
+
+    order.served("a2")
+    order.served("a3")
+    order.join("a5", "a")
+    order.join("c1", "c")
+
+    assert ["a1", "b1", "b2", "c1", "a4", "a5"] == list(order)
+    assert [1, 2, 3, 4, 5, 6] == [order.position(one) for one in order]
+
+
 def test_a_waiter_that_leaves_costs_its_caller_no_turn() -> None:
     order = an_order("a1", "a2", "a3", "b1", "b2", "b3")
 

@@ -26,6 +26,8 @@ class Seen:
     """One that waits, since it was first seen."""
 
     waiter: Waiter
+    number: int
+    """In the order of coming."""
     shares: int
     """Its place among its caller's own, of the same priority."""
     passed: Counter[int] = field(default_factory=Counter[int])
@@ -52,6 +54,7 @@ class Turns:
         self._lines: dict[str, dict[ClaimId, Seen]] = {}
         self._had: set[ClaimId] = set()
         """Claims that were served once: one that comes back has the same turn again."""
+        self._numbers = 0
         self._idle: dict[str, float] = {}
         """Since when something is ready in a pool for which somebody waits."""
 
@@ -69,6 +72,8 @@ class Turns:
 
     def _look_at(self, pool: str, line: Line) -> Iterator[str]:
         before = self._lines.get(pool, {})
+        if not before and not len(line):
+            return
         here = {waiter.claim.id: waiter for waiter in line}
         left = [one for claim, one in before.items() if here.get(claim) is not one.waiter]
         seen = {claim: one for claim, one in before.items() if here.get(claim) is one.waiter}
@@ -78,17 +83,18 @@ class Turns:
                 yield from _count(one, seen.values())
         own: Counter[tuple[int, int]] = Counter()
         for claim, waiter in here.items():
-            known = seen.get(claim) or Seen(waiter, 0)
+            known = seen.get(claim) or Seen(waiter, self._numbers, 0)
             own[known.caller, known.priority] += 1
             if claim not in seen:
                 known.shares = own[known.caller, known.priority]
                 seen[claim] = known
+                self._numbers += 1
         for number, claim in enumerate(here):
             seen[claim].first = number == 0
         self._lines[pool] = seen
 
     def _lost(self, run: Run, pool: str, ready: int, line: Line, now: float) -> Iterator[str]:
-        if not ready or not any(_can_be_served(waiter, line, run, pool) for waiter in line):
+        if not ready or not len(line) or not _can_serve(run, pool, line):
             self._idle.pop(pool, None)
         elif now - self._idle.setdefault(pool, now) > AT_ONCE:
             yield f"{pool} has {ready} ready since {self._idle[pool]}, and {len(line)} wait"
@@ -104,18 +110,25 @@ def _was_served(waiter: Waiter, pool: str) -> bool:
     return turn.result()[0].pool == pool  # and not by another pool for which it waited too
 
 
-def _can_be_served(waiter: Waiter, line: Line, run: Run, pool: str) -> bool:
-    """Enough is ready for it, and nobody keeps that who was overtaken too often."""
-    if waiter.turn.done() or any(_keeps(line, one) for one in line):
+def _was_held_up(served: Seen) -> bool:
+    return served.waiter.wants > 1 or served.waiter.selector is not None
+
+
+def _can_serve(run: Run, pool: str, line: Line) -> bool:
+    """Enough is ready for somebody, and nobody keeps it who was overtaken too often."""
+    waiters = list(line)
+    if any(one.wants > 1 and line.overtaken(one) >= OVERTAKINGS for one in waiters):
         return False
     ready = [one for one in run.fleet.resources() if one.pool == pool and one.claimable]
-    wish = waiter.claim.wish
-    select = "" if wish is None else wish.select
-    return sum(will_do(select, one, run) for one in ready) >= waiter.wants
-
-
-def _keeps(line: Line, waiter: Waiter) -> bool:
-    return waiter.wants > 1 and line.overtaken(waiter) >= OVERTAKINGS
+    for waiter in waiters:
+        wish = waiter.claim.wish
+        select = "" if wish is None else wish.select
+        if (
+            not waiter.turn.done()
+            and sum(will_do(select, one, run) for one in ready) >= waiter.wants
+        ):
+            return True
+    return False
 
 
 def will_do(select: str, resource: Resource, run: Run) -> bool:
@@ -142,6 +155,8 @@ def _count(served: Seen, waiting: Iterable[Seen]) -> Iterator[str]:
             continue
         if one.priority > served.priority:
             yield f"{served.waiter.claim.id} was served before {one.waiter.claim.id}, which has priority"
+        if _was_held_up(served) and served.number < one.number:
+            continue  # it kept its place in an earlier round, because nothing was of use to it
         if one.priority == served.priority and one.caller != served.caller:
             one.passed[served.caller] += 1
             if one.passed[served.caller] > one.shares + 1:
