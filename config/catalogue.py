@@ -20,6 +20,8 @@ class ValueType(StrEnum):
     BOOL = "bool"
     LIST = "list"
     MAP = "map"
+    TIMESTAMP = "timestamp"
+    DURATION = "duration"
     DYN = "dyn"
 
 

@@ -1,4 +1,4 @@
-"""Documents to pools, blueprints and providers, or to everything that is wrong with them.
+"""Documents to pools, blueprints, providers and policies, or to everything that is wrong with them.
 
 Three steps: each document by itself (`manifests`), then names across documents, then the contents
 of blueprints against the drivers (`blueprints`). A later step runs for whatever the earlier one
@@ -18,8 +18,13 @@ from .catalogue import Catalogue
 from .digests import digest_of
 from .documents import Document
 from .json_types import Json
-from .manifests import API_VERSION, KINDS, LATER_KINDS, Blueprint, Pool, Provider
+from .kinds import KINDS, AnyKind
+from .manifests import API_VERSION, Blueprint, Pool, Provider
 from .mistakes import find_mistakes, mistakes_of, real_path, shown
+from .policies.cases import compile_cases
+from .policies.compiling import against_pools, compile_policy, conditions_in
+from .policies.manifests import Policy, PolicyTest
+from .policies.rules import Case, PolicySpec
 from .priorities import compile_priorities
 from .problems import Problem
 from .revision import Blueprint as CompiledBlueprint
@@ -34,7 +39,7 @@ MAX_EXPRESSIONS_IN_ALL = 20_000
 _SUGGESTED = 200
 """Problems after which no nearest word is looked for: that is slow among thousands."""
 
-AnyManifest = TypeVar("AnyManifest", bound=Blueprint | Pool | Provider)
+AnyManifest = TypeVar("AnyManifest", bound=AnyKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Checked:
 
     pools: Mapping[str, PoolSpec]
     providers: Mapping[str, ProviderSpec]
+    policies: Mapping[str, PolicySpec]
+    policy_tests: tuple[Case, ...]
     problems: list[Problem]
 
 
@@ -77,7 +84,8 @@ def check(
     providers = checker.providers()
     blueprints = checker.blueprints(providers)
     pools = checker.pools(blueprints)
-    return Checked(pools, providers, checker.problems)
+    policies = checker.policies(pools)
+    return Checked(pools, providers, policies, checker.policy_tests(pools), checker.problems)
 
 
 @dataclass(slots=True)
@@ -93,6 +101,8 @@ class _Checker:
     declared_providers: dict[str, Declared[Provider]] = field(
         default_factory=dict[str, Declared[Provider]]
     )
+    declared_policies: list[Declared[Policy]] = field(default_factory=list[Declared[Policy]])
+    declared_tests: list[Declared[PolicyTest]] = field(default_factory=list[Declared[PolicyTest]])
     expressions: int = 0
     """Texts with expressions that were met."""
     seen: dict[tuple[str, str], Document] = field(default_factory=dict[tuple[str, str], Document])
@@ -120,10 +130,6 @@ class _Checker:
         return kind
 
     def _unknown_kind(self, document: Document, kind: Json) -> None:
-        if kind in LATER_KINDS:
-            message = f"the kind '{kind}' is not supported by this version"
-            self._say(document, ("kind",), message, "remove the document")
-            return
         remedy = suggestion(kind, KINDS) if isinstance(kind, str) else f"write {_some_kinds()}"
         message = f"there is no kind {shown(kind)}"
         self._say(document, ("kind",), message, remedy)
@@ -145,7 +151,7 @@ class _Checker:
         )
         return False
 
-    def _read(self, document: Document, model: type[Blueprint | Pool | Provider]) -> None:
+    def _read(self, document: Document, model: type[AnyKind]) -> None:
         try:
             manifest = model.model_validate(document.value)
         except ValidationError as error:
@@ -159,9 +165,13 @@ class _Checker:
         elif isinstance(manifest, Pool):
             self.declared_pools[manifest.metadata.name] = Declared(document, manifest)
             self.problems += contradictions.pool_contradictions(document, manifest)
-        else:
+        elif isinstance(manifest, Provider):
             self.declared_providers[manifest.metadata.name] = Declared(document, manifest)
             self.problems += contradictions.provider_contradictions(document, manifest)
+        elif isinstance(manifest, Policy):
+            self.declared_policies.append(Declared(document, manifest))
+        else:
+            self.declared_tests.append(Declared(document, manifest))
 
     def providers(self) -> dict[str, ProviderSpec]:
         """The declared ones, and one without settings under each driver's own name."""
@@ -234,7 +244,9 @@ class _Checker:
             return False
         return self._counts(declared, count)
 
-    def _counts(self, declared: Declared[Blueprint] | Declared[Pool], count: int) -> bool:
+    def _counts(
+        self, declared: Declared[Blueprint] | Declared[Pool] | Declared[Policy], count: int
+    ) -> bool:
         """Counts the expressions of one document; whether all up to here are few enough."""
         before, self.expressions = self.expressions, self.expressions + count
         if self.expressions > MAX_EXPRESSIONS_IN_ALL >= before:
@@ -276,6 +288,30 @@ class _Checker:
         self.problems += problems
         return priorities
 
+    def policies(self, pools: Mapping[str, PoolSpec]) -> dict[str, PolicySpec]:
+        found: dict[str, PolicySpec] = {}
+        for declared in self.declared_policies:
+            if not self._counts(declared, conditions_in(declared.manifest)):
+                continue
+            policy, problems = compile_policy(declared.document, declared.manifest)
+            self.problems += problems
+            if policy is not None:
+                found[policy.name] = policy
+                if len(pools) == len(self.declared_pools) and self.complete:
+                    self.problems += against_pools(declared.document, policy, pools)
+        return found
+
+    def policy_tests(self, pools: Mapping[str, PoolSpec]) -> tuple[Case, ...]:
+        complete = self.complete and len(pools) == len(self.declared_pools)
+        found: list[Case] = []
+        for declared in self.declared_tests:
+            cases, problems = compile_cases(
+                declared.document, declared.manifest, pools, complete=complete
+            )
+            found += cases
+            self.problems += problems
+        return tuple(found)
+
     def _say(
         self,
         document: Document,
@@ -289,8 +325,8 @@ class _Checker:
 
 
 def _without_unknown_keys(
-    model: type[Blueprint | Pool | Provider], value: Json, error: ValidationError
-) -> Blueprint | Pool | Provider | None:
+    model: type[AnyKind], value: Json, error: ValidationError
+) -> AnyKind | None:
     """The manifest without the keys that there are not, if nothing else is wrong with its form."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if any(fault["type"] != "extra_forbidden" for fault in faults):
@@ -308,4 +344,4 @@ def _without_unknown_keys(
 
 
 def _some_kinds() -> str:
-    return "Blueprint, Pool or Provider"
+    return "Blueprint, Pool, Policy, PolicyTest or Provider"

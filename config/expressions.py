@@ -16,7 +16,7 @@ from .cel.checking import Checker, Facts
 from .cel.errors import ExpressionError
 from .cel.evaluation import runner
 from .cel.frames import MAX_STEPS, Frame, Runner
-from .cel.nodes import Index, Literal, Member, Name, Node
+from .cel.nodes import Node, chain_of
 from .cel.syntax import parse
 from .cel.values import MAX_RESULT, Fault, Kind, to_json, with_article
 from .json_types import Json
@@ -55,16 +55,17 @@ def compile_expression(
         node = parse(source)
         checker = Checker(environment)
         facts = checker.check(node)
-        chain = _chain(node)
+        chain = chain_of(node)
         evaluate = _getter(chain, node) if chain else _evaluator(runner(node), steps)
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     if wanted is not None:
-        _require(facts, wanted)
+        require(facts, wanted)
     return Expression(source, frozenset(checker.references), facts.type, evaluate)
 
 
-def _require(facts: Facts, wanted: ValueType) -> None:
+def require(facts: Facts, wanted: ValueType) -> None:
+    """Raises ExpressionError when what comes out cannot be of the wanted type."""
     fits = {wanted, ValueType.DYN}
     if wanted is ValueType.DOUBLE:
         fits.add(ValueType.INT)
@@ -88,32 +89,14 @@ def _evaluator(run: Runner, steps: int = MAX_STEPS) -> Callable[[Scope], Json]:
         except Fault as fault:
             raise ExpressionError(fault.message, 0, fault.remedy) from None
         except RecursionError:
-            raise _too_deep() from None
+            raise too_deep() from None
 
     return evaluate
 
 
-def _too_deep() -> ExpressionError:
+def too_deep() -> ExpressionError:
     """Only a caller that is deep in the stack itself, or a very deep value, brings this about."""
     return ExpressionError("the expression is nested too deeply", 0, "write it flatter")
-
-
-def _chain(node: Node) -> tuple[str, ...]:
-    """The names of a pure member chain; empty for anything else."""
-    names: list[str] = []
-    while not isinstance(node, Name):
-        if isinstance(node, Member):
-            names.append(node.name)
-        elif (
-            isinstance(node, Index)
-            and isinstance(node.key, Literal)
-            and isinstance(node.key.value, str)
-        ):
-            names.append(node.key.value)
-        else:
-            return ()
-        node = node.target
-    return (node.name, *reversed(names))
 
 
 _SIMPLE = frozenset({int, bool, type(None)})

@@ -86,6 +86,8 @@ def load(
         pools=checked.pools,
         providers=checked.providers,
         files=texts,
+        policies=checked.policies,
+        policy_tests=checked.policy_tests,
         commit=commit,
     )
     return LoadResult(revision, sort(found), digest, source, commit)

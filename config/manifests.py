@@ -25,8 +25,6 @@ from pydantic_core import PydanticCustomError
 from .units import UnitError, format_duration, parse_duration, parse_rate
 
 API_VERSION = "stoker/v1"
-LATER_KINDS = ("Policy", "PolicyTest")
-"""In the contract, and not in this version."""
 MAX_NAME = 40
 _RESERVED = frozenset({"true", "false", "null", "in"})
 """Words that an expression cannot use as a member's name."""
@@ -39,13 +37,14 @@ def _named(
 
     def check(name: str) -> str:
         if len(name) > longest or not compiled.fullmatch(name) or name in reserved:
-            raise _wrong(f"{name[:80]!r} cannot be a name here", remedy)
+            raise wrong(f"{name[:80]!r} cannot be a name here", remedy)
         return name
 
     return check
 
 
-def _wrong(message: str, remedy: str) -> PydanticCustomError:
+def wrong(message: str, remedy: str) -> PydanticCustomError:
+    """What a validator of a manifest raises: told as a `Problem` by `mistakes`."""
     return PydanticCustomError("stoker", "{message}", {"message": message, "remedy": remedy})
 
 
@@ -90,19 +89,19 @@ def _read_with(parse: Callable[[str], float], example: str) -> BeforeValidator:
     def read(value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, str):
             shown = "nothing" if value is None else f"{value!r}"[:40]
-            raise _wrong(f"expected {example}, got {shown}", "write a number with its unit")
+            raise wrong(f"expected {example}, got {shown}", "write a number with its unit")
         try:
             return parse(value)
         except UnitError as error:
             message, _, remedy = str(error).partition("; ")
-            raise _wrong(message, remedy) from error
+            raise wrong(message, remedy) from error
 
     return BeforeValidator(read)
 
 
 def _positive(seconds: float) -> float:
     if seconds <= 0:
-        raise _wrong("expected a duration above zero, got 0", "write a longer one, such as 30s")
+        raise wrong("expected a duration above zero, got 0", "write a longer one, such as 30s")
     return seconds
 
 
@@ -172,7 +171,7 @@ class Ready(Manifest):
         _one_kind(self, ("http", "tcp", "exec", "log"), self.within, self.every)
         if self.verify is not None and self.http is None:
             kind = next(kind for kind in ("tcp", "exec", "log") if getattr(self, kind) is not None)
-            raise _wrong(
+            raise wrong(
                 f"verify says how an http check treats certificates, and this one is of the kind {kind}",
                 "remove verify",
             )
@@ -208,12 +207,12 @@ def _one_kind(check: BaseModel, kinds: tuple[str, ...], within: float, every: fl
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         port = "self" if "log" in kinds else "parts.NAME"
-        raise _wrong(
+        raise wrong(
             f"expected exactly one of {', '.join(kinds[:-1])} and {kinds[-1]}, got {found}",
             f'write one of them, such as {{http: "http://127.0.0.1:${{{port}.ports.http}}/"}}',
         )
     if every > within:
-        raise _wrong(
+        raise wrong(
             f"every ({format_duration(every)}) is longer than within ({format_duration(within)})",
             "ask more often, or wait longer",
         )
@@ -393,10 +392,3 @@ class Provider(Manifest):
     kind: Literal["Provider"]
     metadata: Metadata
     spec: ProviderSpec
-
-
-KINDS: dict[str, type[Blueprint | Pool | Provider]] = {
-    "Blueprint": Blueprint,
-    "Pool": Pool,
-    "Provider": Provider,
-}

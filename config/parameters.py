@@ -111,6 +111,11 @@ class Parameters:
         """`{name: JSON Schema}`, as written: for digests and for showing to people."""
         return {name: one.schema for name, one in self._parameters.items()}
 
+    @property
+    def defaults(self) -> JsonObject:
+        """What those have that a claim does not pass; shared, not to be changed."""
+        return {**self._defaults, **self._fresh} if self._fresh else self._defaults
+
     def shapes(self) -> Mapping[str, Shape]:
         """What expressions may expect of `params`, by name."""
         return {name: shape_of(one.schema) for name, one in self._parameters.items()}

@@ -11,6 +11,7 @@ from functools import cached_property
 from .expressions import Expression
 from .json_types import Json, JsonObject
 from .parameters import Parameters
+from .policies.rules import Case, PolicySpec
 from .templates import Template
 
 
@@ -192,5 +193,7 @@ class Revision:
     """By name, with one default provider per driver under the driver's name."""
     files: Mapping[str, str]
     """Relative path to text, so that the ledger can keep it as the last known good."""
+    policies: Mapping[str, PolicySpec] = field(default_factory=dict[str, PolicySpec])
+    policy_tests: tuple[Case, ...] = ()
     commit: str = ""
     """The whole id of the Git commit that it was read from; empty for a plain directory."""

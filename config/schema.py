@@ -13,7 +13,7 @@ from pydantic_core import core_schema
 
 from .catalogue import Catalogue, DriverFacts
 from .json_types import Json
-from .manifests import KINDS
+from .kinds import KINDS
 from .spelling import suggestion
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

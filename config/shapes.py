@@ -63,6 +63,8 @@ DOUBLE = Shape(ValueType.DOUBLE)
 BOOL = Shape(ValueType.BOOL)
 LIST = Shape(ValueType.LIST)
 MAP = Shape(ValueType.MAP)
+TIMESTAMP = Shape(ValueType.TIMESTAMP)
+DURATION = Shape(ValueType.DURATION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ..config.catalogue import Catalogue
 from ..config.json_types import Json
 from ..config.loading import LoadResult, load
 from ..config.revision import Revision
+from ..policies.testing import checked
 from ..pools.clock import Clock
 from ..pools.fleet import Fleet
 from ..pools.store import KeptRevision, NewEvent, StoreError
@@ -74,7 +75,8 @@ class Synchroniser:
         if self._source.remote and kept is not None:
             await self._fall_back(kept, older)
         async with aclosing(self._source.changes()) as results:
-            async for result in results:
+            async for loaded in results:
+                result = await _tested(loaded)
                 if result.revision is not None:
                     for warning in result.problems[:SHOWN]:
                         log.warning("%s", warning)
@@ -175,3 +177,10 @@ class Synchroniser:
         self._metrics.config_applied(self._clock.to_wall(now))
         log.info("revision %s is applied: %d pools", revision.id, len(revision.pools))
         self.applied.set()
+
+
+async def _tested(loaded: LoadResult) -> LoadResult:
+    """The same, or a refusal where the revision's own policy tests fail."""
+    if loaded.revision is None or not loaded.revision.policy_tests:
+        return loaded
+    return await asyncio.to_thread(checked, loaded)

@@ -22,6 +22,7 @@ from .scenarios import (
     departures,
     floors,
     pacing,
+    policies,
     queueing,
     tracking,
 )
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "changes": changes.run,
     "departures": departures.run,
     "queueing": queueing.run,
+    "policies": policies.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

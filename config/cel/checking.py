@@ -3,7 +3,7 @@
 Pure. A kind that is not known (`dyn`) fits everywhere; the evaluation checks it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..catalogue import ValueType
@@ -25,6 +25,7 @@ from .nodes import (
     Unary,
 )
 from .operations import OPERATORS, Overload, fitting
+from .times import PARTS, minutes_of, zone_named
 from .values import Fault, Kind, kind_of, with_article
 
 MAX_MACRO_NESTING = 2
@@ -35,7 +36,7 @@ Chain = tuple[str, ...]
 _KINDS = {
     ValueType.STRING: Kind.STRING, ValueType.INT: Kind.INT, ValueType.DOUBLE: Kind.DOUBLE,
     ValueType.BOOL: Kind.BOOL, ValueType.LIST: Kind.LIST, ValueType.MAP: Kind.MAP,
-    ValueType.DYN: Kind.DYN,
+    ValueType.TIMESTAMP: Kind.TIMESTAMP, ValueType.DURATION: Kind.DURATION, ValueType.DYN: Kind.DYN,
 }  # fmt: skip
 _VALUE_TYPES = {
     **{kind: value for value, kind in _KINDS.items()},
@@ -215,8 +216,7 @@ class Checker:
                 raise self._no_function(node, _METHODS_HERE, FUNCTIONS)
         given = node.arguments if node.target is None else (node.target, *node.arguments)
         kinds = tuple(self.check(argument).kind for argument in given)
-        if node.function == "matches" and node.arguments:
-            _check_pattern(node.arguments[-1])
+        _check_literals(node)
         return self._applied(overloads, kinds, f"{node.function}()", node.offset)
 
     def _no_function(
@@ -319,9 +319,19 @@ def _may_be_equal(left: Kind, right: Kind) -> bool:
     return {left, right} == {Kind.INT, Kind.DOUBLE}
 
 
-def _check_pattern(node: Node) -> None:
-    if isinstance(node, Literal) and isinstance(node.value, str):
-        try:
-            compiled_pattern(node.value)
-        except Fault as fault:
-            raise ExpressionError(fault.message, node.offset, fault.remedy) from None
+def _check_literals(node: Call) -> None:
+    """Patterns, time zones and times of day that stand in the source itself."""
+    if node.function == "matches":
+        _check_literal(node.arguments[-1:], compiled_pattern)
+    elif node.target is not None and (node.function in PARTS or node.function == "inBusinessHours"):
+        _check_literal(node.arguments[:1], zone_named)
+        _check_literal(node.arguments[1:], minutes_of)
+
+
+def _check_literal(arguments: tuple[Node, ...], read: Callable[[str], object]) -> None:
+    for node in arguments:
+        if isinstance(node, Literal) and isinstance(node.value, str):
+            try:
+                read(node.value)
+            except Fault as fault:
+                raise ExpressionError(fault.message, node.offset, fault.remedy) from None

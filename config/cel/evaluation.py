@@ -6,13 +6,14 @@ neither counts steps, and both quote values (which may be secret) in their error
 `tests/config/test_expressions_like_celpy.py` compares the outcomes.
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, cast
 
 from .checking import no_overload
 from .errors import ExpressionError
 from .frames import Frame, OverBudget, Runner, as_bool, told
-from .functions import FUNCTIONS, MACROS, METHODS
+from .functions import FUNCTIONS, MACROS, METHODS, Pattern, compiled_pattern, found_in
 from .macros import CONSUMERS, items_of
 from .nodes import (
     Binary,
@@ -26,13 +27,30 @@ from .nodes import (
     Name,
     Node,
     Unary,
+    chain_of,
 )
 from .operations import OPERATORS, Overload, Run
-from .values import Fault, Kind, kind_of
+from .values import Fault, Kind, kind_of, types_of
 
 
-def runner(node: Node, bound: frozenset[str] = frozenset()) -> Runner:  # noqa: C901 - one case for each node
-    """The closure of a node; `bound` are the names that macros around it give a value."""
+def runner(node: Node, bound: frozenset[str] = frozenset()) -> Runner:
+    """The closure of a node; `bound` are the names that macros around it give a value.
+
+    A call with nothing but literals, such as `duration("1h")`, is computed here, once.
+    """
+    run = _runner(node, bound)
+    if not isinstance(node, Call) or node.target is not None or node.function == "has":
+        return run
+    if not all(isinstance(argument, Literal) for argument in node.arguments):
+        return run
+    try:
+        value = run(Frame({}))
+    except ExpressionError:
+        return run  # it fails where it is evaluated, if it ever is
+    return lambda _: value
+
+
+def _runner(node: Node, bound: frozenset[str]) -> Runner:  # noqa: C901 - one case for each node
     match node:
         case Literal():
             value = node.value
@@ -40,7 +58,9 @@ def runner(node: Node, bound: frozenset[str] = frozenset()) -> Runner:  # noqa: 
         case Name():
             return _name(node, bound)
         case Member():
-            return _member(runner(node.target, bound), node.name, node.offset)
+            chain = chain_of(node)
+            step = _member(runner(node.target, bound), node.name, node.offset)
+            return _path(chain, step) if chain and chain[0] not in bound else step
         case Index():
             if isinstance(node.key, Literal) and isinstance(node.key.value, str):
                 return _member(runner(node.target, bound), node.key.value, node.offset)
@@ -54,7 +74,7 @@ def runner(node: Node, bound: frozenset[str] = frozenset()) -> Runner:  # noqa: 
             if node.operator in ("&&", "||"):
                 return _logical(left, right, deciding=node.operator == "||", offset=node.offset)
             by = f"'{node.operator}'"
-            return _applied(OPERATORS[node.operator], (left, right), by, node.offset)
+            return _applied_to_two(OPERATORS[node.operator], left, right, by, node.offset)
         case Conditional():
             return _conditional(node, bound)
         case ListOf():
@@ -96,6 +116,31 @@ def _member(target: Runner, name: str, offset: int) -> Runner:
     return run
 
 
+def _path(chain: tuple[str, ...], step: Runner) -> Runner:
+    """A chain of names from the scope: plain lookups, and step by step once anything is unusual."""
+    root, *names = chain
+    steps = len(names)
+
+    def run(frame: Frame) -> object:
+        frame.left -= steps
+        if frame.left < 0:
+            frame.spend(0)
+        try:
+            value: Any = frame.scope[root]
+            for name in names:
+                if type(value) is not dict:
+                    break
+                value = value[name]
+            else:
+                return value
+        except KeyError:
+            pass
+        frame.left += steps
+        return step(frame)
+
+    return run
+
+
 def _index(target: Runner, key: Runner, offset: int) -> Runner:
     def run(frame: Frame) -> object:
         frame.spend(1)
@@ -119,25 +164,77 @@ def _index(target: Runner, key: Runner, offset: int) -> Runner:
 def _applied(
     overloads: tuple[Overload, ...], operands: tuple[Runner, ...], by: str, offset: int
 ) -> Runner:
-    table: dict[tuple[Kind, ...], Run] = {
+    compute = _chosen(overloads, by, offset)
+
+    def run(frame: Frame) -> object:
+        frame.spend(1)
+        values = [operand(frame) for operand in operands]
+        return compute(frame, values)
+
+    return run
+
+
+def _chosen(
+    overloads: tuple[Overload, ...], by: str, offset: int
+) -> Callable[[Frame, list[object]], object]:
+    """Computes with whichever overload takes the kinds of the values."""
+    table = _by_kinds(overloads)
+
+    def compute(frame: Frame, values: list[object]) -> object:
+        kinds = _kinds(values, offset)
+        run = table.get(kinds)
+        if run is None:
+            raise no_overload(by, kinds, offset)
+        try:
+            return run(frame, *values)
+        except Fault as fault:
+            raise ExpressionError(fault.message, offset, fault.remedy) from None
+
+    return compute
+
+
+def _applied_to_two(
+    overloads: tuple[Overload, ...], left: Runner, right: Runner, by: str, offset: int
+) -> Runner:
+    """The same for operators, which are most of what is evaluated: found by the values' types."""
+    general = _chosen(overloads, by, offset)
+    table = _by_types(overloads)
+
+    def run(frame: Frame) -> object:
+        frame.left -= 1
+        if frame.left < 0:
+            frame.spend(0)
+        a, b = left(frame), right(frame)
+        compute = table.get((type(a), type(b)))
+        if compute is None:
+            return general(frame, [a, b])
+        try:
+            return compute(frame, a, b)
+        except Fault as fault:
+            raise ExpressionError(fault.message, offset, fault.remedy) from None
+
+    return run
+
+
+@cache
+def _by_kinds(overloads: tuple[Overload, ...]) -> dict[tuple[Kind, ...], Run]:
+    """The first overload for each combination of kinds."""
+    return {
         kinds: overload.run
         for overload in reversed(overloads)
         for kinds in _all_kinds(overload.takes)
     }
 
-    def run(frame: Frame) -> object:
-        frame.spend(1)
-        values = [operand(frame) for operand in operands]
-        kinds = _kinds(values, offset)
-        compute = table.get(kinds)
-        if compute is None:
-            raise no_overload(by, kinds, offset)
-        try:
-            return compute(frame, *values)
-        except Fault as fault:
-            raise ExpressionError(fault.message, offset, fault.remedy) from None
 
-    return run
+@cache
+def _by_types(overloads: tuple[Overload, ...]) -> dict[tuple[type, type], Run]:
+    """The same for operators with two sides, by the Python types that are surely of a kind."""
+    return {
+        (one, other): overload.run
+        for overload in reversed(overloads)
+        for one in types_of(overload.takes[0])
+        for other in types_of(overload.takes[-1])
+    }
 
 
 def _all_kinds(takes: tuple[Kind, ...]) -> list[tuple[Kind, ...]]:
@@ -211,10 +308,30 @@ def _call(node: Call, bound: frozenset[str]) -> Runner:
         return _has(cast("Member", node.arguments[0]), bound)
     if node.target is not None and node.function in MACROS:
         return _macro(node, node.target, bound)
+    pattern = node.arguments[-1] if node.function == "matches" else None
+    if isinstance(pattern, Literal) and isinstance(pattern.value, str):
+        text = node.target if node.target is not None else node.arguments[0]
+        return _literal_match(runner(text, bound), compiled_pattern(pattern.value), node.offset)
     table = FUNCTIONS if node.target is None else METHODS
     given = node.arguments if node.target is None else (node.target, *node.arguments)
     operands = tuple(runner(argument, bound) for argument in given)
     return _applied(table[node.function], operands, f"{node.function}()", node.offset)
+
+
+def _literal_match(target: Runner, pattern: Pattern, offset: int) -> Runner:
+    """`matches` with a pattern that stands in the source: compiled with it."""
+
+    def run(frame: Frame) -> bool:
+        frame.spend(1)
+        text = target(frame)
+        if not isinstance(text, str):
+            raise no_overload("matches()", _kinds((text, ""), offset), offset)
+        try:
+            return found_in(frame, text, pattern)
+        except Fault as fault:
+            raise ExpressionError(fault.message, offset, fault.remedy) from None
+
+    return run
 
 
 def _has(node: Member, bound: frozenset[str]) -> Runner:

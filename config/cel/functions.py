@@ -10,7 +10,14 @@ import re2
 
 from ..units import format_duration
 from .operations import Meter, Overload, Run, without_meter
-from .times import PARTS, from_seconds, parse_cel_duration, parse_timestamp, zone_named
+from .times import (
+    PARTS,
+    from_seconds,
+    in_business_hours,
+    parse_cel_duration,
+    parse_timestamp,
+    zone_named,
+)
 from .values import Fault, Kind, format_timestamp, number_text
 
 MAX_PATTERN = 1024
@@ -19,11 +26,17 @@ _PATTERN_MEMORY = 1024 * 1024
 """Bytes. RE2's own 8 MiB let some short patterns compile for 200 ms; this for 5 ms at most."""
 _REFUSED_PATTERN = 500
 """Steps that a pattern costs which RE2 refuses, so that many of them do not add up."""
+_PER_STEP = 100
+"""Characters times instructions of the pattern's program: where RE2's automaton outgrows its memory,
+each character costs some 11 ns for each instruction."""
 _INT64 = 2**63
 
 
 class Pattern(Protocol):
     """A compiled regular expression."""
+
+    @property
+    def programsize(self) -> int: ...
 
     def search(self, text: str, /) -> object | None: ...
 
@@ -56,6 +69,12 @@ def _matches(meter: Meter, text: str, pattern: str) -> bool:
     except Fault:
         meter.spend(_REFUSED_PATTERN)
         raise
+    return found_in(meter, text, compiled)
+
+
+def found_in(meter: Meter, text: str, compiled: Pattern) -> bool:
+    """Whether the pattern matches somewhere in the text."""
+    meter.spend(len(text) * compiled.programsize // _PER_STEP)
     try:
         return compiled.search(text) is not None
     except UnicodeError as error:
@@ -128,6 +147,11 @@ def _whole(width: timedelta) -> Run:
     return run
 
 
+def _milliseconds(value: timedelta) -> int:
+    """What is left beside the whole seconds."""
+    return int(math.fmod(value / timedelta(milliseconds=1), 1000))
+
+
 _S, _I, _D, _B = Kind.STRING, Kind.INT, Kind.DOUBLE, Kind.BOOL
 _T, _W, _L, _M, _ANY = Kind.TIMESTAMP, Kind.DURATION, Kind.LIST, Kind.MAP, Kind.DYN
 
@@ -167,21 +191,26 @@ METHODS: Mapping[str, tuple[Overload, ...]] = {
     "startsWith": (Overload((_S, _S), _B, without_meter(str.startswith)),),
     "endsWith": (Overload((_S, _S), _B, without_meter(str.endswith)),),
     "matches": FUNCTIONS["matches"],
+    "inBusinessHours": (
+        Overload((_T, _S), _B, without_meter(in_business_hours)),
+        Overload((_T, _S, _S, _S), _B, without_meter(in_business_hours)),
+    ),
     **{
         name: (Overload((_T,), _I, _getter(part)), Overload((_T, _S), _I, _getter(part)))
         for name, part in PARTS.items()
-        if name not in {"getHours", "getMinutes", "getSeconds"}
+        if name not in {"getHours", "getMinutes", "getSeconds", "getMilliseconds"}
     },
     **{
         name: (
             Overload((_T,), _I, _getter(PARTS[name])),
             Overload((_T, _S), _I, _getter(PARTS[name])),
-            Overload((_W,), _I, _whole(width)),
+            Overload((_W,), _I, of_duration),
         )
-        for name, width in (
-            ("getHours", timedelta(hours=1)),
-            ("getMinutes", timedelta(minutes=1)),
-            ("getSeconds", timedelta(seconds=1)),
+        for name, of_duration in (
+            ("getHours", _whole(timedelta(hours=1))),
+            ("getMinutes", _whole(timedelta(minutes=1))),
+            ("getSeconds", _whole(timedelta(seconds=1))),
+            ("getMilliseconds", without_meter(_milliseconds)),
         )
     },
 }

@@ -91,3 +91,44 @@ class MapOf:
 Node: TypeAlias = (
     Literal | Name | Member | Index | Call | Unary | Binary | Conditional | ListOf | MapOf
 )
+
+
+def chain_of(node: Node) -> tuple[str, ...]:
+    """The names of a pure member chain, such as `caller.groups`; empty for anything else."""
+    names: list[str] = []
+    while not isinstance(node, Name):
+        if isinstance(node, Member):
+            names.append(node.name)
+        elif (
+            isinstance(node, Index)
+            and isinstance(node.key, Literal)
+            and isinstance(node.key.value, str)
+        ):
+            names.append(node.key.value)
+        else:
+            return ()
+        node = node.target
+    return (node.name, *reversed(names))
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """What a node is made of, from left to right."""
+    match node:
+        case Literal() | Name():
+            return ()
+        case Member():
+            return (node.target,)
+        case Index():
+            return (node.target, node.key)
+        case Call():
+            return node.arguments if node.target is None else (node.target, *node.arguments)
+        case Unary():
+            return (node.operand,)
+        case Binary():
+            return (node.left, node.right)
+        case Conditional():
+            return (node.condition, node.then, node.otherwise)
+        case ListOf():
+            return node.items
+        case MapOf():
+            return tuple(part for entry in node.entries for part in entry)

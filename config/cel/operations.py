@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from .values import Fault, Kind, kind_of
 
@@ -102,6 +102,9 @@ def _join_lists(meter: Meter, a: list[object], b: list[object]) -> list[object]:
 
 def equal(meter: Meter, a: object, b: object) -> bool:
     """CEL's equality: numbers by value, other kinds never equal each other. Never an error."""
+    if type(a) is str and type(b) is str:
+        meter.spend(1 + len(a) // 64)
+        return a == b
     meter.spend(1)
     kind, other = kind_of(a), kind_of(b)
     if kind is not other:
@@ -127,6 +130,9 @@ def _unequal(meter: Meter, a: object, b: object) -> bool:
 
 
 def _in_list(meter: Meter, item: object, items: list[object]) -> bool:
+    if type(item) is str:
+        meter.spend(len(items) * (1 + len(item) // 64))
+        return item in items
     return any(equal(meter, item, other) for other in items)
 
 
@@ -138,10 +144,7 @@ _S, _I, _D, _B = Kind.STRING, Kind.INT, Kind.DOUBLE, Kind.BOOL
 _T, _W, _L, _M, _ANY = Kind.TIMESTAMP, Kind.DURATION, Kind.LIST, Kind.MAP, Kind.DYN
 
 
-def _comparison(compare: Callable[[Any, Any], object]) -> tuple[Overload, ...]:
-    def run(_: Meter, a: object, b: object) -> bool:
-        return bool(compare(a, b))
-
+def _comparison(run: Run) -> tuple[Overload, ...]:
     same = [(kind, kind) for kind in (_I, _D, _S, _B, _T, _W)]
     return tuple(Overload(takes, _B, run) for takes in [*same, (_I, _D), (_D, _I)])
 
@@ -172,10 +175,10 @@ OPERATORS: Mapping[str, tuple[Overload, ...]] = {
         Overload((_D, _D), _D, without_meter(_divide)),
     ),
     "%": (Overload((_I, _I), _I, _checked(_remainder)),),
-    "<": _comparison(operator.lt),
-    "<=": _comparison(operator.le),
-    ">": _comparison(operator.gt),
-    ">=": _comparison(operator.ge),
+    "<": _comparison(lambda _, a, b: a < b),
+    "<=": _comparison(lambda _, a, b: a <= b),
+    ">": _comparison(lambda _, a, b: a > b),
+    ">=": _comparison(lambda _, a, b: a >= b),
     "==": (Overload((_ANY, _ANY), _B, equal),),
     "!=": (Overload((_ANY, _ANY), _B, _unequal),),
     "in": (Overload((_ANY, _L), _B, _in_list), Overload((_ANY, _M), _B, _in_map)),

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from .values import Fault
@@ -48,20 +49,52 @@ def from_seconds(seconds: int) -> datetime:
         raise Fault("the time is out of range", "give seconds since 1970") from error
 
 
-_OFFSET = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
+_OFFSET = re.compile(r"([+-]?)([0-9]{2}):([0-9]{2})")
 
 
+@lru_cache(maxsize=64)
 def zone_named(name: str) -> tzinfo:
+    """Kept, because the data of a zone is read from a file."""
     offset = _OFFSET.fullmatch(name)
     try:
         if offset is None:
             return ZoneInfo(name)
         width = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
-        return timezone(width if offset[1] == "+" else -width)
+        return timezone(-width if offset[1] == "-" else width)
     except (ValueError, OSError, LookupError) as error:  # ZoneInfoNotFoundError is a KeyError
         raise Fault(
             "there is no such time zone", "give one such as Europe/Vienna or +01:00"
         ) from error
+
+
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_WEEKEND = 5
+"""The weekday of Saturday, counted from Monday."""
+
+
+def minutes_of(clock: str) -> int:
+    """Of a time of day such as `09:30`, from midnight on."""
+    found = _CLOCK.fullmatch(clock)
+    if found is None:
+        raise Fault("the text is no time of day", "give one from 00:00 to 23:59, such as 09:00")
+    return int(found[1]) * 60 + int(found[2])
+
+
+def in_business_hours(
+    time: datetime, zone: str, opens: str = "09:00", closes: str = "17:00"
+) -> bool:
+    """From Monday to Friday, from `opens` until just before `closes`, by the clocks of the zone.
+
+    Hours that end before they begin go past midnight, into the next morning.
+    """
+    local = time.astimezone(zone_named(zone))
+    begin, end = minutes_of(opens), minutes_of(closes)
+    minute = local.hour * 60 + local.minute
+    if begin <= end:
+        return local.weekday() < _WEEKEND and begin <= minute < end
+    if minute >= begin:
+        return local.weekday() < _WEEKEND
+    return minute < end and (local - timedelta(days=1)).weekday() < _WEEKEND
 
 
 PARTS: Mapping[str, Callable[[datetime], int]] = {

@@ -64,6 +64,11 @@ def kind_of(value: object) -> Kind:
     raise Fault("a value here is no JSON value")
 
 
+def types_of(kind: Kind) -> list[type]:
+    """The Python types that are surely of a kind; DYN stands for every kind."""
+    return [known for known, its in _KINDS.items() if kind in (its, Kind.DYN)]
+
+
 def with_article(kind: Kind) -> str:
     """`a string`, `an int`, `null`."""
     if kind is Kind.NULL:

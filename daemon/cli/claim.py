@@ -1,6 +1,5 @@
 """`stoker claim`: takes a resource, prints it or runs a command with it."""
 
-import json
 import os
 import sys
 from typing import Any
@@ -17,6 +16,7 @@ from .options import (
     complete_pools,
     examples,
     parse_labels,
+    parse_parameters,
     print_json,
     prints,
     talks,
@@ -45,29 +45,6 @@ HELP = """Claim a resource of POOL and print it, or run COMMAND with it.
     Exit codes: 0 done, 1 failed, 2 usage, 3 denied, 4 no such pool, 5 nothing became ready in time
     or the daemon does not answer; with a command, also 126 and 127 when it cannot be started.
     """
-
-
-def _parameters(
-    _ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
-) -> dict[str, Any]:
-    return dict(_parameter(text, as_json=param.name == "json_params") for text in given)
-
-
-def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
-    """`name=text`, or `name:=JSON` for a number, a boolean, a list or an object."""
-    name, equals, text = given.partition("=")
-    as_json = as_json or name.endswith(":")
-    name = name.removesuffix(":")
-    if not equals or not name:
-        raise click.BadParameter(f"{given!r} is no parameter; write NAME=TEXT or NAME:=JSON.")
-    if not as_json:
-        return name, text
-    try:
-        return name, json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"the value of {name!r} is no JSON ({error}); text needs quotes there."
-        ) from None
 
 
 class _Pools(click.Command):
@@ -124,7 +101,7 @@ _COMMAND = "stoker.command"
     "--param",
     "params",
     multiple=True,
-    callback=_parameters,
+    callback=parse_parameters,
     metavar="NAME=TEXT",
     help="A parameter of the blueprint; NAME:=JSON for other than text. May be repeated.",
 )
@@ -132,7 +109,7 @@ _COMMAND = "stoker.command"
     "--param-json",
     "json_params",
     multiple=True,
-    callback=_parameters,
+    callback=parse_parameters,
     metavar="NAME=JSON",
     help="A parameter whose value is JSON. May be repeated.",
 )

@@ -26,11 +26,12 @@ def validate(folder: Path, output: str) -> int:
     Exits with 1 when there is an error; warnings alone exit with 0. No daemon is needed.
     """
     from ...config.loading import load_directory  # noqa: PLC0415 - heavy: pydantic, expressions
+    from ...policies.testing import checked  # noqa: PLC0415 - heavy
     from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
 
     if not folder.is_dir():
         raise Failed(f"There is no directory {folder}. Write one with: stoker init {folder}")
-    result = load_directory(folder, catalogue())
+    result = checked(load_directory(folder, catalogue()))
     errors = len(result.errors)
     if output == "json":
         print_json([_as_json(problem) for problem in result.problems])

@@ -13,6 +13,7 @@ from .failing import report
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("directories", "Write a starter config directory."),
     "validate": ("directories", "Report every error of a config directory."),
+    "policy": ("policy", "Test the policies of a config directory, and explain them."),
     "schema": ("directories", "Print the JSON Schema of the config documents."),
     "run": ("run", "Run the daemon."),
     "claim": ("claim", "Claim a resource, for a while or for a command."),

@@ -73,6 +73,30 @@ def parse_labels(
     return labels
 
 
+def parse_parameters(
+    _ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any]:
+    """`--param greeting=hello`, several times."""
+    return dict(_parameter(text, as_json=param.name == "json_params") for text in given)
+
+
+def _parameter(given: str, *, as_json: bool) -> tuple[str, Any]:
+    """`name=text`, or `name:=JSON` for a number, a boolean, a list or an object."""
+    name, equals, text = given.partition("=")
+    as_json = as_json or name.endswith(":")
+    name = name.removesuffix(":")
+    if not equals or not name:
+        raise click.BadParameter(f"{given!r} is no parameter; write NAME=TEXT or NAME:=JSON.")
+    if not as_json:
+        return name, text
+    try:
+        return name, json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"the value of {name!r} is no JSON ({error}); text needs quotes there."
+        ) from None
+
+
 def complete_pools(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -1,0 +1,151 @@
+"""The facts of one claim or renewal, and how conditions see them.
+
+The daemon fills them from the kernel, the request and the pools; policy tests and explanations
+from what somebody wrote. `stoker.config.policies.facts` declares the names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ..config.json_types import Json, JsonObject
+
+
+class Action(StrEnum):
+    CLAIM = "claim"
+    RENEW = "renew"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerFacts:
+    """Who asks, as the kernel says it; `token` as a checked bearer token adds to it."""
+
+    uid: int
+    gid: int = 0
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    pid: int = 0
+    exe: str = ""
+    unit: str = ""
+    host: str = ""
+    token: JsonObject = field(default_factory=dict[str, Json])
+
+    def scope(self) -> dict[str, object]:
+        return {
+            "uid": self.uid,
+            "user": self.user,
+            "gid": self.gid,
+            "groups": self.groups,
+            "pid": self.pid,
+            "exe": self.exe,
+            "unit": self.unit,
+            "host": self.host,
+            "token": self.token,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What is asked for. Durations in seconds."""
+
+    action: Action = Action.CLAIM
+    params: JsonObject = field(default_factory=dict[str, Json])
+    """As passed, without the blueprint's defaults."""
+    ttl: float | None = None
+    """None: it does not say."""
+    count: int = 1
+    reason: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    bind: str = ""
+    break_glass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    ready: int = 0
+    size: int = 0
+    blueprint: str = ""
+    cost_per_hour: float = 0.0
+    cost_centre: str = ""
+    ttl: float = 1800.0
+    """What a claim gets that neither says nor has a policy that does."""
+    param_defaults: JsonObject = field(default_factory=dict[str, Json])
+    """Of the blueprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFacts:
+    """What the caller has and had before this claim."""
+
+    active: int = 0
+    """Resources that it holds, in all pools."""
+    active_in_pool: int = 0
+    active_of_group: Mapping[str, int] = field(default_factory=dict[str, int])
+    """For each of the caller's groups: what its members hold together."""
+    active_of_label: Mapping[str, int] = field(default_factory=dict[str, int])
+    """`key=value` to what is held with it; limits read it, conditions do not."""
+    claims_last_hour: int = 0
+    spend_today: float = 0.0
+
+
+NO_USAGE = UsageFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    caller: CallerFacts
+    request: RequestFacts
+    pool: PoolFacts
+    now: datetime
+    """Aware."""
+    usage: UsageFacts = NO_USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A request as policies have shaped it: what the rules judge and what the claim gets."""
+
+    ttl: float
+    params: JsonObject
+    """Without the blueprint's defaults."""
+    labels: Mapping[str, str]
+    cost_centre: str
+
+
+def scope_of(facts: Facts, shaped: Shaped) -> dict[str, object]:
+    """What conditions read."""
+    request, pool, usage = facts.request, facts.pool, facts.usage
+    groups = dict.fromkeys(facts.caller.groups, 0)
+    return {
+        "caller": facts.caller.scope(),
+        "request": {
+            "action": request.action.value,
+            "pool": pool.name,
+            "params": {**pool.param_defaults, **shaped.params},
+            "ttl": timedelta(seconds=shaped.ttl),
+            "count": request.count,
+            "reason": request.reason,
+            "labels": shaped.labels,
+            "bind": request.bind,
+            "breakGlass": request.break_glass,
+        },
+        "pool": {
+            "name": pool.name,
+            "labels": pool.labels,
+            "ready": pool.ready,
+            "size": pool.size,
+            "blueprint": pool.blueprint,
+            "cost": {"perHour": pool.cost_per_hour, "centre": pool.cost_centre},
+        },
+        "usage": {
+            "active": usage.active,
+            "activeInPool": usage.active_in_pool,
+            "activeOfGroup": {**groups, **usage.active_of_group},
+            "claimsLastHour": usage.claims_last_hour,
+            "spendToday": usage.spend_today,
+        },
+        "now": facts.now,
+    }
