@@ -106,7 +106,8 @@ class Synchroniser:
         return True
 
     async def _refuse(self, result: LoadResult) -> None:
-        problems = tuple(str(problem) for problem in result.problems)
+        warnings = (problem for problem in result.problems if problem not in result.errors)
+        problems = tuple(str(problem) for problem in (*result.errors, *warnings))
         if self.state.broken_since is None:
             self.state.broken_since = self._clock.now()
         self.state.problems = problems[:SHOWN]

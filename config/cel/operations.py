@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from .values import Fault, Kind, kind_of
 
@@ -144,6 +144,22 @@ _S, _I, _D, _B = Kind.STRING, Kind.INT, Kind.DOUBLE, Kind.BOOL
 _T, _W, _L, _M, _ANY = Kind.TIMESTAMP, Kind.DURATION, Kind.LIST, Kind.MAP, Kind.DYN
 
 
+def _less(_: Meter, a: Any, b: Any) -> object:
+    return a < b
+
+
+def _at_most(_: Meter, a: Any, b: Any) -> object:
+    return a <= b
+
+
+def _more(_: Meter, a: Any, b: Any) -> object:
+    return a > b
+
+
+def _at_least(_: Meter, a: Any, b: Any) -> object:
+    return a >= b
+
+
 def _comparison(run: Run) -> tuple[Overload, ...]:
     same = [(kind, kind) for kind in (_I, _D, _S, _B, _T, _W)]
     return tuple(Overload(takes, _B, run) for takes in [*same, (_I, _D), (_D, _I)])
@@ -175,10 +191,10 @@ OPERATORS: Mapping[str, tuple[Overload, ...]] = {
         Overload((_D, _D), _D, without_meter(_divide)),
     ),
     "%": (Overload((_I, _I), _I, _checked(_remainder)),),
-    "<": _comparison(lambda _, a, b: a < b),
-    "<=": _comparison(lambda _, a, b: a <= b),
-    ">": _comparison(lambda _, a, b: a > b),
-    ">=": _comparison(lambda _, a, b: a >= b),
+    "<": _comparison(_less),
+    "<=": _comparison(_at_most),
+    ">": _comparison(_more),
+    ">=": _comparison(_at_least),
     "==": (Overload((_ANY, _ANY), _B, equal),),
     "!=": (Overload((_ANY, _ANY), _B, _unequal),),
     "in": (Overload((_ANY, _L), _B, _in_list), Overload((_ANY, _M), _B, _in_map)),

@@ -37,7 +37,9 @@ def _written(node: Node) -> tuple[int, str]:  # noqa: C901 - one case for each n
     """How strongly it binds, and its text."""
     match node:
         case Literal():
-            return _TIGHT, json.dumps(node.value, ensure_ascii=False)
+            # 1.size would be read as the number 1. and a name
+            number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+            return _UNARY if number else _TIGHT, json.dumps(node.value, ensure_ascii=False)
         case Name():
             return _TIGHT, node.name
         case Member():

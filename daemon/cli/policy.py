@@ -29,7 +29,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _COLOURS = {"true": "green", "false": "dim", "error": "red", "elsewhere": "dim"}
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "stoker policy test ./config",
+        "stoker policy explain ./config --pool db --ttl 2h --as-unit payments.service",
+    )
+)
 def policy() -> None:
     """Test the policies of a config directory, and explain what they decide."""
 
@@ -158,7 +163,10 @@ def _report_as_json(report: "Report") -> dict[str, Any]:
     )
 )
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--pool", "pool_name", required=True, metavar="POOL", help="The pool to claim from.")
+@click.option(
+    "--pool", "pool_name", required=True, metavar="POOL",
+    help="The pool to claim from.",
+)  # fmt: skip
 @click.option("--ttl", callback=check_duration, metavar="DURATION", help="What the claim asks for.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option(

@@ -147,8 +147,7 @@ def test_a_long_ttl_alone_lengthens_the_default_limit() -> None:
         ("apiVersion: stoker/v1", "the key 'kind' is missing"),
         ("apiVersion: stoker/v1\nkind: Pol", "Did you mean 'Pool'?"),
         ("apiVersion: stoker/v1\nkind: [a]", "there is no kind a list"),
-        ("apiVersion: stoker/v1\nkind: Policy", "the kind 'Policy' is not supported by this version"),
-        ("apiVersion: stoker/v1\nkind: PolicyTest", "is not supported by this version"),
+        ("apiVersion: stoker/v1\nkind: Policey", "Did you mean 'Policy'?"),
     ],
 )  # fmt: skip
 def test_version_and_kind_are_told_first(head: str, words: str) -> None:

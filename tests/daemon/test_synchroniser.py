@@ -221,3 +221,39 @@ async def test_a_broken_directory_at_the_start_falls_back_to_the_last_good_revis
     assert state.revision.id == kept.id
     assert state.problems
     await scene.stop()
+
+
+POLICIES = """
+---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {name: team}
+spec:
+  rules: [{name: members, effect: allow, when: '"web" in caller.groups'}]
+---
+apiVersion: stoker/v1
+kind: PolicyTest
+metadata: {name: team}
+spec:
+  given: {pool: {name: web}}
+  cases: [{name: members may, given: {caller: {groups: [GROUP]}}, expect: {verdict: allow}}]
+"""
+
+
+async def test_a_revision_whose_policy_tests_fail_is_refused_and_the_last_one_serves() -> None:
+    scene = Scene(Host())
+    await scene.start({"a.yaml": files("one")["all.yaml"] + POLICIES.replace("GROUP", "web")})
+    await scene.run.until_ready(2)
+    serving = scene.synchroniser.state.revision
+    assert serving is not None
+    assert ["team"] == list(serving.policies)
+
+    scene.hold({"a.yaml": files("two")["all.yaml"] + POLICIES.replace("GROUP", "dba")})
+    while scene.synchroniser.state.broken_since is None:
+        await asyncio.sleep(0.1)  # of the virtual clock
+
+    state = scene.synchroniser.state
+    assert state.revision is serving
+    assert "the case 'members may' fails: expected allow, got deny" in state.problems[0]
+    assert (await scene.run.claim()).state is ClaimState.BOUND
+    await scene.stop()

@@ -8,6 +8,21 @@ import pytest
 
 from tests.fixtures.daemons import RealDaemon, until, work_pool
 
+POLICY = """
+apiVersion: stoker/v1
+kind: Policy
+metadata: {name: team}
+spec:
+  rules: [{name: members, effect: allow, when: '"web" in caller.groups'}]
+---
+apiVersion: stoker/v1
+kind: PolicyTest
+metadata: {name: team}
+spec:
+  given: {pool: {name: work}, caller: {groups: [GROUP]}}
+  cases: [{name: members may, expect: {verdict: allow}}]
+""".lstrip()
+
 
 def test_a_changed_size_takes_effect_without_a_restart(daemon: RealDaemon) -> None:
     daemon.write("work.yaml", work_pool(2))
@@ -77,6 +92,29 @@ def test_a_broken_state_changes_nothing_and_is_told_everywhere(daemon: RealDaemo
     daemon.write("work.yaml", work_pool(3))
     daemon.until_ready("work", 3)
     assert daemon.client.status()["config"]["ok"]
+
+
+def test_policies_whose_own_tests_fail_are_refused_with_the_place_and_the_last_ones_serve(
+    daemon: RealDaemon,
+) -> None:
+    daemon.write("work.yaml", work_pool(1))
+    daemon.write("policy.yaml", POLICY.replace("GROUP", "web"))
+    daemon.start()
+    daemon.until_ready("work", 1)
+    good = daemon.client.status()["revision"]["id"]
+
+    daemon.write("policy.yaml", POLICY.replace("GROUP", "dba"))
+    status = until(
+        lambda: not daemon.client.status()["config"]["ok"] and daemon.client.status(), "told"
+    )
+
+    assert status["revision"]["id"] == good
+    told = status["config"]["problems"][0]
+    assert "policy.yaml:12:" in told
+    assert "the case 'members may' fails: expected allow, got deny" in told
+    assert daemon.client.claim("work", wait="5s").state == "bound"
+    daemon.write("policy.yaml", POLICY.replace("GROUP", "web"))
+    until(lambda: daemon.client.status()["config"]["ok"], "mended")
 
 
 def test_a_restart_with_a_broken_directory_serves_the_last_good_revision(
