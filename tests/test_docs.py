@@ -2,15 +2,31 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from loadtests.subject import Subject, a_pool
 from loadtests.wire import Wire, encode
+from stoker.config.policies.facts import CLAIMS, FACTS_VERSION
+from stoker.config.policies.manifests import (
+    Approvals,
+    BreakGlass,
+    Canary,
+    Caps,
+    Defaults,
+    Expect,
+    Forced,
+    Limits,
+    PolicySpec,
+    Reason,
+    Rule,
+)
 from stoker.config.settings import SETTINGS, Setting
+from stoker.config.shapes import Shape
 from stoker.daemon.cli.group import cli
 from stoker.daemon.problems_http import MEANINGS, HttpCode
 from stoker.pools.drivers import catalogue
@@ -105,6 +121,9 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         command = cli.get_command(context, name)
         assert command is not None, name
         yield name, command
+        if isinstance(command, click.Group):
+            for inner, it in command.commands.items():
+                yield f"{name} {inner}", it
 
 
 @pytest.mark.parametrize(
@@ -116,6 +135,45 @@ def test_a_command_is_documented_with_its_options(name: str, command: click.Comm
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden and option.name != "help":
             assert any(f"`{flag}" in page for flag in option.opts), f"stoker {name} {option.opts}"
+
+
+def facts_of(shapes: Mapping[str, Shape], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, shape in shapes.items():
+        if shape.members is None:
+            yield f"{above}{name}", shape.type.value
+        else:
+            yield from facts_of(shape.members, f"{above}{name}.")
+
+
+def test_every_fact_of_policies_is_documented_with_its_type_and_no_other_is() -> None:
+    table = read("policies.md").partition("## Facts")[2].partition("### Bounds")[0]
+    rows = re.findall(r"^\| (`[^|]*`) \| ([a-z]+) \|", table, re.MULTILINE)
+    documented = {(name, kind) for names, kind in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert set(facts_of(CLAIMS.roots)) == documented
+    assert f"version {FACTS_VERSION} of the facts" in table
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Canary,
+        Limits,
+        Defaults,
+        Caps,
+        Forced,
+        Reason,
+        Approvals,
+        BreakGlass,
+        PolicySpec,
+        Expect,
+        Rule,
+    ],
+)
+def test_every_key_of_a_policy_is_documented(model: type[BaseModel]) -> None:
+    page = read("policies.md")
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        assert re.search(rf"`[^`]*\b{key}\b[^`]*`", page), key
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ class GivenRequest(Manifest):
     count: Annotated[int, Field(ge=1, le=100_000)] = 1
     reason: str = ""
     labels: dict[str, str] = Field(default_factory=dict[str, str])
-    bind: Literal["", "process"] = ""
+    bind: Literal["", "process", "connection"] = ""
     break_glass: bool = False
 
 
