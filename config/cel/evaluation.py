@@ -126,14 +126,11 @@ def _path(chain: tuple[str, ...], step: Runner) -> Runner:
         if frame.left < 0:
             frame.spend(0)
         try:
-            value: Any = frame.scope[root]
+            value: Any = frame.scope[root]  # any JSON; a type guard would cost more than the lookup
             for name in names:
-                if type(value) is not dict:
-                    break
                 value = value[name]
-            else:
-                return value
-        except KeyError:
+            return value
+        except (KeyError, TypeError):  # TypeError: something on the way is no mapping
             pass
         frame.left += steps
         return step(frame)

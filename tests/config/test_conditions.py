@@ -3,7 +3,7 @@ written back and explained."""
 
 import random
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -156,7 +156,7 @@ def _sources() -> st.SearchStrategy[str]:
 def _bare(node: object) -> object:
     """A tree without the places in its source."""
     if isinstance(node, tuple):
-        return tuple(_bare(one) for one in node)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(_bare(one) for one in cast("tuple[object, ...]", node))
     fields = getattr(node, "__dataclass_fields__", None)
     if fields is None:
         return node

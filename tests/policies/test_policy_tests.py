@@ -1,11 +1,15 @@
 """PolicyTest documents: what they expect, which rules they leave untried, and what a failure does."""
 
+import jsonschema_rs
 import pytest
+import yaml
 
 from stoker.config.problems import Problem
+from stoker.config.schema import json_schema
 from stoker.policies.testing import Report, checked, run_cases
-from tests.config.catalogue import loaded
+from tests.config.catalogue import CATALOGUE, loaded
 from tests.config.policies.documents import BASE, a_policy_with, a_test_with, problems, the_revision
+from tests.conftest import ROOT
 
 POLICY = a_policy_with(
     """
@@ -165,3 +169,18 @@ def test_a_revision_whose_policy_tests_pass_stays_as_it_is() -> None:
         assert result is checked(result)
     broken = loaded("kind: [")
     assert broken is checked(broken)
+
+
+def test_the_example_of_the_documentation_loads_fits_its_schema_and_passes() -> None:
+    page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    pool = BASE.replace("{name: boxes}", "{name: web, labels: {tier: production}}")
+    result = loaded(pool, p=example)
+    assert result.revision is not None, [str(problem) for problem in result.problems]
+    found = run_cases(result.revision)
+    assert ((), ()) == (found.failed, found.untried)
+    assert 3 == len(found.ran)
+    for document in yaml.safe_load_all(example):
+        jsonschema_rs.Draft202012Validator(json_schema(document["kind"], CATALOGUE)).validate(
+            document
+        )
