@@ -36,6 +36,8 @@ MAX_EXPRESSIONS = 500
 """Of one blueprint."""
 MAX_EXPRESSIONS_IN_ALL = 20_000
 """Each takes about a millisecond to compile."""
+MAX_CASES_IN_ALL = 2_000
+"""Of policy tests: they run at each load, and a decision takes some milliseconds at worst."""
 _SUGGESTED = 200
 """Problems after which no nearest word is looked for: that is slow among thousands."""
 
@@ -310,6 +312,11 @@ class _Checker:
         complete = self.complete and len(pools) == len(self.declared_pools)
         found: list[Case] = []
         for declared in self.declared_tests:
+            if len(found) + len(declared.manifest.spec.cases) > MAX_CASES_IN_ALL:
+                message = f"the policy tests up to this one have more than {MAX_CASES_IN_ALL} cases"
+                remedy = "test what a rule makes of facts once"
+                self._say(declared.document, ("spec", "cases"), message, remedy, key=True)
+                break
             cases, problems = compile_cases(
                 declared.document, declared.manifest, pools, complete=complete
             )

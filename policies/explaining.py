@@ -77,15 +77,32 @@ def _shaped(decision: Decision) -> Shaped:
 def _told(
     policy: PolicySpec, rule: Rule, asked: Mapping[str, object], shaped: Mapping[str, object]
 ) -> RuleTold:
+    value, condition, scope = _said(policy, rule, asked, shaped)
+    parts = deciding_parts(condition.node, scope)
+    return RuleTold(policy.name, rule.name, rule.effect, policy.mode, value, parts)
+
+
+def _said(
+    policy: PolicySpec, rule: Rule, asked: Mapping[str, object], shaped: Mapping[str, object]
+) -> tuple[Value, Condition, Mapping[str, object]]:
+    """What a rule says of a claim, the condition that made it so, and what that read."""
     if policy.when is not None:
         value = _value(policy.when, asked)
         if value is not Value.TRUE:
-            value = Value.ELSEWHERE if value is Value.FALSE else Value.ERROR
-            parts = deciding_parts(policy.when.node, asked)
-            return RuleTold(policy.name, rule.name, rule.effect, policy.mode, value, parts)
-    value = _value(rule.when, shaped)
-    parts = deciding_parts(rule.when.node, shaped)
-    return RuleTold(policy.name, rule.name, rule.effect, policy.mode, value, parts)
+            said = Value.ELSEWHERE if value is Value.FALSE else Value.ERROR
+            return said, policy.when, asked
+    return _value(rule.when, shaped), rule.when, shaped
+
+
+def values_of(
+    about: PoolPolicies, facts: Facts, decision: Decision
+) -> Iterator[tuple[str, str, Value]]:
+    """Policy and rule with what it says, without the parts: for the coverage of many cases."""
+    asked = scope_of(facts, as_asked(facts))
+    shaped = scope_of(facts, _shaped(decision))
+    for policy in about.policies:
+        for rule in policy.rules:
+            yield policy.name, rule.name, _said(policy, rule, asked, shaped)[0]
 
 
 def _value(condition: Condition, scope: Mapping[str, object]) -> Value:

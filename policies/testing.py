@@ -13,8 +13,9 @@ from ..config.policies.rules import Case
 from ..config.problems import Problem, sort
 from ..config.revision import PoolSpec, Revision
 from ..config.units import format_duration
+from .decide import decide
 from .decision import Decision
-from .explaining import Explanation, Value, explain
+from .explaining import Value, values_of
 from .facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from .index import PolicyIndex, index_of
 from .limits import as_given
@@ -53,20 +54,25 @@ class Report:
 
 
 def run_cases(revision: Revision) -> Report:
-    """Every case of the revision against its policies."""
+    """Every case of the revision against its policies, and what the cases leave untried."""
     index = index_of(revision.policies.values(), revision.pools)
     ran: list[Ran] = []
     seen: set[tuple[str, str, Value]] = set()
     for case in revision.policy_tests:
-        told = explain_case(index, case, revision)
-        ran.append(Ran(case, told.decision, tuple(_wrong(case, told.decision))))
-        seen |= {(rule.policy, rule.rule, rule.value) for rule in told.rules}
+        facts = _facts_in(case, revision)
+        one = _run(index, case, facts)
+        ran.append(one)
+        seen.update(values_of(index.of(facts.pool.name), facts, one.decision))
     return Report(tuple(ran), tuple(_untried(index, seen)), _count(index))
 
 
-def explain_case(index: PolicyIndex, case: Case, revision: Revision) -> Explanation:
-    facts = facts_of(case, revision.pools.get(case.given.pool.name or ""))
-    return explain(index.of(facts.pool.name), facts, counted=as_given(facts))
+def _run(index: PolicyIndex, case: Case, facts: Facts) -> Ran:
+    decision = decide(index.of(facts.pool.name), facts, counted=as_given(facts))
+    return Ran(case, decision, tuple(_wrong(case, decision)))
+
+
+def _facts_in(case: Case, revision: Revision) -> Facts:
+    return facts_of(case, revision.pools.get(case.given.pool.name or ""))
 
 
 def facts_of(case: Case, pool: PoolSpec | None) -> Facts:
@@ -169,7 +175,9 @@ def checked(result: LoadResult) -> LoadResult:
     revision = result.revision
     if revision is None or not revision.policy_tests:
         return result
-    failures = [_problem(ran) for ran in run_cases(revision).failed]
+    index = index_of(revision.policies.values(), revision.pools)
+    ran = (_run(index, case, _facts_in(case, revision)) for case in revision.policy_tests)
+    failures = [_problem(one) for one in ran if one.wrong]
     if not failures:
         return result
     return replace(result, revision=None, problems=sort([*result.problems, *failures]))

@@ -7,7 +7,13 @@ import pytest
 from stoker.config.policies.rules import ClaimRate, Effect, Limits, Mode, Shape
 from stoker.config.schema import json_schema
 from tests.config.catalogue import CATALOGUE, loaded
-from tests.config.policies.documents import BASE, a_policy_with, problems, the_revision
+from tests.config.policies.documents import (
+    BASE,
+    a_policy_with,
+    a_test_with,
+    problems,
+    the_revision,
+)
 
 
 def test_a_policy_reaches_the_revision_in_base_units() -> None:
@@ -173,6 +179,14 @@ def test_pools_in_a_file_that_cannot_be_read_are_not_missed() -> None:
 def test_every_kind_has_a_schema_that_takes_what_loads() -> None:
     for kind in ("Policy", "PolicyTest"):
         assert {"$ref": f"#/$defs/{kind}"}.items() <= json_schema(kind, CATALOGUE).items()
+
+
+def test_more_cases_than_anybody_would_wait_for_are_refused() -> None:
+    cases = "\n".join(f"    - {{name: c{at}, expect: {{verdict: deny}}}}" for at in range(700))
+    text = f"  given: {{pool: {{name: boxes}}}}\n  cases:\n{cases}"
+    told = problems(*(a_test_with(text, f"t{at}") for at in range(4)))
+    (one,) = told
+    assert "p2.yaml:6:3: spec.cases: the policy tests up to this one have more than 2000" in one
 
 
 @pytest.mark.serial
