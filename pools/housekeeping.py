@@ -16,7 +16,6 @@ CHECK_EVERY = 60.0
 PURGE_EVERY = 3600.0
 KEEP_ENDED = 86400.0
 """How long keys and ended claims are kept after the end: a day, as the contract says."""
-KEEP_EVENTS = 90 * 86400.0
 STEP_WORTH_TELLING = 2.0
 
 
@@ -27,6 +26,8 @@ class Housekeeping:
         self.breaches: list[str] = []
         """What the last check found; empty unless there is a defect."""
         self._step = 0.0
+        self._rotating = False
+        """The last look moved events out of the ledger: there may be more."""
 
     async def run(self) -> None:
         """Every chore at its own pace; a ledger that refused is tried again every second."""
@@ -46,6 +47,9 @@ class Housekeeping:
             self._check()
         if ticks % PURGE_EVERY == 0:
             await self._purge()
+            self._rotating = True
+        if self._rotating:
+            await self._rotate()
         self._watch_the_wall_clock()
 
     async def _drop_anchor(self) -> None:
@@ -64,16 +68,23 @@ class Housekeeping:
         self.breaches = found
 
     async def _purge(self) -> None:
-        clock = self._services.clock
-        now = clock.now()
-        # Events are dated by the wall clock. One that was set far ahead must not purge the audit.
-        today = min(now, clock.to_wall(now))
         try:
-            await self._services.store.purge(
-                keys_before=now - KEEP_ENDED, events_before=today - KEEP_EVENTS
-            )
+            await self._services.store.purge(keys_before=self._services.clock.now() - KEEP_ENDED)
         except StoreError as error:
             log.warning("old entries could not be purged: %s", error)
+
+    async def _rotate(self) -> None:
+        """One file of old events in each round, until none is due."""
+        services, clock = self._services, self._services.clock
+        now = clock.now()
+        # Events are dated by the wall clock. One that was set far ahead must not empty the ledger.
+        today = min(now, clock.to_wall(now))
+        try:
+            moved = await services.store.rotate(services.retention, today=today)
+        except StoreError as error:
+            log.warning("%s", error)
+            moved = 0
+        self._rotating = moved > 0
 
     def _watch_the_wall_clock(self) -> None:
         clock = self._services.clock

@@ -16,6 +16,7 @@ from .inventory import Inventory
 from .part_times import PartTimes
 from .processes import HostProcesses, Processes
 from .providers import Providers
+from .retention import Retention
 from .store import Done, Store, StoreError, Transaction
 from .tasks import Tasks
 from .telemetry import Telemetry
@@ -54,6 +55,8 @@ class Services:
     processes: Processes = field(default_factory=HostProcesses)
     part_times: PartTimes = field(default_factory=PartTimes)
     """How long making took lately, for explanations."""
+    retention: Retention = field(default_factory=Retention)
+    """How long the ledger keeps events."""
     chance: Callable[[], float] = random.random
     """A random number in [0, 1), for jitter alone."""
     create_within: float = 300.0

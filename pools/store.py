@@ -15,6 +15,7 @@ from ..config.json_types import Json, JsonObject
 from .claim import Claim
 from .ids import ClaimId, PartId, ResourceId
 from .resource import Part, Resource, nothing
+from .retention import Retention
 from .switches import Switch
 
 
@@ -60,6 +61,19 @@ class Event(NamedTuple):
     reason: str
     data: JsonObject
     hash: str
+
+
+class Head(NamedTuple):
+    """The end of the chain: the number and hash of the newest durable event.
+
+    Kept elsewhere, it shows later that the end of the audit was not cut off.
+    """
+
+    seq: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +224,20 @@ class Store(Protocol):
         """`listener` is called in the event loop with each commit's events, in order."""
         ...
 
-    async def purge(self, *, keys_before: float, events_before: float) -> int:
-        """Deletes keys and claims over since before `keys_before` (steady seconds) and events older
-        than `events_before` (wall seconds; the chain's anchor is kept); returns how many rows.
+    async def purge(self, *, keys_before: float) -> int:
+        """Deletes keys and claims over since before `keys_before` (steady seconds); how many rows."""
+        ...
+
+    async def rotate(self, retention: Retention, *, today: float) -> int:
+        """Moves old events to files, some thousands at most; returns how many: 0 when none is due.
+
+        `today` is wall seconds. At no moment an event is in neither of them, and the chain goes on from
+        the files to the ledger.
         """
+        ...
+
+    def head(self) -> Head:
+        """The end of the chain. Costs nothing: asked for each status."""
         ...
 
     def progress(self) -> Progress:

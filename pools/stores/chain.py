@@ -3,8 +3,8 @@
     hash(n) = SHA-256( hash(n-1) as 64 hex digits + canonical JSON of event n )
 
 Canonical JSON has every field but the hash, keys sorted, no spaces, UTF-8. Event 1 follows the
-genesis hash, SHA-256 of the ledger's id. After a purge the chain starts at a kept anchor: the
-number and hash of the last event that was deleted.
+genesis hash, SHA-256 of the ledger's id. After a rotation the chain of the ledger starts at a kept
+anchor: the number and hash of the last event that was moved to a file (see `segments`).
 """
 
 import hashlib
@@ -74,8 +74,7 @@ def _fit(event: NewEvent) -> NewEvent:
 def follow(previous: Link, at: float, drafted: Draft) -> Event:
     """The event that comes after `previous`, numbered and hashed."""
     event, seq = drafted.event, previous.seq + 1
-    canonical = b'{"at":%b,%b,"seq":%d}' % (encode_json(at), drafted.body[1:-1], seq)
-    digest = hashlib.sha256(previous.hash.encode() + canonical).hexdigest()
+    digest = hash_of(previous.hash, _canonical(at, drafted, seq))
     return Event(
         seq=seq,
         at=at,
@@ -88,6 +87,28 @@ def follow(previous: Link, at: float, drafted: Draft) -> Event:
         data=event.data,
         hash=digest,
     )
+
+
+def _canonical(at: float, drafted: Draft, seq: int) -> bytes:
+    return b'{"at":%b,%b,"seq":%d}' % (encode_json(at), drafted.body[1:-1], seq)
+
+
+def canonical(event: Event) -> bytes:
+    """The JSON that the hash of an event covers, after the hash of the one before."""
+    again = NewEvent(
+        kind=event.kind,
+        pool=event.pool,
+        resource=event.resource,
+        claim=event.claim,
+        request=event.request,
+        reason=event.reason,
+        data=event.data,
+    )
+    return _canonical(event.at, draft(again), event.seq)
+
+
+def hash_of(previous: str, canonical: bytes) -> str:
+    return hashlib.sha256(previous.encode() + canonical).hexdigest()
 
 
 def encode_event(event: Event, drafted: Draft) -> Row:
@@ -131,16 +152,7 @@ def verify(start: Link, events: Iterable[Event]) -> Link:
                 f"the audit lacks events between {link.seq} and {event.seq}; restore the ledger "
                 "from a backup, and find out who deleted them"
             )
-        again = NewEvent(
-            kind=event.kind,
-            pool=event.pool,
-            resource=event.resource,
-            claim=event.claim,
-            request=event.request,
-            reason=event.reason,
-            data=event.data,
-        )
-        if follow(link, event.at, draft(again)).hash != event.hash:
+        if hash_of(link.hash, canonical(event)) != event.hash:
             raise StoreCorrupt(
                 f"event {event.seq} of the audit was changed after it was written; restore the "
                 "ledger from a backup, and find out who changed it"

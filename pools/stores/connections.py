@@ -62,6 +62,29 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_looker(path: Path) -> sqlite3.Connection:
+    """For another process than the daemon: reads beside it, and can change nothing."""
+    if not path.exists():
+        raise StoreError(f"there is no ledger {path}; name the daemon's state folder with --state")
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        connection = sqlite3.connect(
+            address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA query_only = 1")
+            if not migrations.schema_version(connection):
+                raise StoreCorrupt(f"{path} is an empty file, and no ledger")
+        except BaseException:
+            connection.close()
+            raise
+    except StoreCorrupt as error:
+        raise StoreCorrupt(f"the ledger {path} cannot be read: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise sentence(error, path) from error
+    return connection
+
+
 def open_checkpointer(path: str) -> sqlite3.Connection:
     """A connection for one checkpoint; it synchronises the database before the WAL is reused."""
     connection = connect(path)

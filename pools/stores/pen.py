@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain as chain_of
 from pathlib import Path
 
-from ..store import Event, NewEvent, StoreCorrupt, StoreError
+from ..store import Event, Head, NewEvent, StoreCorrupt, StoreError
 from . import chain
 from .connections import at_fault, sentence
 from .encoding import Row
@@ -77,6 +77,12 @@ class Pen:
     @property
     def connection(self) -> sqlite3.Connection:
         return self._connection
+
+    @property
+    def head(self) -> Head:
+        """The newest durable event; number 0 before the first."""
+        end = self._end  # replaced as a whole, by the writer's thread
+        return Head(end.seq, end.hash)
 
     def write(self, batch: Sequence[Job]) -> list[Event]:
         """Commits the batch; each job then has its `changed` or its `error`.

@@ -134,10 +134,14 @@ def chain_start(connection: sqlite3.Connection) -> Link:
     if row is not None:
         seq, _, digest = row[0].partition(" ")
         return Link(int(seq), digest)
+    return chain.genesis(ledger_id(connection))
+
+
+def ledger_id(connection: sqlite3.Connection) -> str:
     row = connection.execute("SELECT value FROM meta WHERE name = 'ledger'").fetchone()
     if row is None:
         raise StoreCorrupt("the ledger lost its identity; restore it from a backup")
-    return chain.genesis(row[0])
+    return str(row[0])
 
 
 def chain_end(connection: sqlite3.Connection) -> Link:
@@ -162,12 +166,40 @@ def integrity(connection: sqlite3.Connection) -> Sequence[str]:
     return [] if found == ["ok"] else found
 
 
-def purgeable_events(connection: sqlite3.Connection, before: float, limit: int) -> int | None:
-    """The number of the last of at most `limit` oldest events that are all older than `before`."""
+def first_event(connection: sqlite3.Connection) -> int | None:
+    row = connection.execute("SELECT seq FROM events ORDER BY seq LIMIT 1").fetchone()
+    return None if row is None else int(row[0])
+
+
+def hash_at(connection: sqlite3.Connection, seq: int) -> str | None:
+    row = connection.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def due_events(
+    connection: sqlite3.Connection, *, begin: float, before: float, most: int, limit: int
+) -> int | None:
+    """The number of the last event to move out of the ledger, or None when none is due.
+
+    Due is what is older than `before` once the oldest one is older than `begin`, and what is too much
+    when there are more than `most`. At most `limit` of them, all at the beginning of the chain.
+    """
     query = "SELECT seq, at FROM events ORDER BY seq LIMIT ?"
-    last: int | None = None
+    old: int | None = None
+    first: int | None = None
     for seq, at in connection.execute(query, (limit,)):
+        if first is None:
+            first = seq
+            if at >= begin:
+                break
         if at >= before:
             break
-        last = seq
-    return last
+        old = seq
+    if first is None:
+        return None
+    surplus = chain_end(connection).seq - first + 1 - most
+    if surplus <= 0:
+        return old
+    # A tenth more than too many, or the next event would begin another file.
+    crowd = first - 1 + min(surplus + most // 10 + 1, limit)
+    return crowd if old is None else max(old, crowd)

@@ -18,8 +18,18 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeAlias, TypeVar
 from ...config.json_types import Json
 from ..claim import Claim
 from ..ids import ClaimId
+from ..retention import Retention
 from ..sealing import Sealer
-from ..store import Done, Event, EventListener, Image, Progress, StoreCorrupt, Transaction
+from ..store import (
+    Done,
+    Event,
+    EventListener,
+    Head,
+    Image,
+    Progress,
+    StoreCorrupt,
+    Transaction,
+)
 from . import reading
 from .chain import Draft
 from .checkpoints import Checkpoints
@@ -29,6 +39,8 @@ from .folder import LEDGER, FolderLock
 from .lanes import Job
 from .migrations import migrate
 from .pen import Pen
+from .rotation import PURGE_ROWS, Rotation
+from .segments import FOLDER as AUDIT_FOLDER
 from .transaction import SqliteTransaction, Statement
 from .writer import Delay, InlineWriter, ThreadWriter, Writer, closed
 
@@ -38,17 +50,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 WriterKind: TypeAlias = Literal["thread", "inline"]
 
-PURGE_ROWS = 100
-"""Rows deleted per commit: a claim that comes meanwhile waits for no more than these."""
-
 _KEY_CHECK = b"this ledger's secrets are sealed with this key"
 _KEY_PLACE = place("meta", "key check", "value")
 _PURGE_CLAIMS = "DELETE FROM claims WHERE id IN (SELECT id FROM claims WHERE over_at < ? LIMIT ?)"
-_KEEP_LINK = (
-    "INSERT OR REPLACE INTO meta (name, value) "
-    "SELECT 'chain', seq || ' ' || hash FROM events WHERE seq = ?"
-)
-_PURGE_EVENTS = "DELETE FROM events WHERE seq <= ?"
 
 
 class MemoryDisk:
@@ -93,6 +97,7 @@ class SqliteStore:
         self._footing = footing
         self._sealer = sealer
         self._listeners: list[EventListener] = []
+        self._rotation: Rotation | None = None
         self._writer: Writer
         if writer == "thread":
             checkpoints = Checkpoints(footing.pen, partial(open_checkpointer, footing.where))
@@ -127,7 +132,9 @@ class SqliteStore:
             footing.pen.close()
             footing.give_back()
             raise
-        return cls(footing, sealer, writer=writer, delay=delay)
+        store = cls(footing, sealer, writer=writer, delay=delay)
+        store._rotation = Rotation(folder / AUDIT_FOLDER, store._read, store._write)
+        return store
 
     @classmethod
     def open_memory(
@@ -183,16 +190,19 @@ class SqliteStore:
     def on_events(self, listener: EventListener) -> None:
         self._listeners.append(listener)
 
-    async def purge(self, *, keys_before: float, events_before: float) -> int:
+    async def purge(self, *, keys_before: float) -> int:
         """A hundred rows at a time, each in a commit of its own in the background lane."""
         total = 0
         while changed := await self._write([(_PURGE_CLAIMS, (keys_before, PURGE_ROWS))], ()):
             total += changed
-        purgeable = reading.purgeable_events
-        while last := await self._read(purgeable, events_before, PURGE_ROWS):
-            kept = (_KEEP_LINK, (last,))
-            total += await self._write([kept, (_PURGE_EVENTS, (last,))], ()) - 1
         return total
+
+    async def rotate(self, retention: Retention, *, today: float) -> int:
+        """A ledger in memory has nowhere to move its events to, and keeps them."""
+        return 0 if self._rotation is None else await self._rotation.step(retention, today)
+
+    def head(self) -> Head:
+        return self._footing.pen.head
 
     async def verify_chain(self) -> int:
         """Checks the audit's hash chain; returns its length. Raises `StoreCorrupt` if it is broken."""

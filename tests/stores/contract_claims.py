@@ -127,11 +127,11 @@ class ClaimPromises:
             )
             await put(store, ended)
         await put(store, a_claim("c-live", created_at=0.0))
-        assert 240 == await store.purge(keys_before=240.0, events_before=0.0)
+        assert 240 == await store.purge(keys_before=240.0)
         assert None is store.find_key((239).to_bytes(32, "big"))
         assert None is not store.find_key((240).to_bytes(32, "big"))
         assert None is not store.find_key(KEY)
-        assert 0 == await store.purge(keys_before=240.0, events_before=0.0)
+        assert 0 == await store.purge(keys_before=240.0)
         await store.close()
 
     async def test_a_claim_refused_while_waiting_is_kept_past_its_deadline(
@@ -140,6 +140,6 @@ class ClaimPromises:
         store = disk.open()
         refused = replace(a_claim(state=ClaimState.REFUSED, created_at=1000.0), ended_at=None)
         await put(store, refused)
-        assert 0 == await store.purge(keys_before=refused.deadline, events_before=0.0)
-        assert 1 == await store.purge(keys_before=refused.deadline + 1, events_before=0.0)
+        assert 0 == await store.purge(keys_before=refused.deadline)
+        assert 1 == await store.purge(keys_before=refused.deadline + 1)
         await store.close()

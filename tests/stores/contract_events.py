@@ -1,4 +1,4 @@
-"""Promises of the ledger about the audit: numbering, chaining, listening, purging."""
+"""Promises of the ledger about the audit: numbering, chaining, listening."""
 
 import asyncio
 from collections.abc import Sequence
@@ -119,29 +119,4 @@ class EventPromises:
         assert (visible, visible, {"path": odd}) == (kept.reason, kept.detail, kept.outputs)
         assert [visible] == [event.reason for event in await all_events(store)]
         assert 1 == await store.verify_chain()
-        await store.close()
-
-    async def test_purged_events_leave_a_chain_that_can_be_verified(self, disk: Disk) -> None:
-        store = disk.open()
-        for number in range(250):
-            disk.time = 1000.0 + number
-            await put(store, an_event(reason=str(number)))
-        assert 240 == await store.purge(keys_before=0.0, events_before=1240.0)
-        assert 10 == await store.verify_chain()
-        assert 241 == (await all_events(store))[0].seq
-        assert 10 == await store.purge(keys_before=0.0, events_before=9999.0)
-        await put(store, an_event())
-        assert 1 == await store.verify_chain()
-        await store.close()
-        again = disk.open()
-        assert 251 == again.load().last_event
-        await again.close()
-
-    async def test_an_old_date_between_new_ones_is_not_purged(self, disk: Disk) -> None:
-        store = disk.open()
-        for time in (1000.0, 2000.0, 1001.0):
-            disk.time = time
-            await put(store, an_event())
-        assert 1 == await store.purge(keys_before=0.0, events_before=1500.0)
-        assert [2, 3] == [event.seq for event in await all_events(store)]
         await store.close()
