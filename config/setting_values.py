@@ -93,3 +93,9 @@ def parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
         raise ValueError("a whole number from 1 on")
     return int(text)
+
+
+def parse_events(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1000 <= int(text) <= 1_000_000_000:
+        raise ValueError("a whole number from 1000 on")
+    return int(text)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .issuers import Issuer, read_issuers
 from .places import SETTINGS_FILE, default_config, default_socket, default_state
 from .repositories.urls import Location, without_secrets
 from .setting_values import (
@@ -19,13 +20,14 @@ from .setting_values import (
     parse_address,
     parse_config,
     parse_count,
+    parse_events,
     parse_mode,
     parse_path,
     parse_socket,
     parse_yes_or_no,
     span,
 )
-from .settings_file import FileValue, read_settings_file
+from .settings_file import FileValue, SettingsFile, read_settings_file
 from .spelling import suggestion
 
 __all__ = ["SETTINGS", "Address", "Setting", "Settings", "SettingsError", "load_settings"]
@@ -60,6 +62,11 @@ class Settings:
     verify_gpg: Path | None = None
     verify_ssh: Path | None = None
     allow_rewind: bool = False
+    audit_retention: float = 90 * 86400.0
+    audit_events: int = 2_000_000
+    audit_files: int = 365
+    issuers: tuple[Issuer, ...] = ()
+    """Whose bearer tokens are accepted; empty: nobody's."""
 
 
 class SettingsError(Exception):
@@ -85,8 +92,10 @@ class Setting:
     is_path: bool = False
 
 
-GROUPS = ("verify",)
+GROUPS = ("verify", "audit")
 """Settings that stand together below one word of the file: `verify: {gpg: FILE}`."""
+IDENTITY = "identity"
+"""What stands below this word is a tree of its own, and in the file alone: see `issuers`."""
 
 
 def _setting(
@@ -238,6 +247,27 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether commits are taken that do not descend from the applied one (after a force push).",
         parse_yes_or_no,
     ),
+    _setting(
+        "audit_retention",
+        "DURATION",
+        "`90d`",
+        "How long the ledger keeps events; older ones are moved to files in the state folder.",
+        span(3600, "90d"),
+    ),
+    _setting(
+        "audit_events",
+        "COUNT",
+        "`2000000`",
+        "How many events the ledger keeps at most, however young.",
+        parse_events,
+    ),
+    _setting(
+        "audit_files",
+        "COUNT",
+        "`365`",
+        "How many of the files with old events are kept; the oldest are removed.",
+        parse_count,
+    ),
 )
 
 
@@ -249,7 +279,8 @@ def load_settings(
     """`flags` has the text of each given flag by field name. Raises `SettingsError`."""
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    values = _from_file(settings_file or environ.get("STOKER_SETTINGS"), problems)
+    found = _from_file(settings_file or environ.get("STOKER_SETTINGS"), problems)
+    values = found.values
     for setting in SETTINGS:
         text = environ.get(setting.env, "")
         if text:
@@ -259,6 +290,8 @@ def load_settings(
             values[setting.field] = FileValue(setting.flag, given, Path.cwd())
     parsed = _parse(values, problems)
     _contradictions(parsed, values, problems)
+    tree = found.trees.get(IDENTITY)
+    parsed["issuers"] = () if tree is None else read_issuers(tree, problems)
     if problems:
         raise SettingsError(tuple(problems))
     return Settings(
@@ -271,8 +304,10 @@ def load_settings(
     )
 
 
-def _from_file(path: str | None, problems: list[str]) -> dict[str, FileValue]:
-    found = read_settings_file(Path(path or SETTINGS_FILE), must_exist=bool(path), groups=GROUPS)
+def _from_file(path: str | None, problems: list[str]) -> SettingsFile:
+    """The values by field."""
+    file = Path(path or SETTINGS_FILE)
+    found = read_settings_file(file, must_exist=bool(path), groups=GROUPS, trees=(IDENTITY,))
     problems += found.problems
     fields = {setting.name: setting.field for setting in SETTINGS}
     values: dict[str, FileValue] = {}
@@ -280,9 +315,10 @@ def _from_file(path: str | None, problems: list[str]) -> dict[str, FileValue]:
         if name in fields:
             values[fields[name]] = value
         else:
-            hint = suggestion(name, fields)
+            hint = suggestion(name, [*fields, IDENTITY])
             problems.append(f"{value.place}: there is no setting {name!r}; {hint}")
-    return values
+    found.values = values
+    return found
 
 
 def _parse(values: Mapping[str, FileValue], problems: list[str]) -> dict[str, object]:

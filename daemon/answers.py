@@ -16,8 +16,15 @@ Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Duration = Annotated[str, WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})]
 
 
+class TokenJson(TypedDict):
+    """Whose bearer token came with the claim."""
+
+    issuer: str
+    subject: str
+
+
 class CallerJson(TypedDict):
-    """Who claimed, as the kernel says it."""
+    """Who claimed, as the kernel says it, and what a verified token adds."""
 
     uid: int
     gid: int
@@ -25,6 +32,8 @@ class CallerJson(TypedDict):
     user: str
     exe: str
     unit: str
+    groups: list[str]
+    token: NotRequired[TokenJson]
 
 
 class HandedJson(TypedDict):
@@ -257,8 +266,20 @@ class SyncJson(TypedDict):
     config: ConfigJson
 
 
+class IssuerJson(TypedDict):
+    """One whose tokens are accepted: how many of its keys are known, and for how long they have been."""
+
+    issuer: str
+    keys: int
+    age: Duration
+    error: NotRequired[str]
+
+
 class LedgerJson(TypedDict):
+    """`head` is NUMBER:HASH of the newest event: kept elsewhere, it proves the end of the audit."""
+
     ok: bool
+    head: str
     error: NotRequired[str]
 
 
@@ -279,6 +300,7 @@ class StatusJson(TypedDict):
     resources: int
     claims: int
     clockStep: Duration
+    issuers: NotRequired[list[IssuerJson]]
     inForce: Annotated[
         list[InForceJson],
         Field(

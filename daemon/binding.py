@@ -15,7 +15,6 @@ then, and end with it or with its time.
 import asyncio
 import errno
 import os
-import select
 import socket
 from dataclasses import dataclass
 
@@ -26,12 +25,10 @@ from ..pools.ties import Hold
 from .calls import Call
 from .connections import Connection, ConnectionEnd
 from .facade import Core
+from .peers import SO_PEERPIDFD, fits
 from .problems_http import HttpCode, Problem
 
-SO_PEERPIDFD = 77
-"""Linux 6.5; the socket module has no name for it yet."""
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ def find_peer(
     pidfd, exact = _pidfd_of(peer, pid, option)
     try:
         start = _start_of(pid)
-        if not still_runs(pidfd) or (not exact and not _fits(peer, start, accepted_at)):
+        if not still_runs(pidfd) or (not exact and not fits(peer, start, accepted_at)):
             raise _has_ended(pid)
         if start is None:
             raise _cannot(f"/proc does not show the process {pid} to this daemon")
@@ -165,18 +162,6 @@ def _start_of(pid: int) -> int | None:
         return start_of(pid)
     except OSError as error:
         raise _not_now(error) from error
-
-
-def _fits(peer: socket.socket, start: int | None, accepted_at: float) -> bool:
-    """Whether a process with the peer's number can be the one that connected."""
-    if start is None or start * _TICK > accepted_at:
-        return False
-    poll = select.poll()
-    try:
-        poll.register(peer, select.POLLRDHUP)
-    except ValueError:  # it was closed meanwhile
-        return False
-    return not poll.poll(0)
 
 
 def _not_now(error: OSError) -> Refusal:

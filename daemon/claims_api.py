@@ -69,7 +69,6 @@ async def create(call: Call) -> web.StreamResponse:
     key = headers.get("Idempotency-Key")
     if key is not None and len(headers.getall("Idempotency-Key")) > 1:
         raise Problem(HttpCode.MALFORMED, "Send one Idempotency-Key header.")
-    uid = call.caller.uid
     pool = body.pool
     request = ClaimRequest(
         pool=pool if isinstance(pool, str) else "",
@@ -79,7 +78,7 @@ async def create(call: Call) -> web.StreamResponse:
         wait=body.wait,
         reason=body.reason,
         labels=body.labels or {},
-        key=None if key is None else idempotency_key(uid, key),
+        key=None if key is None else idempotency_key(call.caller.identity, key),
         body=b"" if key is None else body.digest(),
         request_id=call.id,
         wish=body.wish(),
@@ -226,7 +225,7 @@ def _shown(call: Call, core: Core, claim: Claim) -> ClaimJson:
         claim,
         core.clock.to_wall,
         decide(claim.claimant.uid, call.host.daemon_uid),
-        secrets=may_see_secrets(call.caller.uid, claim.claimant.uid),
+        secrets=may_see_secrets(call.caller.identity, claim.claimant.identity),
         place=place if place is not None and place[0] > 0 else None,
     )
     if claim.state in WAITING:

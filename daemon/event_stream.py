@@ -2,8 +2,8 @@
 
 `EventFeed` keeps the newest events in a ring and wakes followers. A follower pulls: from the ring
 while that reaches back far enough, from the ledger otherwise. So nothing is buffered for a slow
-reader beyond the page in its hands; one that comes back after its events were purged is told which
-ones it missed.
+reader beyond the page in its hands; one that comes back after its events were moved out of the ledger
+is told which ones it missed.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from itertools import islice
 from typing import TypeAlias
 
 from ..config.units import format_duration
-from ..pools.housekeeping import KEEP_EVENTS
 from ..pools.store import Event
 from .answers import GapJson
 from .facade import EventSource
@@ -122,11 +121,13 @@ class _Page:
 class EventFeed:
     """The newest events in memory. `last` is the number of the newest one that is durable."""
 
-    def __init__(self, source: EventSource, *, last: int, ring: int = RING) -> None:
+    def __init__(self, source: EventSource, *, last: int, keep: float, ring: int = RING) -> None:
+        """`keep`: for how many seconds the ledger has events."""
         self._source = source
         self._ring: deque[Event] = deque(maxlen=ring)
         self._wakers: set[_Waker] = set()
         self._closed = False
+        self._keep = keep
         self.last = last
         source.on_events(self._on_events)
 
@@ -229,19 +230,19 @@ class EventFeed:
         first = await self._source.events(after=position, limit=1)
         next_seq = first[0].seq if first else newest + 1
         if next_seq > position + 1:
-            items.append(Gap(position + 1, next_seq, _purged(position + 1, next_seq)))
+            items.append(Gap(position + 1, next_seq, _rotated(position + 1, next_seq, self._keep)))
         found = await self._source.events(after=position, limit=REPLAY_PAGE, **filters.given())
         items.extend(found)
         last = found[-1].seq if found else 0
         return _Page(items, last if len(found) == REPLAY_PAGE else max(newest, last))
 
 
-def _purged(first: int, next_seq: int) -> str:
+def _rotated(first: int, next_seq: int, keep: float) -> str:
     count = next_seq - first
     which = (
         f"Event {first} was" if count == 1 else f"{count} events, {first} to {next_seq - 1}, were"
     )
     return (
-        f"{which} purged: the ledger keeps events for {format_duration(KEEP_EVENTS)}. Only a copy of"
-        " the ledger from before still has them."
+        f"{which} moved out of the ledger, which keeps events for {format_duration(keep)}. On the host,"
+        f" 'stoker audit export --after {first - 1}' has them as long as their files are kept."
     )

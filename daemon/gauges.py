@@ -30,6 +30,8 @@ class SocketFacts:
     followers: int = 0
     parked: int = 0
     turned_away: int = 0
+    keys_age: float = 0.0
+    """Seconds since an issuer's keys were last fetched: the oldest ones."""
 
 
 _POOL_GAUGES: tuple[tuple[str, str, Callable[[PoolStatus], float]], ...] = (
@@ -154,6 +156,11 @@ def _of_status(facts: StatusFacts) -> Iterator[Metric]:
         "stoker_ledger_up", "1 when the ledger took the last write.", value=facts.ledger_ok
     )
     yield GaugeMetricFamily(
+        "stoker_audit_head",
+        "The number of the newest event; its hash is in the status.",
+        value=facts.head.seq,
+    )
+    yield GaugeMetricFamily(
         "stoker_clock_step_seconds",
         "How far the wall clock was moved while the daemon ran.",
         value=facts.clock_step,
@@ -197,6 +204,11 @@ def _of_socket(facts: SocketFacts) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "stoker_http_parked", "Requests that wait for the daemon to start.", value=facts.parked
+    )
+    yield GaugeMetricFamily(
+        "stoker_identity_keys_age_seconds",
+        "Since when the keys of a token issuer were not fetched: the oldest.",
+        value=facts.keys_age,
     )
     yield _counter(
         "stoker_http_turned_away",

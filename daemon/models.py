@@ -280,15 +280,23 @@ def read(model: type[BodyT], data: bytes) -> BodyT:
         raise _problem(model, error) from None
 
 
-def idempotency_key(uid: int, key: str) -> bytes:
-    """The ledger's name for a caller's key. Raises `Problem`."""
+def idempotency_key(caller: tuple[int, str, str], key: str) -> bytes:
+    """The ledger's name for the key of a caller (`Claimant.identity`). Raises `Problem`."""
     if not _KEY.fullmatch(key):
         raise Problem(
             HttpCode.MALFORMED,
             f"The Idempotency-Key must have 1 to {MAX_KEY} visible ASCII characters without"
             " spaces; a UUID will do.",
         )
-    return hashlib.sha256(b"%d\x00%s" % (uid, key.encode("ascii"))).digest()
+    uid, issuer, subject = caller
+    named = b"%d\x00%s" % (uid, key.encode("ascii"))
+    if issuer:  # told by their lengths: no two callers may be written alike
+        named += b"".join([b"\x00%d\x00%s" % (len(one), one) for one in _bytes(issuer, subject)])
+    return hashlib.sha256(named).digest()
+
+
+def _bytes(*texts: str) -> list[bytes]:
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def canonical(value: Json) -> bytes:

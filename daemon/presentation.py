@@ -8,7 +8,7 @@ from ..config.json_types import Json
 from ..config.repositories.facts import RepositoryFacts
 from ..config.units import format_duration
 from ..policies.access import Verdict
-from ..pools.claim import Claim, ClaimState
+from ..pools.claim import Claim, Claimant, ClaimState
 from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
 from ..pools.status import PoolStatus
@@ -17,9 +17,11 @@ from ..pools.switches import Switch
 from ..pools.wishes import Wish
 from .answers import (
     BreakerJson,
+    CallerJson,
     ClaimJson,
     ConfigJson,
     EventJson,
+    IssuerJson,
     LedgerJson,
     PartJson,
     PoolJson,
@@ -32,6 +34,7 @@ from .answers import (
     SyncJson,
     WaitingForJson,
 )
+from .jwks import KeyFacts
 from .status import RevisionFacts, StatusFacts
 
 ToWall = Callable[[float], float]
@@ -65,6 +68,22 @@ def _span(seconds: float) -> str:
     return f"{seconds * 1000:.3f}ms" if seconds else "0.000ms"
 
 
+def _caller(claimant: Claimant) -> CallerJson:
+    shown: CallerJson = {
+        "uid": claimant.uid,
+        "gid": claimant.gid,
+        "pid": claimant.pid,
+        "user": claimant.user,
+        "exe": claimant.exe,
+        "unit": claimant.unit,
+        "groups": list(claimant.groups),
+    }
+    token = claimant.token
+    if token is not None:
+        shown["token"] = {"issuer": token.issuer, "subject": token.subject}
+    return shown
+
+
 def show_claim(
     claim: Claim,
     to_wall: ToWall,
@@ -81,14 +100,7 @@ def show_claim(
         "pool": claim.pool,
         "state": state,
         "resources": [{"id": resource, "outputs": {}} for resource in claim.resources],
-        "caller": {
-            "uid": claimant.uid,
-            "gid": claimant.gid,
-            "pid": claimant.pid,
-            "user": claimant.user,
-            "exe": claimant.exe,
-            "unit": claimant.unit,
-        },
+        "caller": _caller(claimant),
         "createdAt": rfc3339(claim.created_at + step),
         "ttl": _duration(claim.ttl),
         "bind": "time" if claim.binding is None else claim.binding.to.value,
@@ -299,7 +311,7 @@ def show_sync(facts: StatusFacts, to_wall: ToWall, *, done: bool) -> SyncJson:
 
 
 def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
-    ledger: LedgerJson = {"ok": facts.ledger_ok}
+    ledger: LedgerJson = {"ok": facts.ledger_ok, "head": str(facts.head)}
     if facts.ledger_error:
         ledger["error"] = facts.ledger_error
     shown: StatusJson = {
@@ -323,6 +335,19 @@ def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
     }
     if facts.revision is not None:
         shown["revision"] = _revision(facts.revision, to_wall)
+    if facts.issuers:
+        shown["issuers"] = [_issuer(one) for one in facts.issuers]
+    return shown
+
+
+def _issuer(facts: KeyFacts) -> IssuerJson:
+    shown: IssuerJson = {
+        "issuer": facts.issuer,
+        "keys": facts.keys,
+        "age": format_duration(round(facts.age)),
+    }
+    if facts.error:
+        shown["error"] = facts.error
     return shown
 
 

@@ -21,6 +21,10 @@ class HttpCode(StrEnum):
 
     MALFORMED = "malformed"
     INVALID = "invalid"
+    TOKENS_NOT_ACCEPTED = "tokens-not-accepted"
+    INVALID_TOKEN = "invalid-token"  # noqa: S105 - a code
+    EXPIRED_TOKEN = "expired-token"  # noqa: S105 - a code
+    KEYS_UNAVAILABLE = "keys-unavailable"
     DENIED = "denied"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
@@ -48,6 +52,10 @@ class Meaning:
 MEANINGS: dict[AnyCode, Meaning] = {
     HttpCode.MALFORMED: Meaning(400, "Malformed request"),
     HttpCode.INVALID: Meaning(422, "Invalid value"),
+    HttpCode.TOKENS_NOT_ACCEPTED: Meaning(401, "Tokens are not accepted"),
+    HttpCode.INVALID_TOKEN: Meaning(401, "Invalid token"),
+    HttpCode.EXPIRED_TOKEN: Meaning(401, "Expired token"),
+    HttpCode.KEYS_UNAVAILABLE: Meaning(503, "Keys unavailable", retry=True),
     HttpCode.DENIED: Meaning(403, "Denied"),
     HttpCode.NOT_FOUND: Meaning(404, "No such address"),
     HttpCode.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
 from . import claims_api, events_api, explain_api, host_api, inventory_api, operating_api
 from .answering import Answer
+from .bearer import Bearers
 from .calls import NOBODY, Call, Host, Route
 from .connections import (
     MAX_HEAD,
@@ -70,6 +72,7 @@ class SocketServer:
         self._settings = settings
         self._daemon_uid = os.geteuid() if daemon_uid is None else daemon_uid
         self._names = PeerNames()
+        self.bearers = Bearers(settings.issuers)
         self._background: set[asyncio.Task[object]] = set()
         self.host = Host(
             daemon_uid=self._daemon_uid,
@@ -96,12 +99,15 @@ class SocketServer:
             listening = await asyncio.to_thread(self._file.open)
         else:
             listening = adopt(fd)
-        dispatch = _Dispatch(self.host, Router(ROUTES), self._names, trusting=False)
+        dispatch = _Dispatch(self.host, Router(ROUTES), self._names, self.bearers, trusting=False)
         self._doors.append(_Door(listening, dispatch, self.host, self._settings.max_connections))
         if self._settings.metrics:
-            dispatch = _Dispatch(self.host, Router(METRICS_ROUTES), self._names, trusting=True)
+            dispatch = _Dispatch(
+                self.host, Router(METRICS_ROUTES), self._names, self.bearers, trusting=True
+            )
             listening = _listen_tcp(self._settings.metrics)
             self._doors.append(_Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS))
+        self.bearers.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep of connections")
 
     @property
@@ -119,7 +125,9 @@ class SocketServer:
     def serve(self, core: Core) -> None:
         """The core is open: parked requests go on."""
         self.host.to_wall = core.clock.to_wall
-        self.host.feed = EventFeed(core.events, last=core.last_event)
+        self.host.feed = EventFeed(
+            core.events, last=core.last_event, keep=self._settings.audit_retention
+        )
         self.host.gate.open(core)
 
     def refuse_new(self) -> None:
@@ -141,6 +149,7 @@ class SocketServer:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         if self._background:
             await asyncio.wait(self._background, timeout=max(grace, 1.0))
+        await self.bearers.close()
         self._names.close()
 
     def _facts(self) -> SocketFacts:
@@ -150,6 +159,7 @@ class SocketServer:
             followers=feed.followers if feed is not None else 0,
             parked=self.host.gate.parked,
             turned_away=sum(door.turned_away for door in self._doors),
+            keys_age=max([one.age for one in self.bearers.facts()], default=0.0),
         )
 
     def _in_background(self, work: Coroutine[Any, Any, object], name: str) -> None:
@@ -218,10 +228,13 @@ class _Door:
 class _Dispatch:
     """Takes a request to its handler. `trusting`: callers need not be known (metrics over TCP)."""
 
-    def __init__(self, host: Host, router: Router, names: PeerNames, *, trusting: bool) -> None:
+    def __init__(
+        self, host: Host, router: Router, names: PeerNames, bearers: Bearers, *, trusting: bool
+    ) -> None:
         self._host = host
         self._router = router
         self._names = names
+        self._bearers = bearers
         self._trusting = trusting
         self._debug = log.isEnabledFor(logging.DEBUG)
 
@@ -269,6 +282,8 @@ class _Dispatch:
             if not verdict.allowed:
                 raise Problem(HttpCode.DENIED, verdict.reason, details={"rule": verdict.rule})
             caller = connection.claimant or await self._identify(connection)
+            if "Authorization" in request.headers:
+                caller = await self._with_token(caller, request)
         return await route.handle(Call(request, request_id, caller, self._host, names, query))
 
     def _judge(self, connection: Connection) -> Verdict:
@@ -279,8 +294,16 @@ class _Dispatch:
 
     async def _identify(self, connection: Connection) -> Claimant:
         assert connection.credentials is not None
-        connection.claimant = await self._names.identify(connection.peer, connection.credentials)
+        connection.claimant = await self._names.identify(
+            connection.peer, connection.credentials, connection.accepted_at
+        )
         return connection.claimant
+
+    async def _with_token(self, caller: Claimant, request: web.BaseRequest) -> Claimant:
+        given = request.headers.getall("Authorization")
+        if len(given) > 1:
+            raise Problem(HttpCode.MALFORMED, "Send one Authorization header.")
+        return replace(caller, token=await self._bearers.check(given[0]))
 
     def _refuse(self, problem: Problem, request_id: str) -> Answer:
         self.count(problem)

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from ..pools.ids import Ids
 from ..pools.inventory import Inventory
 from ..pools.providers import Providers
 from ..pools.readiness import Readiness
+from ..pools.retention import Retention
 from ..pools.sealing import open_sealer
 from ..pools.services import Services
 from ..pools.store import ClockAnchor, Image, StoreError
@@ -39,6 +40,7 @@ from ..pools.stores.sqlite import SqliteStore
 from ..pools.tasks import Tasks
 from ..pools.timers import Timers
 from .facade import Core
+from .jwks import KeyFacts
 from .listener import SocketError
 from .logs import set_up_logs
 from .metrics import Metrics
@@ -128,6 +130,7 @@ class Daemon:
     synchroniser: Synchroniser
     metrics: Metrics
     started: float
+    issuers: Callable[[], Sequence[KeyFacts]]
     repository: Callable[[], RepositoryFacts] | None = None
     """What is known of the followed repository; None for a directory."""
 
@@ -162,6 +165,8 @@ class Daemon:
             claims=sum(1 for _ in fleet.live_claims()),
             now=self.clock.now(),
             clock_step=self.clock.step(),
+            head=self.store.head(),
+            issuers=tuple(self.issuers()),
             in_force=tuple(islice(fleet.in_force(), MOST_IN_FORCE)),
         )
 
@@ -225,12 +230,23 @@ async def _run_daemon(
         inventory=Inventory(),
         tasks=tasks,
         timers=Timers(clock),
+        retention=Retention(settings.audit_retention, settings.audit_events, settings.audit_files),
     )
     fleet = Fleet(services, resync_every=settings.resync_interval)
     source = open_source(settings, services.catalogue, fleet, clock)
     synchroniser = Synchroniser(source, fleet, services.catalogue, clock, metrics)
     repository = source.facts if isinstance(source, RepositorySource) else None
-    daemon = Daemon(settings, store, clock, fleet, synchroniser, metrics, clock.now(), repository)
+    daemon = Daemon(
+        settings,
+        store,
+        clock,
+        fleet,
+        synchroniser,
+        metrics,
+        started=clock.now(),
+        issuers=server.bearers.facts,
+        repository=repository,
+    )
     metrics.observe(fleet, store)
     server.tell_status(daemon.status, metrics)
     server.host.sync = synchroniser.sync

@@ -6,7 +6,11 @@ The composition root makes them; the API shows them.
 from dataclasses import dataclass
 
 from ..config.repositories.facts import RepositoryFacts
+from ..pools.store import Head
 from ..pools.switches import Switch
+from .jwks import KeyFacts
+
+NO_EVENTS = Head(0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +54,9 @@ class StatusFacts:
     """Steady seconds, when these facts were taken."""
     clock_step: float = 0.0
     """How far the wall clock was moved while the daemon ran."""
+    head: Head = NO_EVENTS
+    """The newest event of the audit."""
+    issuers: tuple[KeyFacts, ...] = ()
+    """Whose tokens are accepted."""
     in_force: tuple[Switch, ...] = ()
     """What operators have set, the oldest first; the first hundred."""

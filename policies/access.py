@@ -7,6 +7,8 @@ answer that could hold a secret.
 from dataclasses import dataclass
 
 ROOT = 0
+Identity = tuple[int, str, str]
+"""uid, and of a bearer token the issuer and the subject."""
 POLICY = "built-in"
 
 
@@ -38,6 +40,9 @@ def decide(caller_uid: int, daemon_uid: int) -> Verdict:
     )
 
 
-def may_see_secrets(caller_uid: int, claimant_uid: int) -> bool:
-    """Secret outputs are for the claimant, and for root, who could read them anyway."""
-    return caller_uid in (claimant_uid, ROOT)  # a tuple: asked for each claim
+def may_see_secrets(caller: Identity, claimant: Identity) -> bool:
+    """Secret outputs are for the claimant, and for root, who could read them anyway.
+
+    A claim that was made with a token is not for whoever has the same uid and another token, or none.
+    """
+    return caller == claimant or caller[0] == ROOT or (caller[0], "", "") == claimant

@@ -1,5 +1,6 @@
 """A claim, as the daemon holds it in memory and the ledger keeps it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -52,6 +53,21 @@ class EndedBecause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """What a verified bearer token says; never the token itself.
+
+    The ledger keeps issuer and subject. `claims` is for whoever decides about the request that brought
+    the token, and is gone afterwards.
+    """
+
+    issuer: str
+    subject: str
+    claims: Mapping[str, Json] = field(default_factory=nothing, repr=False, compare=False)
+    expires_at: float = field(default=0.0, compare=False)
+    """Wall-clock seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claimant:
     """Who claims, as the kernel says it. A dead peer's `pid` is 0 and its names are empty."""
 
@@ -61,6 +77,30 @@ class Claimant:
     user: str = ""
     exe: str = ""
     unit: str = ""
+    groups: tuple[str, ...] = ()
+    """The names of all its groups. One that has no name is in `gids` alone."""
+    gids: tuple[int, ...] = ()
+    """All its groups when it connected, the first one first."""
+    unknown: tuple[str, ...] = ()
+    """Which of `user`, `groups`, `exe` and `unit` could not be found out: a rule that reads one of these
+    cannot be answered, neither by yes nor by no."""
+    token: Token | None = None
+    """What its bearer token adds, when it has one."""
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """Who it is to claims and keys: two tokens of one user are two callers."""
+        token = self.token
+        return (self.uid, "", "") if token is None else (self.uid, token.issuer, token.subject)
+
+    def told(self) -> dict[str, Json]:
+        """As the audit says it."""
+        said: dict[str, Json] = {"uid": self.uid, "pid": self.pid}
+        if self.user:
+            said["user"] = self.user
+        if self.token is not None:
+            said["issuer"], said["subject"] = self.token.issuer, self.token.subject
+        return said
 
 
 @dataclass(slots=True)
@@ -98,7 +138,7 @@ class Claim:
     reason: str = ""
     request_id: str = ""
     key: bytes | None = None
-    """SHA-256 of uid and Idempotency-Key."""
+    """SHA-256 of the claimant's identity and its Idempotency-Key."""
     body: bytes = b""
     """SHA-256 of the request's body: tells a retry from a reuse."""
     answered: bool = False

@@ -170,7 +170,7 @@ class Claiming:
                 claim=claim.id,
                 request=claim.request_id,
                 reason=claim.reason,
-                data={"uid": claim.claimant.uid, "pid": claim.claimant.pid},
+                data=claim.claimant.told(),
             )
         )
         try:

@@ -75,5 +75,5 @@ def _event(claim: Claim, because: str) -> NewEvent:
         claim=claim.id,
         request=claim.request_id,
         reason=because,
-        data={"code": claim.code},
+        data={**claim.claimant.told(), "code": claim.code},
     )

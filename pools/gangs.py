@@ -180,8 +180,7 @@ class Gangs:
 def bound_events(claim: Claim) -> list[NewEvent]:
     """One for the claim; where there are several resources, one for each of these too."""
     data: dict[str, Json] = {
-        "uid": claim.claimant.uid,
-        "pid": claim.claimant.pid,
+        **claim.claimant.told(),
         "ttl": claim.ttl,
         "warm": claim.warm,
     }

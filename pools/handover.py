@@ -170,12 +170,7 @@ def write_bound(services: Services, claim: Claim, resource: Resource, now: float
             claim.id,
             claim.request_id,
             claim.reason,
-            {
-                "uid": claim.claimant.uid,
-                "pid": claim.claimant.pid,
-                "ttl": claim.ttl,
-                "warm": claim.warm,
-            },
+            {**claim.claimant.told(), "ttl": claim.ttl, "warm": claim.warm},
         )
     )
     return transaction

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hold": ("operate", "Keep resources for inspection."),
     "unhold": ("operate", "End a hold."),
     "retire": ("operate", "Remove resources."),
+    "audit": ("audit", "Prove, copy and sum up what happened."),
     "completion": ("shells", "Print the completion script of a shell."),
     "version": ("shells", "Print the version."),
 }

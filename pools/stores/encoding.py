@@ -14,7 +14,7 @@ import orjson
 
 from ...config.json_types import JsonObject
 from ..binding import Bind, Binding, Process
-from ..claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing
+from ..claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing, Token
 from ..expiry import Terms
 from ..ids import ClaimId, PartId, ResourceId, part_id
 from ..lifecycle import PartState, ResourceState
@@ -39,7 +39,7 @@ CLAIM_COLUMNS = (
     *("exe", "unit", "created_at", "ttl", "max_ttl", "deadline", "bound_at", "expires_at"),
     *("ended_at", "ended_because", "answered", "warm", "revision", "reason", "request_id"),
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
-    *("outputs", "params", "secrets", "binding", "terms", "wish"),
+    *("outputs", "params", "secrets", "binding", "terms", "wish", "caller"),
 )
 SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
 _UNFINISHED = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
@@ -165,7 +165,24 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         None if claim.binding is None else _encode_binding(claim.binding),
         None if claim.terms is None else _encode_terms(claim.terms),
         None if claim.wish is None else encode_json(wish_to_json(claim.wish)).decode(),
+        _encode_caller(claimant) if claimant.groups or claimant.token is not None else None,
     )
+
+
+def _encode_caller(claimant: Claimant) -> str:
+    """What the kernel's numbers do not say: the groups, and whose token it had."""
+    token = claimant.token
+    named = [] if token is None else [token.issuer, token.subject]
+    return encode_json([[*claimant.groups], [*claimant.gids], named]).decode()
+
+
+def _decode_claimant(facts: Sequence[Any], encoded: str | None) -> Claimant:
+    uid, gid, pid, user, exe, unit = facts
+    if encoded is None:
+        return Claimant(uid, gid, pid, user, exe, unit)
+    groups, gids, named = json.loads(encoded)
+    token = Token(*named) if named else None
+    return Claimant(uid, gid, pid, user, exe, unit, tuple(groups), tuple(gids), token=token)
 
 
 def _encode_binding(binding: Binding) -> str:
@@ -249,7 +266,7 @@ class Decoder:
 
     def claim(self, row: Row) -> Claim:
         (identity, version, pool, state, key, body, _over, *facts) = row
-        claimant = Claimant(facts[0], facts[1], facts[2], facts[3], facts[4], facts[5])
+        claimant = _decode_claimant(facts[:6], facts[34])
         ended_because = facts[13]
         return Claim(
             id=ClaimId(identity),

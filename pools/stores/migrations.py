@@ -69,6 +69,8 @@ _STEP_3 = (
     "ALTER TABLE revisions ADD COLUMN commit_id TEXT NOT NULL DEFAULT ''",
     # What a claim asks for beside any one resource of one pool. Mostly NULL.
     "ALTER TABLE claims ADD COLUMN wish TEXT",
+    # The groups of the claimant, and whose token it had. NULL for neither.
+    "ALTER TABLE claims ADD COLUMN caller TEXT",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

@@ -49,7 +49,7 @@ class Source:
 def a_feed(events: int = 0, *, ring: int = 8) -> tuple[Source, EventFeed]:
     source = Source()
     source.kept = [event(seq) for seq in range(1, events + 1)]
-    return source, EventFeed(source, last=events, ring=ring)
+    return source, EventFeed(source, last=events, keep=90 * 86400.0, ring=ring)
 
 
 async def take(
@@ -127,26 +127,29 @@ async def test_a_follower_left_behind_by_the_ring_reads_the_ledger() -> None:
         assert list(range(2, 51)) == seqs(await anext(batches))
 
 
-async def test_purged_events_are_told_as_a_gap() -> None:
+async def test_events_that_left_the_ledger_are_told_as_a_gap() -> None:
     source, feed = a_feed(10)
     source.kept = source.kept[6:]
     gap, *rest = await take(5, feed, 2)
     assert isinstance(gap, Gap)
     told = gap.line()
     assert (3, 6, 4, 7) == (told.get("from"), told.get("to"), told["missed"], told["next"])
-    assert gap.reason.startswith("4 events, 3 to 6, were purged: the ledger keeps events for 90d.")
+    assert gap.reason.startswith(
+        "4 events, 3 to 6, were moved out of the ledger, which keeps events for 90d."
+    )
+    assert "audit export --after 2'" in gap.reason
     assert [7, 8, 9, 10] == seqs(rest)
 
 
-async def test_one_purged_event_is_told_by_its_number() -> None:
+async def test_one_event_that_left_is_told_by_its_number() -> None:
     source, feed = a_feed(3)
     source.kept = source.kept[1:]
     gap, *_ = await take(3, feed, 0)
     assert isinstance(gap, Gap)
-    assert gap.reason.startswith("Event 1 was purged")
+    assert gap.reason.startswith("Event 1 was moved out of the ledger")
 
 
-async def test_when_all_was_purged_the_gap_is_told_and_following_goes_on() -> None:
+async def test_when_all_have_left_the_gap_is_told_and_following_goes_on() -> None:
     source, feed = a_feed(10)
     source.kept = []
     following = asyncio.create_task(take(2, feed, 4), name="following")

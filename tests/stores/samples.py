@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stoker.config.json_types import Json
 from stoker.pools.binding import Bind, Binding, Process
-from stoker.pools.claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing
+from stoker.pools.claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing, Token
 from stoker.pools.expiry import Terms
 from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import PartState, ResourceState
@@ -200,6 +200,8 @@ def claims(draw: st.DrawFn) -> Claim:
         user=draw(texts),
         exe=draw(texts),
         unit=draw(texts),
+        groups=draw(st.lists(texts, max_size=2).map(tuple)),
+        token=draw(st.none() | st.builds(Token, texts, texts)),
     )
     return Claim(
         id=ClaimId(draw(names)),

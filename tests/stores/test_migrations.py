@@ -28,6 +28,7 @@ ADDED_BY_STEP = {
         ("claims", "binding"),
         ("claims", "terms"),
         ("claims", "wish"),
+        ("claims", "caller"),
         ("resources", "uses"),
         ("revisions", "commit_id"),
     },
