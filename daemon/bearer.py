@@ -15,7 +15,7 @@ from ..config.issuers import Issuer
 from ..pools.claim import Token
 from .jwks import KeyFacts, KeySource, NoKeys, fetching
 from .problems_http import HttpCode, Problem
-from .tokens import BadToken, KeySet, not_before, peek, still_good, verify
+from .tokens import BadToken, KeySet, counts_from, peek, verify
 
 REMEMBERED = 4096
 _CHALLENGE = 'Bearer realm="stoker"'
@@ -26,7 +26,7 @@ class _Known:
     token: Token
     keys: KeySet
     source: KeySource
-    not_before: float
+    counts_from: float
 
 
 class Bearers:
@@ -93,7 +93,7 @@ class Bearers:
         known = self._known.get(digest)
         if (
             known is not None
-            and still_good(known.token, known.not_before, now)
+            and known.counts_from <= now < known.token.expires_at
             and await known.source.current() is known.keys
         ):
             self._known.move_to_end(digest)
@@ -114,7 +114,7 @@ class Bearers:
             keys = newer
             token = verify(text, seen, source.issuer, keys, now)
         self._remember(
-            digest, _Known(token, keys, source, not_before(token.claims, source.issuer.leeway))
+            digest, _Known(token, keys, source, counts_from(token.claims, source.issuer.leeway))
         )
         return token
 

@@ -124,7 +124,7 @@ class KeySource:
                 self._keys, self._document = read_keys(document), document
                 self._tell()
         except (BadKeys, OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
-            why = str(error) or type(error).__name__
+            why = _why(error)
             if why != self.error:
                 log.warning("the keys of %s cannot be read: %s", self.issuer.issuer, why)
             self.error = why
@@ -143,6 +143,12 @@ class KeySource:
                 self._keys.left_out,
                 self.issuer.issuer,
             )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {FETCH_WITHIN:g} s"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def fetching(issuer: Issuer) -> Fetch:

@@ -23,7 +23,21 @@ _EVERYWHERE: tuple[AnyCode, ...] = (
     HttpCode.TOO_SLOW,
     HttpCode.URI_TOO_LONG,
 )
+_OF_TOKENS: tuple[AnyCode, ...] = (
+    HttpCode.TOKENS_NOT_ACCEPTED,
+    HttpCode.INVALID_TOKEN,
+    HttpCode.EXPIRED_TOKEN,
+    HttpCode.KEYS_UNAVAILABLE,
+)
 _BEHIND_THE_GATE: tuple[AnyCode, ...] = (Code.STARTING, Code.STOPPING)
+
+
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "Adds to what the kernel says of the caller. Of an issuer in `identity.issuers`.",
+}
 
 
 def describe(routes: Iterable[Route], version: str) -> bytes:
@@ -47,7 +61,7 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
         },
         "servers": [{"url": "http://localhost", "description": "The daemon's Unix socket."}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"token": _BEARER}},
     }
 
 
@@ -55,7 +69,7 @@ def codes_of(route: Route) -> set[AnyCode]:
     """Every error code that the route can answer with."""
     codes: set[AnyCode] = {*route.codes, *_EVERYWHERE}
     if not route.open:
-        codes |= {HttpCode.DENIED, *(_BEHIND_THE_GATE if route.gated else ())}
+        codes |= {HttpCode.DENIED, *_OF_TOKENS, *(_BEHIND_THE_GATE if route.gated else ())}
     return codes
 
 
@@ -87,6 +101,8 @@ def _operation(route: Route, names: Mapping[object, dict[str, Any]]) -> dict[str
         "summary": route.summary,
         "responses": _responses(route, names),
     }
+    if not route.open:
+        operation["security"] = [{}, {"token": []}]  # either
     parameters = _parameters(route)
     if parameters:
         operation["parameters"] = parameters

@@ -139,11 +139,6 @@ def verify(token: str, seen: Peek, issuer: Issuer, keys: KeySet, now: float) -> 
     )
 
 
-def still_good(token: Token, not_before: float, now: float) -> bool:
-    """Whether a token that was verified before still is, under the same keys."""
-    return not_before <= now < token.expires_at
-
-
 def read_keys(document: bytes) -> KeySet:
     """A JSON Web Key Set (RFC 7517). Raises `BadKeys` when there is no usable key in it."""
     try:
@@ -222,9 +217,9 @@ def _object(content: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def not_before(claims: Mapping[str, Any], leeway: float) -> float:
+def counts_from(claims: Mapping[str, Any], leeway: float) -> float:
     """From when on it counts, in wall-clock seconds."""
-    return _moment(claims, "nbf", -math.inf) - leeway
+    return max(_moment(claims, "nbf", -math.inf), _moment(claims, "iat", -math.inf)) - leeway
 
 
 def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
@@ -233,7 +228,7 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
         raise BadToken("does not say when it expires (exp)")
     if now >= expires + leeway:
         raise BadToken("has expired; get a new one from its issuer", expired=True)
-    if now < not_before(claims, leeway):
+    if now < _moment(claims, "nbf", -math.inf) - leeway:
         raise BadToken("is not valid yet (nbf); compare the clocks of this host and of its issuer")
     if now < _moment(claims, "iat", -math.inf) - leeway:
         raise BadToken(

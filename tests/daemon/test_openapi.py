@@ -145,7 +145,7 @@ async def test_the_status_shows_what_is_wrong(short_tmp: Path) -> None:
         }
         status = (await served.caller.get("/v1/status")).json
         fits("/v1/status", "get", 200, status)
-        assert {"ok": False, "error": "the disk is full"} == status["ledger"]
+        assert {"ok": False, "head": "0:", "error": "the disk is full"} == status["ledger"]
         assert "2023-11-14T22:13:20.000Z" == status["config"]["brokenSince"]
         assert "-3s" == status["clockStep"]
         assert ["no configuration was applied yet"] == (await unready(served))["reasons"]
