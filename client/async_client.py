@@ -53,12 +53,14 @@ from .retrying import (
     late,
     not_told,
 )
+from .tokens import GivenToken, TokenSource
 
 
 class AsyncStoker:
     """A daemon at the other end of a Unix socket. For one event loop.
 
-    `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `patience`: how long, in
+    `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `token`: a bearer token, or what
+    returns one for each request; else what `$STOKER_TOKEN_FILE` holds then, if it is set. `patience`: how long, in
     seconds, to keep trying when an established connection breaks. `timeout`: how long, in seconds,
     an answer may take beyond what the daemon was asked to wait. Every method raises a
     `StokerError`.
@@ -68,10 +70,12 @@ class AsyncStoker:
         self,
         socket: str | Path | None = None,
         *,
+        token: GivenToken = None,
         patience: float = PATIENCE,
         timeout: float = ANSWER_WITHIN,
     ) -> None:
         self.socket = find_socket(socket)
+        self._tokens = TokenSource(token)
         self.patience = patience
         self.timeout = timeout
         self._transport = AsyncTransport(self.socket)
@@ -272,7 +276,7 @@ class AsyncStoker:
         attempts = self._attempts(patience)
         while True:
             try:
-                reply = await self._transport.send(request)
+                reply = await self._transport.send(await self._signed(request))
             except Lost as lost:
                 await self._pause(attempts, lost)
             except TimeoutError:
@@ -286,11 +290,16 @@ class AsyncStoker:
             if anew is not None:
                 request = anew().bounded(self.timeout)
 
+    async def _signed(self, request: Request) -> Request:
+        if self._tokens.reads:
+            return await asyncio.to_thread(self._tokens.sign, request)
+        return self._tokens.sign(request)
+
     async def _follow(self, request: Request, attempts: Attempts) -> AsyncIterator[bytes]:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""
         request = request.bounded(self.timeout)
         try:
-            async for line in self._transport.stream(request):
+            async for line in self._transport.stream(await self._signed(request)):
                 if isinstance(line, Reply):
                     document_of(line)
                     return

@@ -51,13 +51,15 @@ from .retrying import (
     late,
     not_told,
 )
+from .tokens import GivenToken, TokenSource
 from .unix_http import Transport
 
 
 class Stoker:
     """A daemon at the other end of a Unix socket. Safe for several threads.
 
-    `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `patience`: how long, in
+    `socket`: its path; else `$STOKER_SOCKET`, else the usual place. `token`: a bearer token, or what
+    returns one for each request; else what `$STOKER_TOKEN_FILE` holds then, if it is set. `patience`: how long, in
     seconds, to keep trying when an established connection breaks. `timeout`: how long, in seconds,
     an answer may take beyond what the daemon was asked to wait. Every method raises a
     `StokerError`.
@@ -67,10 +69,12 @@ class Stoker:
         self,
         socket: str | Path | None = None,
         *,
+        token: GivenToken = None,
         patience: float = PATIENCE,
         timeout: float = ANSWER_WITHIN,
     ) -> None:
         self.socket = find_socket(socket)
+        self._tokens = TokenSource(token)
         self.patience = patience
         self.timeout = timeout
         self._transport = Transport(self.socket)
@@ -259,7 +263,7 @@ class Stoker:
         attempts = self._attempts(patience)
         while True:
             try:
-                reply = self._transport.send(request)
+                reply = self._transport.send(self._tokens.sign(request))
             except Lost as lost:
                 self._pause(attempts, lost)
             except TimeoutError:
@@ -277,7 +281,7 @@ class Stoker:
         """The lines of one stream until it breaks. The first one is empty: it has begun."""
         request = request.bounded(self.timeout)
         try:
-            for line in self._transport.stream(request):
+            for line in self._transport.stream(self._tokens.sign(request)):
                 if isinstance(line, Reply):
                     document_of(line)
                     return

@@ -28,6 +28,8 @@ ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
+ALGORITHMS_UNLESS_TOLD = ("RS256", "ES256", "EdDSA")
+LEEWAY, REFRESH, MAX_STALE = 60.0, 600.0, 86400.0
 MOST_ISSUERS = 20
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_LEEWAY = 600.0
@@ -43,12 +45,12 @@ class Issuer:
     """One of these must be in the token's `aud`."""
     jwks: str | Path
     """Where its public keys are: an https address, or a file."""
-    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
-    leeway: float = 60.0
+    algorithms: tuple[str, ...] = ALGORITHMS_UNLESS_TOLD
+    leeway: float = LEEWAY
     """By so much the clocks of the two may differ."""
-    refresh: float = 600.0
+    refresh: float = REFRESH
     """How often the keys are fetched again."""
-    max_stale: float = 86400.0
+    max_stale: float = MAX_STALE
     """How long keys count that could not be fetched again."""
 
 
@@ -98,10 +100,10 @@ def _issuer(tree: Tree, problems: list[str]) -> Issuer | None:
         issuer=take("issuer", _word, ""),
         audience=take("audience", _words, ()),
         jwks=take("jwks", _jwks, ""),
-        algorithms=take("algorithms", _algorithms, Issuer.algorithms),
-        leeway=take("leeway", _span(0.0, _LONGEST_LEEWAY), Issuer.leeway),
-        refresh=take("refresh", _span(10.0, 86400.0), Issuer.refresh),
-        max_stale=take("maxStale", _span(0.0, 30 * 86400.0), Issuer.max_stale),
+        algorithms=take("algorithms", _algorithms, ALGORITHMS_UNLESS_TOLD),
+        leeway=take("leeway", _span(0.0, _LONGEST_LEEWAY), LEEWAY),
+        refresh=take("refresh", _span(10.0, 86400.0), REFRESH),
+        max_stale=take("maxStale", _span(0.0, 30 * 86400.0), MAX_STALE),
     )
     return issuer if len(problems) == before else None
 

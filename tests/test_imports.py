@@ -60,7 +60,7 @@ PLANTED = [
     ("pools/plan.py", "import celpy", "CEL is the business"),
     ("pools/claiming.py", "import sqlite3", "SQLite is the business"),
     ("pools/fleet.py", "import prometheus_client", "Metrics are exposed"),
-    ("pools/plan.py", "import jwt", "Signing is the business"),
+    ("pools/plan.py", "import jwt", "Tokens are made by"),
     ("config/revision.py", "import aiohttp", "HTTP is spoken"),
 ]
 

@@ -14,7 +14,7 @@ from ...client import ClaimInfo
 
 _OURS = (
     *("STOKER_CLAIM", "STOKER_POOL", "STOKER_RESOURCE", "STOKER_RESOURCES"),
-    *("STOKER_OUTPUTS", "STOKER_SOCKET"),
+    *("STOKER_OUTPUTS", "STOKER_SOCKET", "STOKER_TOKEN_FILE"),
 )
 """Names that outputs do not take: `stoker release $STOKER_CLAIM` must work inside the command."""
 LARGEST = 128 * 1024 - 1

@@ -1,6 +1,7 @@
 """What commands have in common: `--socket`, `-o`, durations, labels, names to complete."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...client import Stoker
+from ...client.tokens import TOKEN_FILE
 from ...config.units import UnitError, parse_duration
 
 COMPLETE_WITHIN = 1.0
@@ -36,12 +38,26 @@ def examples(*lines: str) -> str:
 
 def talks(command: AnyCommand) -> AnyCommand:
     """For commands that ask the daemon."""
+    command = click.option(
+        "--token-file",
+        metavar="FILE",
+        expose_value=False,
+        is_eager=True,
+        callback=_use_token,
+        help="A file with a bearer token, read for each request. [default: $STOKER_TOKEN_FILE]",
+    )(command)
     return click.option(
         "--socket",
         type=click.Path(path_type=Path),
         metavar="PATH",
         help="The daemon's socket.",
     )(command)
+
+
+def _use_token(_ctx: click.Context, _param: click.Parameter, given: str | None) -> None:
+    """By the variable, so that a COMMAND under a claim, which may ask the daemon too, has it as well."""
+    if given is not None:
+        os.environ[TOKEN_FILE] = str(Path(given).absolute())
 
 
 def prints(command: AnyCommand) -> AnyCommand:

@@ -66,22 +66,38 @@ def open_looker(path: Path) -> sqlite3.Connection:
     """For another process than the daemon: reads beside it, and can change nothing."""
     if not path.exists():
         raise StoreError(f"there is no ledger {path}; name the daemon's state folder with --state")
-    address = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        connection = sqlite3.connect(
-            address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA query_only = 1")
-            if not migrations.schema_version(connection):
-                raise StoreCorrupt(f"{path} is an empty file, and no ledger")
-        except BaseException:
-            connection.close()
-            raise
+        return _look(path, "mode=ro")
+    except StoreCorrupt as error:
+        raise StoreCorrupt(f"the ledger {path} cannot be read: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        if path.with_name(path.name + "-wal").exists():
+            raise sentence(error, path) from error
+    # No daemon has it open, and the log that SQLite wants beside it cannot be made here: a backup on
+    # a medium that cannot be written.
+    try:
+        return _look(path, "immutable=1")
     except StoreCorrupt as error:
         raise StoreCorrupt(f"the ledger {path} cannot be read: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise sentence(error, path) from error
+
+
+def _look(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{how}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        if not migrations.schema_version(connection):
+            raise StoreCorrupt(f"{path} is an empty file, and no ledger")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

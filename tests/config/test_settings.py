@@ -74,6 +74,9 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "config_ca": "/ca",
         "verify_gpg": "/gpg",
         "allow_rewind": "true",
+        "audit_retention": "30d",
+        "audit_events": "5000",
+        "audit_files": "7",
     }
     used = [setting for setting in SETTINGS if setting.field != "verify_ssh"]  # or verify_gpg
     assert set(said) == {setting.field for setting in used}
@@ -101,6 +104,9 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         config_ca=Path("/ca"),
         verify_gpg=Path("/gpg"),
         allow_rewind=True,
+        audit_retention=30 * 86400.0,
+        audit_events=5000,
+        audit_files=7,
     )
 
 
