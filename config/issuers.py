@@ -96,10 +96,11 @@ def _issuer(tree: Tree, problems: list[str]) -> Issuer | None:
             problems.append(f"{members[name].place}: {name!r}: expected {error}")
             return default
 
+    nowhere: str | Path = ""
     issuer = Issuer(
         issuer=take("issuer", _word, ""),
         audience=take("audience", _words, ()),
-        jwks=take("jwks", _jwks, ""),
+        jwks=take("jwks", _jwks, nowhere),
         algorithms=take("algorithms", _algorithms, ALGORITHMS_UNLESS_TOLD),
         leeway=take("leeway", _span(0.0, _LONGEST_LEEWAY), LEEWAY),
         refresh=take("refresh", _span(10.0, 86400.0), REFRESH),

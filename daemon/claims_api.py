@@ -179,7 +179,10 @@ async def renew(call: Call) -> web.StreamResponse:
 async def release(call: Call) -> web.StreamResponse:
     claim_id = ClaimId(call.name(Code.NO_SUCH_CLAIM))
     core = await call.host.gate.enter()
-    claim = await core.fleet.release(claim_id, request_id=call.id)
+    claim = await core.fleet.find_claim(claim_id)
+    ours = claim.claimant.identity == call.caller.identity
+    why = "" if ours else f"by {call.caller}, who did not claim it"
+    claim = await core.fleet.release(claim_id, request_id=call.id, why=why)
     return call.answer(_shown(call, core, claim))
 
 

@@ -74,7 +74,8 @@ async def _order(call: Call, action: PoolAction | ResourceAction, now: float, wa
                 f"'until': {error}.",
                 details={"errors": [{"field": "until", "message": str(error)}]},
             ) from None
-    by = Operator(call.caller.uid, call.caller.user)
+    caller = call.caller
+    by = Operator(caller.uid, caller.user, caller.token.subject if caller.token else "")
     return Order(by, body.reason, until, call.id)
 
 

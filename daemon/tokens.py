@@ -121,7 +121,7 @@ def verify(token: str, seen: Peek, issuer: Issuer, keys: KeySet, now: float) -> 
             token,
             key.key,
             algorithms=[seen.algorithm],
-            options={"enforce_minimum_key_length": True},  # type: ignore[typeddict-item]
+            options={"enforce_minimum_key_length": True},
         )
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         # From None: what the library says may quote the token.

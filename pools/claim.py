@@ -93,6 +93,11 @@ class Claimant:
         token = self.token
         return (self.uid, "", "") if token is None else (self.uid, token.issuer, token.subject)
 
+    def __str__(self) -> str:
+        """`ada (uid 1000)`, with the subject of its token."""
+        token = "" if self.token is None else f", {self.token.subject} of {self.token.issuer}"
+        return f"{self.user or 'a user'} (uid {self.uid}{token})"
+
     def told(self) -> dict[str, Json]:
         """As the audit says it."""
         said: dict[str, Json] = {"uid": self.uid, "pid": self.pid}

@@ -161,15 +161,15 @@ class ClaimDesk:
             claim = await self.find_claim(claim_id)
             return await self.leases.renew(claim, ttl, request_id)
 
-    async def release(self, claim_id: ClaimId, *, request_id: str) -> Claim:
+    async def release(self, claim_id: ClaimId, *, request_id: str, why: str = "") -> Claim:
         """Ends a claim, whatever its state; repeating it is harmless."""
         with self.ledger_watch.bounded("the release"):
-            return await self._release(claim_id, request_id)
+            return await self._release(claim_id, request_id, why)
 
-    async def _release(self, claim_id: ClaimId, request_id: str) -> Claim:
+    async def _release(self, claim_id: ClaimId, request_id: str, why: str) -> Claim:
         claim = await self.find_claim(claim_id)
         try:
-            return await self._end_any(claim, EndedBecause.RELEASED, request_id)
+            return await self._end_any(claim, EndedBecause.RELEASED, request_id, why=why)
         except StoreError as error:
             raise Refusal(
                 Code.LEDGER_UNAVAILABLE,

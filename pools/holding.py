@@ -284,11 +284,7 @@ class Holding:
 
     def _event(self, action: ResourceAction, resource: Resource, order: Order) -> NewEvent:
         clock = self._services.clock
-        data: dict[str, Json] = {
-            "uid": order.by.uid,
-            "user": order.by.user,
-            "state": resource.state.value,
-        }
+        data: dict[str, Json] = {**order.by.told(), "state": resource.state.value}
         if action is ResourceAction.HOLD and resource.hold is not None and resource.hold.until:
             data["until"] = rfc3339(clock.to_wall(resource.hold.until))
         return NewEvent(

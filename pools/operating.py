@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from ..config.json_types import Json
 from . import backoff
 from .moments import rfc3339
 from .pool import Pool
@@ -154,7 +153,7 @@ class Operating:
         return pool
 
     def _event(self, action: PoolAction, name: str, order: Order) -> NewEvent:
-        data: dict[str, Json] = {"uid": order.by.uid, "user": order.by.user}
+        data = order.by.told()
         if order.until is not None:
             data["until"] = rfc3339(self._services.clock.to_wall(order.until))
         return NewEvent(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
+from ..config.json_types import Json
+
 
 class SwitchKind(StrEnum):
     PAUSE = "pause"
@@ -38,6 +40,13 @@ class Operator:
 
     uid: int
     user: str = ""
+    subject: str = ""
+    """Of its bearer token, for the audit; no switch keeps it."""
+
+    def told(self) -> dict[str, Json]:
+        """As the audit says it."""
+        said: dict[str, Json] = {"uid": self.uid, "user": self.user}
+        return {**said, "subject": self.subject} if self.subject else said
 
     def __str__(self) -> str:
         return self.user or f"uid {self.uid}"

@@ -105,6 +105,12 @@ def _troubles(daemon: Document, config: Document) -> list[str]:
     mark = style("!", "red")
     found = [f"{mark} {clean(str(reason))}" for reason in daemon.get("reasons") or ()]
     found += config_troubles(config)
+    found += [
+        f"{mark} The keys of the token issuer {clean(str(one['issuer']))} cannot be read: "
+        f"{clean(str(one['error']))}"
+        for one in daemon.get("issuers") or ()
+        if one.get("error")
+    ]
     error = section(daemon, "ledger").get("error")
     if error:
         found.append(f"{mark} The ledger cannot be written: {clean(str(error))}")

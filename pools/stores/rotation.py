@@ -10,8 +10,9 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..retention import Retention
 from ..store import NewEvent, StoreError
@@ -24,7 +25,6 @@ from .transaction import Statement
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 SEGMENT_EVENTS = 20_000
@@ -43,13 +43,7 @@ _PURGE_EVENTS = "DELETE FROM events WHERE seq <= ?"
 class Read(Protocol):
     """Reads from the ledger off the loop."""
 
-    def __call__(
-        self,
-        read: Callable[Concatenate[sqlite3.Connection, P], T],
-        /,
-        *args: P.args,
-        **more: P.kwargs,
-    ) -> Awaitable[T]: ...
+    def __call__(self, read: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
 
 
 Write = Callable[[Sequence[Statement], Sequence[Draft]], Awaitable[int]]
@@ -93,13 +87,14 @@ class Rotation:
 
     async def _rotate(self, retention: Retention, today: float, first: int) -> int:
         before = today - retention.seconds
-        last = await self._read(
+        due = partial(
             reading.due_events,
             begin=before - retention.slack,
             before=before,
             most=retention.events,
             limit=SEGMENT_EVENTS,
         )
+        last = await self._read(due)
         if last is None:
             return 0
         segment = await self._copy(first, last)
@@ -111,7 +106,7 @@ class Rotation:
         try:
             while link.seq < last:
                 count = min(_CHUNK, last - link.seq)
-                lines, link = await self._read(_lines_after, link, count)
+                lines, link = await self._read(partial(_lines_after, link=link, count=count))
                 await asyncio.to_thread(writer.write, lines)
             return await asyncio.to_thread(writer.finish, last)
         except BaseException:
@@ -121,7 +116,7 @@ class Rotation:
     async def _remove(self, segment: Segment, first: int) -> int:
         """From the ledger, what the segment proves to hold. Told in the audit with the last of it."""
         end = await asyncio.to_thread(end_of, segment.path)
-        known = await self._read(reading.hash_at, segment.last)
+        known = await self._read(partial(reading.hash_at, seq=segment.last))
         if end != Link(segment.last, known or ""):
             raise StoreError(
                 f"the file {segment.path} does not end as the ledger says (event {segment.last}); the "

@@ -133,7 +133,7 @@ class SqliteStore:
             footing.give_back()
             raise
         store = cls(footing, sealer, writer=writer, delay=delay)
-        store._rotation = Rotation(folder / AUDIT_FOLDER, store._read, store._write)
+        store._rotation = Rotation(folder / AUDIT_FOLDER, store._look, store._write)
         return store
 
     @classmethod
@@ -239,6 +239,9 @@ class SqliteStore:
         job = Job(statements, events, lambda job: _resolve(written, job))
         self._writer.submit(job, urgent=urgent)
         return await written
+
+    async def _look(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._read(read)
 
     async def _read(
         self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **more: P.kwargs

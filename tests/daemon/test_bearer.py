@@ -13,8 +13,9 @@ import pytest
 
 from stoker.daemon import bearer, tokens
 from stoker.daemon.bearer import Bearers
+from stoker.daemon.caller_facts import caller_facts
 from stoker.daemon.problems_http import Problem
-from stoker.pools.claim import Token
+from stoker.pools.claim import Claimant, Token
 from tests.daemon.harness import SOON, Served, a_server
 from tests.daemon.signing import (
     ISSUER,
@@ -67,6 +68,47 @@ async def test_a_claim_says_whose_token_it_came_with_also_after_a_restart(short_
         everything = b"".join(path.read_bytes() for path in (short_tmp / "state").glob("ledger*"))
         assert b"ada@example.org" not in everything
         assert token.encode() not in everything
+
+
+def test_rules_read_every_fact_of_a_caller_and_what_its_token_says() -> None:
+    token = Token(ISSUER, "ada", {"iss": ISSUER, "sub": "ada", "groups": ["web"]})
+    claimant = Claimant(
+        1, 2, 3, "ada", "/usr/bin/curl", "web.service", ("web",), (2, 7), ("exe",), token
+    )
+    assert {
+        "uid": 1,
+        "user": "ada",
+        "gid": 2,
+        "groups": ["web"],
+        "gids": [2, 7],
+        "pid": 3,
+        "exe": "/usr/bin/curl",
+        "unit": "web.service",
+        "host": "h",
+        "token": {"iss": ISSUER, "sub": "ada", "groups": ["web"]},
+        "unknown": ["exe"],
+    } == caller_facts(claimant, "h")
+    assert {} == caller_facts(Claimant(1, 2, 3), "h")["token"]
+    assert f"ada (uid 1, ada of {ISSUER})" == str(claimant)
+
+
+async def test_who_releases_what_another_claimed_and_operates_is_in_the_audit(
+    short_tmp: Path,
+) -> None:
+    async with serving(short_tmp) as served:
+        ask = served.caller.ask
+        mine, theirs = (await claim(served, good())).json, (await claim(served, good())).json
+        await ask("DELETE", f"/v1/claims/{mine['id']}", headers=bearing(good()))
+        await ask("DELETE", f"/v1/claims/{theirs['id']}", headers=bearing(good(sub="bob")))
+        await ask("POST", "/v1/pools/web/pause", {}, headers=bearing(good(sub="bob")))
+        events = (await served.caller.get("/v1/events?since=0")).lines
+        said = {
+            one["claim"]: one.get("reason", "") for one in events if one["kind"] == "claim.released"
+        }
+        assert "" == said[mine["id"]]
+        assert f"bob of {ISSUER}), who did not claim it" in said[theirs["id"]]
+        (paused,) = [one for one in events if one["kind"] == "pool.paused"]
+        assert "bob" == paused["data"]["subject"]
 
 
 async def test_two_tokens_of_one_user_are_two_callers(short_tmp: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from stoker.daemon import connections
-from stoker.daemon.binding import SO_PEERPIDFD, find_peer
-from stoker.daemon.peers import credentials_of
+from stoker.daemon.binding import find_peer
+from stoker.daemon.peers import SO_PEERPIDFD, credentials_of
 from stoker.pools.claim import Claim, ClaimState, EndedBecause
 from stoker.pools.ids import ClaimId
 from stoker.pools.processes import HostProcesses, start_of, still_runs

@@ -202,7 +202,7 @@ async def test_a_crash_after_any_step_neither_loses_nor_doubles_an_event(
         with monkeypatch.context() as patch:
             patch.setattr(rotation, "SegmentWriter", Dying)
             patch.setattr(rotation, "_unlink", cutter.wrap(real_unlink))
-            dying = Rotation(disk.path / "audit", store._read, cutter.wrap_async(store._write))  # type: ignore[arg-type]
+            dying = Rotation(disk.path / "audit", store._look, cutter.wrap_async(store._write))  # type: ignore[arg-type]
             try:
                 while await dying.step(few, today=2299.0):
                     pass
