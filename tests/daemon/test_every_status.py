@@ -25,6 +25,7 @@ from stoker.pools.store import Done, StoreError
 from tests.builders import a_revision
 from tests.daemon.documented import Answered, answered, documented
 from tests.daemon.harness import SOON, Served, a_server
+from tests.daemon.signing import a_token, an_issuer, jwks, public_jwk
 from tests.daemon.test_server_socket import connect_as_somebody_else
 from tests.fakes.world import Faults
 from tests.rig import a_box_pool, a_part, boxes
@@ -337,6 +338,25 @@ async def somebody_else_calls(book: Book) -> None:
             await book.ask(served, what, peer=peer)
 
 
+async def tokens_are_wrong(book: Book) -> None:
+    expired = a_token(kid="one", exp=1_000_000_000)
+
+    async def ask_all(served: Served, token: str) -> None:
+        for what in gated():
+            await book.ask(served, what, headers={"Authorization": f"Bearer {token}"})
+
+    async with book.serving(a_box_pool(min=0)) as served:
+        await ask_all(served, "a.b.c")
+        keys = served.settings.socket.with_name("keys.json")
+    keys.write_bytes(jwks(public_jwk("ES256", "one")))
+    async with book.serving(a_box_pool(min=0), issuers=(an_issuer(jwks=keys),)) as served:
+        await ask_all(served, "a.b.c")
+        await ask_all(served, expired)
+    nowhere = an_issuer(jwks=keys.with_name("none.json"))
+    async with book.serving(a_box_pool(min=0), issuers=(nowhere,)) as served:
+        await ask_all(served, expired)
+
+
 async def the_daemon_has_a_defect(book: Book) -> None:
     async def broken(_call: Call) -> NoReturn:
         raise ZeroDivisionError
@@ -366,6 +386,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         the_daemon_starts_and_stops,
         the_daemon_is_busy,
         somebody_else_calls,
+        tokens_are_wrong,
         the_daemon_has_a_defect,
         requests_are_no_http,
     ):
