@@ -72,7 +72,7 @@ async def create(call: Call) -> web.StreamResponse:
     pool = body.pool
     request = ClaimRequest(
         pool=pool if isinstance(pool, str) else "",
-        claimant=call.caller,
+        claimant=call.caller.kept,
         params=body.params or {},
         ttl=body.ttl,
         wait=body.wait,

@@ -25,7 +25,7 @@ WAIT_WITHIN = 2.0
 LOOK_AGAIN_AFTER = 30.0
 FILE_EVERY = 10.0
 """Seconds after which a file is read again: it costs next to nothing."""
-_FIRST_RETRY, _LONGEST_RETRY = 2.0, 60.0
+_FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -71,7 +71,7 @@ class KeySource:
         while True:
             await self._look()
             if self.error:
-                pause, retry = retry, min(2 * retry, _LONGEST_RETRY)
+                pause, retry = retry, min(2 * retry, LONGEST_RETRY)
             else:
                 pause, retry = every, _FIRST_RETRY
             await asyncio.sleep(min(pause, every))

@@ -71,7 +71,7 @@ class _Process:
     unknown: tuple[str, ...] = ("exe", "unit")
 
 
-def _look_at(
+def look_at(
     connection: socket.socket, pid: int, accepted_at: float, option: int = SO_PEERPIDFD
 ) -> _Process:
     """What the process is, if it still runs."""
@@ -230,7 +230,7 @@ class PeerNames:
         try:
             async with asyncio.timeout(_NAME_WITHIN):
                 return await loop.run_in_executor(
-                    self._processes, _look_at, connection, pid, accepted_at
+                    self._processes, look_at, connection, pid, accepted_at
                 )
         except (TimeoutError, OSError):
             return _Process(alive=True)  # it connected a moment ago

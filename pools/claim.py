@@ -1,7 +1,7 @@
 """A claim, as the daemon holds it in memory and the ledger keeps it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ..config.json_types import Json, JsonObject
@@ -92,6 +92,14 @@ class Claimant:
         """Who it is to claims and keys: two tokens of one user are two callers."""
         token = self.token
         return (self.uid, "", "") if token is None else (self.uid, token.issuer, token.subject)
+
+    @property
+    def kept(self) -> "Claimant":
+        """As its claims remember it: of a token, whose it was, and not what else it says."""
+        token = self.token
+        if token is None or not token.claims:
+            return self
+        return replace(self, token=Token(token.issuer, token.subject))
 
     def __str__(self) -> str:
         """`ada (uid 1000)`, with the subject of its token."""

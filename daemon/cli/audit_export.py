@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ class Copied:
 
 
 @contextmanager
-def open_target(file: Path | None, *, append: bool) -> Iterator[Target]:
+def open_target(file: Path | None, *, append: bool) -> Generator[Target]:
     """A file is readable for its owner alone. Raises `Failed` when it is there, or is no export."""
     if file is None:
         yield Target(sys.stdout.buffer)

@@ -64,8 +64,21 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 def open_looker(path: Path) -> sqlite3.Connection:
     """For another process than the daemon: reads beside it, and can change nothing."""
-    if not path.exists():
-        raise StoreError(f"there is no ledger {path}; name the daemon's state folder with --state")
+    try:
+        path.stat()
+        readable = os.access(path, os.R_OK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(
+            f"there is no ledger {path}; name the daemon's state folder with --state"
+        ) from None
+    except PermissionError:
+        readable = False
+    except OSError as error:
+        raise sentence(error, path) from error
+    if not readable:
+        raise StoreError(
+            f"the ledger {path} is not for you to read; call as the daemon's user or as root"
+        )
     try:
         return _look(path, "mode=ro")
     except StoreCorrupt as error:

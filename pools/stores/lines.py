@@ -56,8 +56,8 @@ def read_line(line: bytes, place: str) -> Entry | Flaw:
     if not isinstance(found, dict):
         return Flaw(place, "is no event")
     members = cast("Mapping[str, object]", found)
-    if members.keys() != _MEMBERS:
-        odd = sorted(_MEMBERS ^ members.keys())
+    odd = sorted(_MEMBERS ^ members.keys())
+    if odd:
         return Flaw(place, f"has not the members of an event ({', '.join(odd)[:80]})")
     seq, at, data = members["seq"], members["at"], members["data"]
     texts = [members[name] for name in _TEXTS]

@@ -149,7 +149,7 @@ class Rotation:
             data={"through": through},
         )
         await self._write([], [draft(told)])
-        await asyncio.to_thread(_unlink, surplus, self._folder)
+        await asyncio.to_thread(unlink_all, surplus, self._folder)
         log.info("events up to %d were removed with their files", through)
 
 
@@ -163,7 +163,7 @@ def _lines_after(connection: sqlite3.Connection, link: Link, count: int) -> tupl
     return b"".join(lines), link
 
 
-def _unlink(surplus: Sequence[Segment], folder: Path) -> None:
+def unlink_all(surplus: Sequence[Segment], folder: Path) -> None:
     for segment in surplus:
         segment.path.unlink(missing_ok=True)
     sync_folder(folder)

@@ -182,6 +182,23 @@ def test_a_wrong_use_is_told_with_a_remedy(
     assert said.lower() in (result.stderr + result.stdout).lower()
 
 
+def test_a_ledger_of_somebody_else_is_told(state: Path, tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            if os.geteuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            else:
+                state = tmp_path / "locked"
+                state.mkdir(mode=0)
+            result = audit("verify", "--state", state)
+            os._exit(0 if result.exit_code == 1 and "Error: The" in result.stderr else 1)
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
+    assert 0 == os.waitstatus_to_exitcode(status)
+
+
 def _is_no_ledger(folder: Path) -> None:
     (folder / "ledger.db").write_bytes(b"garbage" * 1000)
 
@@ -206,16 +223,19 @@ def test_each_has_help_with_an_example_in_eighty_columns(command: str) -> None:
     assert [] == [line for line in result.output.splitlines() if len(line) > 80]
 
 
-def test_a_ledger_on_a_medium_that_cannot_be_written_is_proved(copied: Path) -> None:
+def test_a_ledger_on_a_medium_that_cannot_be_written_is_proved(
+    state: Path, short_tmp: Path
+) -> None:
     """As a backup is read: without a write-ahead log, and without a place for one."""
+    copied = short_tmp / "copy"
+    shutil.copytree(state, copied)
     connection = sqlite3.connect(copied / "ledger.db")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     assert not (copied / "ledger.db-wal").exists()
     (copied / "ledger.db").chmod(0o444)
     copied.chmod(0o555)
-    for above in (copied.parent, copied.parent.parent, copied.parent.parent.parent):
-        above.chmod(above.stat().st_mode | 0o055)
+    short_tmp.chmod(0o755)
     child = os.fork()
     if not child:  # root could write there all the same
         try:

@@ -19,7 +19,8 @@ def event(kind: str, at: float = 0.0, claim: str = "", pool: str = "web", **data
 
 
 def bound(claim: str, at: float = 0.0, **more: Any) -> Event:
-    return event("claim.bound", at, claim, **{"uid": 1000, "user": "ada", "pid": 1, **more})
+    said: dict[str, Any] = {"uid": 1000, "user": "ada", "pid": 1, **more}
+    return event("claim.bound", at, claim, **said)
 
 
 def report(

@@ -59,6 +59,9 @@ async def test_a_claim_says_whose_token_it_came_with_also_after_a_restart(short_
         reply = await claim(served, token)
         assert 201 == reply.status
         assert {"issuer": ISSUER, "subject": "ada"} == reply.json["caller"]["token"]
+        (live,) = served.run.fleet.live_claims()
+        assert live.claimant.token is not None
+        assert {} == live.claimant.token.claims, "nor in memory, for as long as the claim lives"
         (kept,) = served.run.store.load().claims
         assert Token(ISSUER, "ada") == kept.claimant.token
         assert kept.claimant.token is not None
@@ -233,6 +236,12 @@ async def test_facts_of_the_caller_in_the_body_are_no_facts(short_tmp: Path) -> 
             assert forged in reply.json["detail"]
 
 
+class OpenBearers(Bearers):
+    @property
+    def remembered(self) -> int:
+        return len(self._known)
+
+
 class Tick:
     def __init__(self) -> None:
         self.wall = NOW
@@ -240,9 +249,9 @@ class Tick:
 
 
 @asynccontextmanager
-async def bearers(folder: Path, tick: Tick, **more: Any) -> AsyncGenerator[Bearers]:
+async def bearers(folder: Path, tick: Tick, **more: Any) -> AsyncGenerator[OpenBearers]:
     issuers = (an_issuer(jwks=folder / "keys.json", **more),)
-    made = Bearers(issuers, wall=lambda: tick.wall, steady=lambda: tick.steady)
+    made = OpenBearers(issuers, wall=lambda: tick.wall, steady=lambda: tick.steady)
     made.start()
     try:
         yield made
@@ -303,7 +312,7 @@ async def test_tokens_are_remembered_within_bounds(
     async with bearers(tmp_path, Tick()) as made:
         for number in range(10):
             assert "good" == await code_of(made, a_token(kid="one", jti=str(number)))
-        assert 3 == len(made._known)
+        assert 3 == made.remembered
 
 
 def test_the_same_key_signs_for_all_tests() -> None:

@@ -272,7 +272,7 @@ def test_a_number_that_was_given_to_another_process_does_not_lend_its_program(
     """This process stands for the one that got the number: it runs, and is not who connected."""
     accepted, _ = connect_and_end(short_tmp / "s")
     with accepted:
-        found = peers._look_at(accepted, os.getpid(), now(), option)
+        found = peers.look_at(accepted, os.getpid(), now(), option)
     assert ("", "", False) == (found.exe, found.unit, found.alive)
     assert {"exe", "unit"} == set(found.unknown)
 
@@ -280,8 +280,8 @@ def test_a_number_that_was_given_to_another_process_does_not_lend_its_program(
 def test_before_linux_6_5_a_younger_process_of_the_number_is_not_the_peer() -> None:
     one, other = socket.socketpair()
     with one, other:
-        assert peers._look_at(one, os.getpid(), now(), UNKNOWN_OPTION).alive
-        assert not peers._look_at(one, os.getpid(), 0.0, UNKNOWN_OPTION).alive
+        assert peers.look_at(one, os.getpid(), now(), UNKNOWN_OPTION).alive
+        assert not peers.look_at(one, os.getpid(), 0.0, UNKNOWN_OPTION).alive
 
 
 def test_a_program_that_may_not_be_seen_is_unknown_and_not_empty(
@@ -293,7 +293,7 @@ def test_a_program_that_may_not_be_seen_is_unknown_and_not_empty(
     monkeypatch.setattr(Path, "readlink", forbidden)
     one, other = socket.socketpair()
     with one, other:
-        found = peers._look_at(one, os.getpid(), now())
+        found = peers.look_at(one, os.getpid(), now())
     assert (True, ("exe",)) == (found.alive, found.unknown)
 
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stoker.pools.sealing import open_sealer
 from stoker.pools.store import NewEvent
 from stoker.pools.stores.segments import segments
@@ -60,6 +62,7 @@ def proof(daemon: RealDaemon, *args: str) -> Any:
     return json.loads(audit(daemon, "verify", "-o", "json", *args).stdout)
 
 
+@pytest.mark.timeout(180)
 def test_a_daemon_that_is_killed_while_it_rotates_neither_loses_nor_doubles_an_event(
     daemon: RealDaemon, tmp_path: Path
 ) -> None:
@@ -98,6 +101,8 @@ def test_a_daemon_that_is_killed_while_it_rotates_neither_loses_nor_doubles_an_e
     files = [event["data"]["file"] for event in told]
     assert sorted({path.path.name for path in segments(daemon.state / "audit")}) == sorted(files)
 
-    gap = next(iter(daemon.client.events(follow=True, since=0)))
+    following = daemon.client.events(follow=True, since=0)
+    gap = next(following)
+    del following  # which closes its connection
     assert ("stream.gap", 1) == (gap["kind"], gap["from"])
     assert "stoker audit export --after 0" in gap["reason"]

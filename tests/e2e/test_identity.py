@@ -33,7 +33,7 @@ class Issuer:
                 self.end_headers()
                 self.wfile.write(issuer.keys)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -9,6 +9,7 @@ from stoker.pools.claim import Claim
 from stoker.pools.resource import Resource
 from stoker.pools.sealing import Sealer
 from stoker.pools.store import Event, NewEvent
+from stoker.pools.stores.rotation import Read, Write
 from stoker.pools.stores.sqlite import MemoryDisk, SqliteStore, WriterKind
 from stoker.pools.stores.writer import Delay
 
@@ -18,6 +19,14 @@ class OpenStore(SqliteStore):
 
     def lose_connection(self) -> None:
         self._footing.pen.connection.close()
+
+    @property
+    def look(self) -> Read:
+        return self._look
+
+    @property
+    def write_background(self) -> Write:
+        return self._write
 
 
 class Disk(ABC):

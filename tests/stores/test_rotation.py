@@ -184,7 +184,7 @@ async def test_a_crash_after_any_step_neither_loses_nor_doubles_an_event(
 ) -> None:
     monkeypatch.setattr(rotation, "SEGMENT_EVENTS", 150)
     monkeypatch.setattr(rotation, "_CHUNK", 70)
-    real_unlink = rotation._unlink
+    real_unlink = rotation.unlink_all
     few = Retention(seconds=1000.0, events=10_000, files=1)
     steps, cut = 0, True
     while cut:
@@ -201,8 +201,10 @@ async def test_a_crash_after_any_step_neither_loses_nor_doubles_an_event(
 
         with monkeypatch.context() as patch:
             patch.setattr(rotation, "SegmentWriter", Dying)
-            patch.setattr(rotation, "_unlink", cutter.wrap(real_unlink))
-            dying = Rotation(disk.path / "audit", store._look, cutter.wrap_async(store._write))  # type: ignore[arg-type]
+            patch.setattr(rotation, "unlink_all", cutter.wrap(real_unlink))
+            dying = Rotation(
+                disk.path / "audit", store.look, cutter.wrap_async(store.write_background)
+            )
             try:
                 while await dying.step(few, today=2299.0):
                     pass
