@@ -59,9 +59,17 @@ def read_line(line: bytes, place: str) -> Entry | Flaw:
     odd = sorted(_MEMBERS ^ members.keys())
     if odd:
         return Flaw(place, f"has not the members of an event ({', '.join(odd)[:80]})")
+    previous = members["prev"]
+    if not isinstance(previous, str) or not previous:
+        return Flaw(place, "does not say which hash it follows")
+    return entry_of(members, previous, place)
+
+
+def entry_of(members: Mapping[str, object], previous: str, place: str) -> Entry | Flaw:
+    """`members` has all of an event, of whatever kinds: files and rows may have been forged."""
     seq, at, data = members["seq"], members["at"], members["data"]
     texts = [members[name] for name in _TEXTS]
-    hashes = [members[name] for name in ("hash", "prev")]
+    digest = members["hash"]
     if (
         not isinstance(seq, int)
         or isinstance(seq, bool)
@@ -69,7 +77,9 @@ def read_line(line: bytes, place: str) -> Entry | Flaw:
         or isinstance(at, bool)
         or not isinstance(data, dict)
         or not all(isinstance(one, str) for one in texts)
-        or not all(isinstance(one, str) and _HASH.fullmatch(one) for one in hashes)
+        or not isinstance(digest, str)
+        or not _HASH.fullmatch(digest)
+        or (previous and not _HASH.fullmatch(previous))
     ):
         return Flaw(place, "has a member of another kind than an event has")
     kind, pool, resource, claim, request, reason = cast("list[str]", texts)
@@ -83,6 +93,6 @@ def read_line(line: bytes, place: str) -> Entry | Flaw:
         request=request,
         reason=reason,
         data=cast("JsonObject", data),
-        hash=str(hashes[0]),
+        hash=digest,
     )
-    return Entry(event, str(hashes[1]), place)
+    return Entry(event, previous, place)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...config.json_types import Json
+from ..store import Event
 from . import chain
 from .chain import Link
 from .lines import Entry, Flaw
@@ -88,10 +89,13 @@ class Prover:
                 event.seq,
             )
             return
+        if known is not None and event.seq > known.seq + 1 and _is_altered(event, entry.previous):
+            # Its number may be what was changed: nothing after it is looked at in that light.
+            self._altered(entry)
+            return
         previous = self._previous(entry, known)
-        if previous and chain.hash_of(previous, chain.canonical(event)) != event.hash:
-            sentence = f"event {event.seq} ({event.kind}) was changed after it was written"
-            self._find("altered", place, sentence, event.seq)
+        if _is_altered(event, previous):
+            self._altered(entry)
         wanted = self._expected.pop(event.seq, None)
         if wanted not in {None, event.hash}:
             sentence = f"event {event.seq} has the hash {event.hash} and not the expected {wanted}"
@@ -138,11 +142,21 @@ class Prover:
             self._find("replaced", entry.place, sentence, known.seq, seq)
         return entry.previous or known.hash
 
+    def _altered(self, entry: Entry) -> None:
+        event = entry.event
+        sentence = f"event {event.seq} ({event.kind[:64]}) was changed after it was written"
+        self._find("altered", entry.place, sentence, event.seq)
+
     def _find(self, what: str, place: str, sentence: str, first: int = 0, last: int = 0) -> None:
         if len(self.proof.findings) >= MOST_FINDINGS:
             self.proof.further += 1
             return
         self.proof.findings.append(Finding(what, place, sentence, first, last or first))
+
+
+def _is_altered(event: Event, previous: str) -> bool:
+    """False also when nobody knows what it follows."""
+    return bool(previous) and chain.hash_of(previous, chain.canonical(event)) != event.hash
 
 
 def _events(first: int, last: int) -> str:

@@ -19,6 +19,7 @@ from .encoding import (
     RESOURCE_COLUMNS,
     SWITCH_COLUMNS,
     Decoder,
+    Row,
     decode_switch,
 )
 
@@ -126,6 +127,12 @@ def events(
 def events_after(connection: sqlite3.Connection, after: int, limit: int) -> list[Event]:
     query = f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?"
     return [chain.decode_event(row) for row in connection.execute(query, (after, limit))]
+
+
+def event_rows_after(connection: sqlite3.Connection, after: int, limit: int) -> list[Row]:
+    """As they are, in the order of `EVENT_COLUMNS`: for whoever believes nothing."""
+    query = f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?"
+    return connection.execute(query, (after, limit)).fetchall()
 
 
 def chain_start(connection: sqlite3.Connection) -> Link:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from ..store import Event
 from . import reading
-from .chain import Link
+from .chain import EVENT_COLUMNS, Link
 from .connections import open_looker, sentence
+from .encoding import Row, decode_object
 from .folder import LEDGER
-from .lines import Entry, Flaw
+from .lines import Entry, Flaw, entry_of
 from .segments import FOLDER, Segment, read_segment, segments
 
 P = ParamSpec("P")
@@ -57,27 +57,26 @@ class Trail:
         position = after
         while True:
             rows = self._rows(position)
-            if not rows or rows[0].seq != position + 1:
-                segment = self._next_segment(position, rows[0].seq if rows else None)
+            if not rows or rows[0][0] != position + 1:
+                segment = self._next_segment(position, rows[0][0] if rows else None)
                 if segment is not None:
-                    begun = position
+                    there = False
                     for entry in _of_segment(segment):
-                        if isinstance(entry, Flaw) or entry.event.seq > begun:
+                        there = True
+                        if isinstance(entry, Flaw) or entry.event.seq > position:
                             yield entry
-                        if isinstance(entry, Entry):
-                            position = max(position, entry.event.seq)
-                    position = max(position, segment.last) if segment.path.exists() else position
+                    # What stands in it decides nothing about where the next one is looked for.
+                    position = segment.last if there or segment.path.exists() else position
                     continue
             if not rows:
                 return
             start = self.start()
-            for event in rows:
-                previous = start.hash if event.seq == start.seq + 1 else ""
-                yield Entry(event, previous, IN_LEDGER)
-            position = rows[-1].seq
+            for row in rows:
+                yield _of_row(row, start.hash if row[0] == start.seq + 1 else "")
+            position = rows[-1][0]
 
-    def _rows(self, after: int) -> Sequence[Event]:
-        return self._ask(reading.events_after, after, _CHUNK)
+    def _rows(self, after: int) -> Sequence[Row]:
+        return self._ask(reading.event_rows_after, after, _CHUNK)
 
     def _next_segment(self, position: int, before: int | None) -> Segment | None:
         """The oldest one that has something after `position`, and of before the ledger's."""
@@ -93,6 +92,18 @@ class Trail:
             return read(self._connection, *args, **more)
         except sqlite3.Error as error:
             raise sentence(error, self._path) from error
+
+
+def _of_row(row: Row, previous: str) -> Entry | Flaw:
+    members = dict(zip(EVENT_COLUMNS, row, strict=True))
+    try:
+        members["data"] = decode_object(members["data"])
+    except (TypeError, ValueError, RecursionError):
+        members["data"] = None
+    entry = entry_of(members, previous, IN_LEDGER)
+    if isinstance(entry, Flaw):
+        return Flaw(IN_LEDGER, f"holds an event {row[0]} that {entry.what}")
+    return entry
 
 
 def _of_segment(segment: Segment) -> Iterator[Entry | Flaw]:

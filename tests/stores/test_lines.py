@@ -101,7 +101,7 @@ GOOD = json.loads(write_line(a_chain(NewEvent("x"))[0], START.hash))
         (json.dumps({**GOOD, "data": []}).encode(), "another kind"),
         (json.dumps({**GOOD, "kind": 1}).encode(), "another kind"),
         (json.dumps({**GOOD, "hash": "F" * 64}).encode(), "another kind"),
-        (json.dumps({**GOOD, "prev": ""}).encode(), "another kind"),
+        (json.dumps({**GOOD, "prev": ""}).encode(), "which hash"),
         (b" " * (LONGEST_LINE + 1), "longer"),
     ],
 )

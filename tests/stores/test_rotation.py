@@ -344,6 +344,7 @@ async def test_a_forged_file_is_found_and_the_event_named(disk: Folder, forgery:
         ("UPDATE events SET reason = 'nothing' WHERE seq = 42", "altered", 42),
         ("UPDATE events SET at = at + 1 WHERE seq = 42", "altered", 42),
         ("UPDATE events SET data = '{}' WHERE seq = 42", "altered", 42),
+        ("UPDATE events SET hash = '" + "0" * 64 + "' WHERE seq = 100", "altered", 100),
         ("DELETE FROM events WHERE seq = 42", "missing", 42),
         ("DELETE FROM events WHERE seq <= 42", "missing", 1),
         (
@@ -364,6 +365,42 @@ async def test_a_forged_ledger_is_found_and_the_event_named(
     assert [what] * bool(what) == [finding.what for finding in findings]
     if what:
         assert number == findings[0].first
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "data = '{'",
+        "data = x'ff'",
+        "reason = x'00ff'",
+        "at = 'soon'",
+        "hash = ''",
+        "kind = 7 + x''",
+    ],
+)
+async def test_a_row_that_makes_no_sense_is_named(disk: Folder, what: str) -> None:
+    store = await filled(disk, 100)
+    await store.close()
+    disk.tamper(f"UPDATE events SET {what} WHERE seq = 42")
+    findings = prove(disk).findings
+    assert findings
+    assert any("event 42" in finding.sentence for finding in findings)
+    assert not any("event 50" in finding.sentence for finding in findings)
+
+
+async def test_a_forged_number_hides_nothing_that_comes_after_it(disk: Folder) -> None:
+    store = await filled(disk)
+    await store.rotate(RETENTION, today=2250.0)
+    await store.close()
+    (segment,) = segments(disk.path / "audit")
+    lines = segment.path.read_bytes().splitlines(keepends=True)
+    lines[41] = lines[41].replace(b'"seq":42', b'"seq":4200000')
+    segment.path.write_bytes(b"".join(lines))
+    disk.tamper("UPDATE events SET reason = 'no' WHERE seq = 300")
+    seen = numbers(disk)
+    assert 4200000 in seen
+    assert 451 == seen[-1]
+    assert any("event 300" in finding.sentence for finding in prove(disk).findings)
 
 
 async def test_a_beginning_that_was_cut_off_with_a_forged_anchor_is_found(disk: Folder) -> None:
