@@ -4,8 +4,10 @@ A waiter says whether it accepts: `offer` answers false when the claimant has ju
 out, and the resource goes to the next one. Nothing is ever handed to somebody who is gone.
 
 One that wants several is offered all of them at once, or nothing: it holds nothing while it waits,
-so no two of them can wait for each other. One may stand in the lines of several pools with the same
-`turn`: whichever pool is first is accepted, and all others are declined.
+so no two of them can wait for each other. One that comes back for a replacement does hold the others:
+it stands before everybody, whatever their priority, and no two of these may wait in one line (see
+`wishing`). One may stand in the lines of several pools with the same `turn`: whichever pool is first is
+accepted, and all others are declined.
 
 Who selects
 -----------
@@ -35,6 +37,9 @@ from .telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
+BEFORE_ALL = 1001
+"""Above every priority that can be declared."""
+
 Turn = asyncio.Future[tuple[Resource, ...]]
 """What somebody who waits is handed, all at once."""
 
@@ -49,12 +54,23 @@ class Place:
     selector: Selector | None = None
     turned_away: Callable[[Exception], None] | None = None
     """Told that this line serves nobody any more, and why."""
+    holds: bool = False
+    """It has some resources of this pool in hand already, and waits for the rest."""
 
 
 class Waiter:
     """One claim's place. Its own coroutine waits on `turn`."""
 
-    __slots__ = ("claim", "overtaken", "selector", "standing", "turn", "turned_away", "wants")
+    __slots__ = (
+        "claim",
+        "holds",
+        "overtaken",
+        "selector",
+        "standing",
+        "turn",
+        "turned_away",
+        "wants",
+    )
 
     def __init__(
         self,
@@ -68,6 +84,7 @@ class Waiter:
         """How many resources it takes at once. It is given none before all are ready."""
         self.selector = place.selector
         self.turned_away = place.turned_away
+        self.holds = place.holds
         self.overtaken = 0
         """How often somebody behind took what it could have used, as `pick` counts it."""
         self.turn: Turn = place.turn or asyncio.get_running_loop().create_future()
@@ -143,9 +160,8 @@ class Line:
         """Takes a place; `first` for one who was served before and comes back."""
         standing = standing_of(claim, self.priorities, self._failed)
         waiter = Waiter(claim, standing, place)
-        self._order.join(
-            claim.id, standing.key, priority=standing.priority, wants=place.wants, first=first
-        )
+        priority = BEFORE_ALL if place.holds else standing.priority
+        self._order.join(claim.id, standing.key, priority=priority, wants=place.wants, first=first)
         self._waiters[claim.id] = waiter
         if waiter.selector is not None:
             self.choosy += 1
@@ -193,6 +209,12 @@ class Line:
     def first(self) -> Waiter | None:
         claim = self._order.first()
         return None if claim is None else self._waiters[claim]
+
+    @property
+    def held_up(self) -> bool:
+        """Somebody waits who has resources of this pool in hand. Nobody stands before it."""
+        first = self.first()
+        return first is not None and first.holds
 
     def next(self, ready: int) -> Waiter | None:
         """Whom to offer something of what is ready; None when nobody waits, or all is reserved."""

@@ -9,10 +9,10 @@ lines. Otherwise it goes on standing in all of them, and holds nothing while it 
 serve it first does. So nobody who waits in a line holds what another one waits for.
 
 What it was handed is finished side by side (`gangs`). If that fails for some, those are used up and
-the claim comes back to that pool's line, in front, for as many as are missing, and keeps the others:
-at most `ATTEMPTS` times, and until its deadline. Whoever holds some and waits for more therefore waits
-for no longer than that, and two who do so cannot wait for each other for ever: at the first deadline one
-gives everything up. Those who are bound wait for nobody.
+the claim comes back to that pool's line, before everybody, for as many as are missing, and keeps the
+others: at most `ATTEMPTS` times, and until its deadline. In one line only one may wait with something
+in hand. Whoever comes back second gives up what it has, and waits for all of them anew. So of those who
+hold something there is always one that waits for nobody who waits: two can never block each other.
 """
 
 import asyncio
@@ -155,6 +155,8 @@ class Wishing:
         began = clock.now()
         self._may_wait(errand, began)
         standing = _Standing(asyncio.get_running_loop().create_future())
+        if hand.resources and errand.pool.line.held_up:
+            self._gangs.let_go(hand, "another claim waits with some in hand, and goes first")
         pools = (errand.pool,) if hand.resources else errand.pools
         by_name = {pool.spec.name: pool for pool in pools}
         taken: tuple[Resource, ...] = ()
@@ -216,7 +218,8 @@ class Wishing:
             except ExpressionError as error:
                 raise bad_select(error, pool.spec.name) from error
             selector = pool.selector(wish.select)
-        return Place(hand.missing, standing.turn, selector, turned_away)
+        holds = bool(hand.resources)
+        return Place(hand.missing, standing.turn, selector, turned_away, holds)
 
     def _no_room(self, pool: Pool) -> Refusal | None:
         """Why it may not wait there, if it cannot be served at once."""

@@ -164,13 +164,8 @@ async def test_a_gang_that_cannot_be_finished_uses_its_resources_up_and_says_why
     await run.stop()
 
 
-async def test_at_the_deadline_of_a_gang_that_holds_some_these_are_used_up_and_others_served() -> (
-    None
-):
-    """Two hold two of three each, and the slots of their third ones do not become free."""
-    host = Host()
-    run = await host.start(a_box_pool(min=6, max=6, blueprint=boxes(finish=TOUCHING)))
-    await run.until_ready(6)
+def fail_the_first_page_of_each(run: Run) -> None:
+    """One page of each claim cannot be made, and the slot of its resource does not become free."""
     create, destroy = run.driver.create, run.driver.destroy
     unlucky: set[object] = set()
     stuck: set[ResourceId] = set()
@@ -191,13 +186,42 @@ async def test_at_the_deadline_of_a_gang_that_holds_some_these_are_used_up_and_o
 
     replace_method(run.driver, "create", create_all_but_one)
     replace_method(run.driver, "destroy", never_destroy)
-    first = asyncio.create_task(ask(run, 1, 3, wait=30.0))
-    second = asyncio.create_task(ask(run, 2, 3, wait=60.0))
-    told = await asyncio.gather(first, second, return_exceptions=True)
 
-    assert isinstance(told[0], Refusal)
-    assert isinstance(told[1], Claim), told[1]
-    assert {ResourceState.BOUND} == states(run, told[1])
+
+async def test_two_gangs_that_wait_for_replacements_do_not_block_each_other() -> None:
+    """Both have two of three, and the slots of their third ones do not become free."""
+    run = await Host().start(a_box_pool(min=6, max=6, blueprint=boxes(finish=TOUCHING)))
+    await run.until_ready(6)
+    fail_the_first_page_of_each(run)
+    one = asyncio.create_task(ask(run, 1, 3))
+    other = asyncio.create_task(ask(run, 2, 3))
+
+    done, waiting = await asyncio.wait({one, other}, timeout=30, return_when="FIRST_COMPLETED")
+
+    (served,) = done
+    assert {ResourceState.BOUND} == states(run, served.result())
+    await run.fleet.release(served.result().id, request_id="r")
+    (late,) = waiting
+    assert {ResourceState.BOUND} == states(run, await late)
+    assert run.breaches() == []
+    await run.crash()
+
+
+async def test_at_the_deadline_of_a_gang_that_holds_some_these_are_used_up_and_others_served() -> (
+    None
+):
+    run = await Host().start(a_box_pool(min=3, max=3, blueprint=boxes(finish=TOUCHING)))
+    await run.until_ready(3)
+    fail_the_first_page_of_each(run)
+    gang = asyncio.create_task(ask(run, 1, 3, wait=30.0))
+    await run.settle(5)
+    single = asyncio.create_task(ask(run, 2, wait=60.0))
+
+    with pytest.raises(Refusal) as refused:
+        await gang
+
+    assert refused.value.code is Code.FINISH_FAILED
+    assert {ResourceState.BOUND} == states(run, await single)
     assert run.breaches() == []
     await run.crash()
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.config.expressions import compile_expression
+from stoker.config.priorities import ENVIRONMENT
+from stoker.config.revision import Priority
 from stoker.pools.claim import Claim
 from stoker.pools.ids import ClaimId
-from stoker.pools.waiting import Line, Waiter
+from stoker.pools.waiting import Line, Place, Waiter
 from tests.builders import a_resource
 from tests.pools.faults import run_apart
 from tests.rig import ME
@@ -154,3 +157,17 @@ async def test_positions_count_from_the_front() -> None:
     line.leave(ClaimId("c-001"))
 
     assert [line.position(ClaimId(f"c-00{n}")) for n in (4, 2, 3, 1)] == [1, 2, 3, None]
+
+
+async def test_one_that_holds_some_already_goes_before_all_who_have_priority() -> None:
+    """Otherwise these would keep what it waits for, and wait in vain for what it holds."""
+    line = Line()
+    first = line.join(a_claim(1), place=Place(wants=2, holds=True))
+    line.priorities = (Priority("all", compile_expression("true", ENVIRONMENT), 1000),)
+    assert line.join(a_claim(2), place=Place(wants=4)).standing.priority == 1000
+    late = line.join(a_claim(3), first=True)
+
+    assert [first, late] == [line.next(2), line.next(1)]
+    assert line.held_up
+    line.leave(first.claim.id)
+    assert not line.held_up
