@@ -127,6 +127,8 @@ class ClaimDesk:
             if request.key is None:
                 return await self._begin(request)
             errand = self._by_key.get(request.key)
+            if errand is not None and await errand.abandoned():
+                continue
             known = errand.claim if errand is not None else self._known(request.key)
             if known is None:
                 return await self._begin(request)
@@ -247,6 +249,7 @@ class ClaimDesk:
         claim = self._new_claim(request, pools[0].spec)
         waits_for(claim, request, pools, others)
         errand = self._register(claim, *pools)
+        errand.ruled_out = others
         if request.tie is not None:
             self.ties.tie(claim.id, request.tie.anchor)
         self._claiming.start(errand, None, pend=request.wait is None)
@@ -372,12 +375,10 @@ class ClaimDesk:
                 await asyncio.sleep(0)
 
     async def _end_departed(self, claim: Claim, why: str) -> None:
-        because = EndedBecause.CLAIMANT_GONE
         try:
-            await self._end_any(claim, because, claim.request_id, why=why)
-        except (
-            SentAway
-        ) as stall:  # the errand knows that it was given up, and ends the claim itself
+            await self._end_any(claim, EndedBecause.CLAIMANT_GONE, claim.request_id, why=why)
+        except SentAway as stall:
+            # The errand knows that it was given up, and ends the claim itself.
             log.warning("the end of %s has to wait: %s", claim.id, stall)
         except StoreError as error:
             log.warning("the end of %s could not be written yet: %s", claim.id, error)

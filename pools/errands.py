@@ -1,7 +1,8 @@
 """A claim on its way to being bound, and those who wait to be told what becomes of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from .claim import Claim, EndedBecause
@@ -39,7 +40,7 @@ class Errand:
 
     __slots__ = (
         *("_listeners", "_onlookers", "_outcome", "_told"),
-        *("because", "claim", "failure", "given_up", "pool", "pools"),
+        *("because", "claim", "failure", "given_up", "pool", "pools", "ruled_out"),
     )
 
     def __init__(self, claim: Claim, pool: Pool, others: tuple[Pool, ...] = ()) -> None:
@@ -48,6 +49,8 @@ class Errand:
         """The one that serves it; while it waits for several, the first of them."""
         self.pools = (pool, *others)
         """All that may serve it, best first."""
+        self.ruled_out: Mapping[str, Refusal] = {}
+        """Why others that were asked for cannot."""
         self.failure = ""
         """Why the last resource that was tried could not be finished, without secrets."""
         self.given_up: str | None = None
@@ -70,6 +73,26 @@ class Errand:
     def in_line(self) -> bool:
         """It waits for a resource."""
         return any(pool.line.get(self.claim.id) is not None for pool in self.pools)
+
+    async def abandoned(self) -> bool:
+        """All who listened have left, and so the line was left too. Waits until that is done.
+
+        Whoever comes now cannot be told of this claim: it is about to come to nothing.
+        """
+        if self.given_up is not None or not self._has_left():
+            return False
+        with suppress(Left):
+            await self.watch()
+        return True
+
+    def _has_left(self) -> bool:
+        """It was sent away from its line as `Left`, and that has not come to its end yet."""
+        for pool in self.pools:
+            waiter = pool.line.get(self.claim.id)
+            turn = None if waiter is None else waiter.turn
+            if turn is not None and turn.done() and not turn.cancelled():
+                return isinstance(turn.exception(), Left)
+        return False
 
     def dismiss(self, why: Exception) -> None:
         """Sends it away wherever it waits, unless it was just served."""

@@ -16,7 +16,7 @@ hold something there is always one that waits for nobody who waits: two can neve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -52,9 +52,10 @@ class _Standing:
     """Where one claim stands in line."""
 
     turn: Turn
+    ruled_out: Mapping[str, Refusal]
     places: dict[str, Pool] = field(default_factory=dict[str, Pool])
     refusals: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
-    """Why others do not serve it."""
+    """Why others of these do not serve it."""
 
     def handed_over(self) -> tuple[Resource, ...]:
         """What it was given, if it was; afterwards it accepts nothing any more."""
@@ -64,6 +65,9 @@ class _Standing:
         if turn.cancelled() or turn.exception() is not None:
             return ()
         return turn.result()
+
+    def none_serves(self) -> Refusal:
+        return together({**self.ruled_out, **self.refusals})
 
     def refuse(self, pool: Pool, why: Refusal) -> None:
         self.refusals[pool.spec.name] = why
@@ -154,7 +158,7 @@ class Wishing:
         claim = errand.claim
         began = clock.now()
         self._may_wait(errand, began)
-        standing = _Standing(asyncio.get_running_loop().create_future())
+        standing = _Standing(asyncio.get_running_loop().create_future(), errand.ruled_out)
         if hand.resources and errand.pool.line.held_up:
             self._gangs.let_go(hand, "another claim waits with some in hand, and goes first")
         pools = (errand.pool,) if hand.resources else errand.pools
@@ -207,7 +211,7 @@ class Wishing:
         def turned_away(why: Exception) -> None:
             standing.refuse(pool, why if isinstance(why, Refusal) else pool.shut_because())
             if not standing.places and not standing.turn.done():
-                standing.turn.set_exception(together(standing.refusals))
+                standing.turn.set_exception(standing.none_serves())
 
         wish = hand.errand.claim.wish
         assert wish is not None
@@ -241,7 +245,7 @@ class Wishing:
                 if name in standing.refusals:  # there is no room to wait
                     standing.places.pop(name).line.leave(claim.id)
             if not standing.places:
-                raise together(standing.refusals)
+                raise standing.none_serves()
             claim.warm = False
             for pool in standing.places.values():
                 pool.touch(at_once=True)
@@ -285,7 +289,7 @@ def _in_vain(claim: Claim, pools: Iterable[Pool], standing: _Standing, waited: f
             tally = pool.selector(wish.select).tally()
             if tally.looked_at:
                 found[name] = _no_match(pool, tally.sentence, waited)
-    return together(found)
+    return together({**standing.ruled_out, **found})
 
 
 def _tell_why(

@@ -242,6 +242,19 @@ async def test_nothing_in_time_says_why_of_each() -> None:
     await run.stop()
 
 
+async def test_pools_that_were_ruled_out_at_once_are_told_with_those_that_did_not_serve() -> None:
+    brief = Lifetime(ttl=30.0, max_ttl=30.0)
+    run = await Host().start(a_box("web", min=0, max=1), a_box("work", lifetime=brief))
+    await run.claim("web")
+
+    with pytest.raises(Refusal) as refused:
+        await either(run, "web", "work", wait=2.0, ttl=60.0)
+
+    assert refused.value.details["pools"] == {"web": "no-capacity", "work": "ttl-too-long"}
+    assert refused.value.code is Code.NO_CAPACITY
+    await run.stop()
+
+
 async def test_one_that_waits_for_several_does_so_again_after_a_restart_and_keeps_its_key() -> None:
     host = Host()
     pools = (a_box("web", min=0, max=1), a_box("work", min=0, max=1))
@@ -278,5 +291,24 @@ async def test_who_hangs_up_at_any_moment_leaves_no_line_and_nothing_taken(steps
     assert not list(run.fleet.live_claims())
     assert (0, 0) == (run.status("web").waiting, run.status("work").waiting)
     assert not run.host.world.things
+    assert run.breaches() == []
+    await run.stop()
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_who_comes_back_with_the_key_the_moment_it_hung_up_is_served(steps: int) -> None:
+    """The claim that it had left comes to nothing, and it is never told of that one."""
+    run = await Host().start(a_box("web", min=1, max=2), a_box("work", min=0, max=2))
+    leaving = asyncio.create_task(either(run, "web", "work", count=2, wait=None, key=KEY))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    leaving.cancel()
+
+    back = asyncio.create_task(either(run, "web", "work", count=2, wait=None, key=KEY))
+    told = await back  # it comes after the hang-up was noticed, and before anything was done about it
+    await run.settle(10)
+
+    assert ClaimState.BOUND is (await run.fleet.find_claim(told.id)).state
+    assert [told.id] == [claim.id for claim in run.fleet.live_claims()]
     assert run.breaches() == []
     await run.stop()

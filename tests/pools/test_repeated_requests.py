@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stoker.pools.claim import ClaimState
 from stoker.pools.ids import ClaimId
 from stoker.pools.requests import ClaimRequest, Refusal
+from stoker.pools.wishes import Wish
 from tests.rig import ME, Host, Run, a_box_pool, virtual_throttle
 from tests.virtual_loop import VirtualLoop
 
@@ -30,6 +31,8 @@ class Send:
     pool: str
     stays: bool
     """Whether the caller stays on the line."""
+    count: int = 1
+    """How many resources it is for."""
     at_once: int = 1
     """How many times it is sent at the same time."""
     again: int = 0
@@ -40,7 +43,7 @@ class Send:
     """Seconds after which the daemon is killed, so that it is sent anew."""
 
     def once(self) -> "Send":
-        return Send(self.key, self.ttl, self.pool, self.stays)
+        return Send(self.key, self.ttl, self.pool, self.stays, self.count)
 
     @property
     def request(self) -> ClaimRequest:
@@ -50,7 +53,8 @@ class Send:
             ttl=self.ttl,
             wait=30.0 if self.stays else None,
             key=b"key %d" % self.key,
-            body=f"{self.pool} {self.ttl}".encode(),
+            body=f"{self.pool} {self.ttl} {self.count}".encode(),
+            wish=Wish(self.count) if self.count > 1 else None,
         )
 
 
@@ -73,6 +77,7 @@ sends = st.builds(
     ttl=st.sampled_from(TTLS),
     pool=st.sampled_from(["web", "web", "web", "nowhere"]),
     stays=st.booleans(),
+    count=st.sampled_from([1, 1, 2, 3]),
     at_once=st.integers(1, 3),
     again=st.integers(0, 2),
     leaves_after=moments,
@@ -138,7 +143,8 @@ class Play:
             told.add((refusal.code.value,))
         else:
             self.ids.setdefault(step.key, set()).add(claim.id)
-            told.add((claim.pool, str(claim.ttl), "over" if claim.state not in LIVE else ""))
+            over = "over" if claim.state not in LIVE else ""
+            told.add((claim.pool, str(claim.ttl), str(claim.count), over))
 
     async def _release(self, step: Release) -> None:
         for claim in self.ids.get(step.key, ()):
@@ -146,10 +152,12 @@ class Play:
                 await self.run.fleet.release(claim, request_id="r")
         self.answers.append(set())
 
-    def claims(self) -> list[tuple[bytes, str, float, ClaimState]]:
+    def claims(self) -> list[tuple[bytes, str, float, int, ClaimState]]:
         """Those that live, as everyone who asks sees them."""
         found = [claim for claim in self.run.fleet.live_claims() if claim.state in LIVE]
-        return sorted((claim.key or b"", claim.pool, claim.ttl, claim.state) for claim in found)
+        return sorted(
+            (claim.key or b"", claim.pool, claim.ttl, claim.count, claim.state) for claim in found
+        )
 
     def held(self) -> int:
         return sum(1 for resource in self.run.fleet.resources() if resource.claim is not None)
@@ -180,6 +188,8 @@ def play(history: list[Step]) -> Play:
 @settings(max_examples=60)
 @given(histories)
 @example([Send(1, 600.0, "web", stays=True, at_once=3, crash_after=0.0004), Release(1, 2)])
+@example([Send(1, 600.0, "web", stays=True, count=3, at_once=2, crash_after=0.002, again=1)])
+@example([Send(1, 600.0, "web", stays=False, count=2, leaves_after=0.0)])
 @example([Send(1, 600.0, "web", stays=False, leaves_after=0.0), Send(1, 1200.0, "web", stays=True)])
 def test_the_claims_are_as_if_each_request_had_been_sent_once(history: list[Step]) -> None:
     repeated, once = play(history), play([step.once() for step in history])
