@@ -63,7 +63,9 @@ def sentence_of(error: Exception) -> str:
     text = clean(str(error), keep_lines=True) or type(error).__name__
     if not isinstance(error, StokerError | Failed | OSError):
         return f"{type(error).__name__}: {text} (STOKER_TRACEBACK=1 shows where)"
-    text = text[0].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    if text.split(maxsplit=1)[0].isalpha():  # and not the id of something, to be copied
+        text = text[0].upper() + text[1:]
+    text += "" if text.endswith((".", "?", "!")) else "."
     if isinstance(error, StokerError) and error.retry_after:
         return f"{text}\nTry again in {error.retry_after:g} s."
     return text

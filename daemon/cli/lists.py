@@ -115,7 +115,7 @@ def _claim_row(info: ClaimInfo) -> list[Cell]:
     because = f" ({info.ended_because})" if info.ended_because else ""
     return [
         info.id,
-        info.pool,
+        _pools_of(info),
         (info.state + because, colour_of(info.state)),
         caller_text(document),
         ", ".join(info.resources),
@@ -123,6 +123,12 @@ def _claim_row(info: ClaimInfo) -> list[Cell]:
         until(info.expires_at) if info.state == "bound" else "",
         str(document.get("reason") or info.detail),
     ]
+
+
+def _pools_of(info: ClaimInfo) -> str:
+    """All that it waits for, or the one that serves it."""
+    several = section(info.document, "chosen").get("from")
+    return ", ".join(map(str, several)) if info.waiting and several else info.pool
 
 
 @click.command(

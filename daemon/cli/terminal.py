@@ -12,7 +12,7 @@ from ...config.units import format_duration
 _CODES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GAP = 2
-NARROWEST = 8
+NARROWEST = 6
 """Characters a column is never cut below."""
 
 
@@ -61,11 +61,13 @@ def table(
 
 def _shrink(widths: list[int], headers: Sequence[str], width: int) -> None:
     room = width - _GAP * (len(widths) - 1)
+    floors = [max(NARROWEST, len(header)) for header in headers]
     while sum(widths) > room:
-        floors = [max(NARROWEST, len(header)) for header in headers]
         over = [at for at, wide in enumerate(widths) if wide > floors[at]]
         if not over:
             return
+        # The first column holds what other commands are given, and goes last.
+        over = over[1:] if over[0] == 0 and len(over) > 1 else over
         # The last column holds sentences, and goes first.
         widest = max(over, key=lambda at: (widths[at] - (0 if at == len(widths) - 1 else 30), at))
         widths[widest] -= 1

@@ -94,8 +94,9 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
                 while claim.info.waiting:
                     left = started + asked.wait - time.monotonic()
                     if left <= 0:
+                        vain = _timed_out(asked, claim.info)
                         _give_back(claim)
-                        raise _timed_out(asked)
+                        raise vain
                     show(_line(claim, asked, time.monotonic() - started))
                     claim.info = stoker.show(claim.id, wait=min(left, POLL))
             return claim.wait()
@@ -152,11 +153,13 @@ def _progress(*, shown: bool) -> Generator[Callable[[str], None]]:
             sys.stderr.flush()
 
 
-def _timed_out(asked: Asked) -> Unavailable:
+def _timed_out(asked: Asked, info: ClaimInfo) -> Unavailable:
     what = "No resource" if asked.count == 1 else f"Fewer than {asked.count} resources"
     look = f"stoker pools {asked.pool}" if isinstance(asked.pool, str) else "stoker pools"
+    why = info.waiting_for.get("detail")
+    because = f": {why}" if why else ""
     return Unavailable(
-        f"{what} of {asked.pools} became ready within {about(asked.wait)}. "
+        f"{what} of {asked.pools} became ready within {about(asked.wait)}{because}. "
         f"See what holds it up with: {look}",
         code="wait-timeout",
     )

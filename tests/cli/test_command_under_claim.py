@@ -288,6 +288,7 @@ def test_a_wait_that_is_too_short_says_what_to_look_at(daemon: RealDaemon) -> No
         terminal = AtTerminal(daemon, "claim", "single", "--wait", "1s")
         assert 5 == terminal.exit_code()
         assert "stoker pools single" in terminal.shown
+        assert "in use" in terminal.shown.rpartition("became ready within")[2]
         assert [] == [claim for claim in client.claims(pool="single") if claim.id != held.id]
         held.release()
 

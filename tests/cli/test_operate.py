@@ -106,6 +106,7 @@ def test_a_bound_one_is_marked_to_be_held_and_cannot_be_retired(daemon: RealDaem
     refused = daemon.run("retire", name)
     assert refused.returncode == 1
     assert f"release the claim {claim['id']}" in refused.stderr
+    assert name in refused.stderr, "an id is told as it is, also where a sentence begins with it"
     daemon.run("release", claim["id"])
     eventually(lambda: "held" in daemon.run("resources", name).stdout)
     assert daemon.run("retire", name).returncode == 0

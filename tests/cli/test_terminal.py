@@ -50,6 +50,24 @@ def test_sentences_are_cut_before_ids() -> None:
     assert line.endswith("…")
 
 
+def test_the_ids_of_a_row_can_be_copied_from_a_terminal_of_eighty_columns() -> None:
+    headers = ("CLAIM", "POOL", "STATE", "CALLER", "RESOURCE", "AGE", "EXPIRES", "REASON")
+    claim, resource = "c-77mz8wk2jy64ynf93g", "again-77mz8fbaq2aj"
+    row = (
+        claim,
+        "again",
+        "ended (claimant-gone)",
+        "root",
+        resource,
+        "1m20s",
+        "in 3h59m",
+        "why " * 9,
+    )
+    line = table(headers, [row], width=80).splitlines()[1]
+    assert line.startswith(f"{claim}  again")
+    assert len(line) <= 80
+
+
 def test_colours_are_for_terminals_alone(
     on_a_terminal: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
