@@ -73,8 +73,10 @@ def require(facts: Facts, wanted: ValueType) -> None:
         return
     needed = with_article(Kind(wanted.value))
     remedy = "write another expression"
-    if wanted in (ValueType.STRING, ValueType.INT, ValueType.DOUBLE, ValueType.BOOL):
+    if wanted in (ValueType.STRING, ValueType.INT, ValueType.DOUBLE):
         remedy = f"write {wanted}(…) around it"
+    if wanted is ValueType.BOOL:
+        remedy = "compare it with something"
     if facts.kind in (Kind.LIST, Kind.MAP, Kind.NULL):
         remedy = f"give {needed}"
     raise ExpressionError(

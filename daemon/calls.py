@@ -301,7 +301,7 @@ def paced(items: Iterable[T]) -> Iterator[T | None]:
 def _bad(name: str, message: str) -> Problem:
     return Problem(
         HttpCode.INVALID,
-        f"'{name}': {message}.",
+        f"'{name}': {message}" + ("" if message.endswith("?") else "."),
         details={"errors": [{"field": name, "message": message}]},
     )
 

@@ -202,13 +202,19 @@ async def list_all(call: Call) -> web.StreamResponse:
             if claim is None:
                 yield None
             elif (
-                pool in {"", claim.pool}
+                (not pool or _concerns(claim, pool))
                 and state in {"", claim.state.value}
                 and has_labels(claim.labels, labels)
             ):
                 yield _listed(call, core, claim)
 
     return await call.answer_list(wanted(), limit)
+
+
+def _concerns(claim: Claim, pool: str) -> bool:
+    """It is of the pool, or waits in its line among others."""
+    wish = claim.wish if claim.state is ClaimState.PENDING else None
+    return pool == claim.pool or (wish is not None and pool in wish.pools)
 
 
 async def _ended(core: Core, pool: str, limit: int) -> Sequence[Claim]:

@@ -351,11 +351,12 @@ def _place(error: ErrorDetails) -> str:
 def _message(model: type[Body], error: ErrorDetails) -> str:
     kind, place = error["type"], error["loc"]
     if kind == "extra_forbidden":
-        return f"no such field; {suggestion(str(place[-1])[:MAX_NAME], model.model_fields)}"
+        known = ["matchLabels"] if place[0] == "pool" else model.model_fields
+        return f"no such field; {suggestion(str(place[-1])[:MAX_NAME], known)}"
     if place and place[0] == "labels":
         return _about_labels(place)
     if place[:2] == ("pool", "matchLabels") and kind != "missing":
-        return _about_labels(place[1:])
+        return _about_labels(place[1:], least=1)
     if kind in _SENTENCES:
         return _SENTENCES[kind]
     message = error["msg"]
@@ -370,9 +371,9 @@ _SENTENCES = {
 }
 
 
-def _about_labels(place: tuple[int | str, ...]) -> str:
+def _about_labels(place: tuple[int | str, ...], *, least: int = 0) -> str:
     if len(place) == 1:
-        return f"write an object of at most {MAX_LABELS} labels"
+        return f"write an object of {f'{least} to' if least else 'at most'} {MAX_LABELS} labels"
     if place[-1] == "[key]":
         return (
             f"write each label's name with at most {MAX_LABEL} letters, digits, '.', '_', '-' and"

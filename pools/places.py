@@ -52,7 +52,7 @@ class Places:
             raise Refusal(
                 Code.QUEUE_FULL,
                 f"{pool.line.taken} claims wait for the pool {name} already, and its queue.max is "
-                f"{pool.spec.queue.max}",
+                f"{pool.spec.queue.max}; try again later, or raise queue.max",
                 retry_after=max(1.0, self._expected_wait(pool, 1) or 1.0),
             )
 

@@ -110,6 +110,18 @@ async def test_a_claim_that_waits_for_several_pools_is_answered_202(short_tmp: P
         assert "to have enough" in bound["chosen"]["because"]
 
 
+async def test_a_claim_that_waits_for_several_pools_is_listed_under_each(short_tmp: Path) -> None:
+    pools = a_box_pool(name="web", min=0, max=1), a_box_pool(name="work", min=0, max=1)
+    async with a_server(short_tmp, *pools) as served:
+        for name in ("web", "work"):
+            assert 201 == (await ask(served, {"pool": name, "wait": "10s"})).status
+        claim = (await ask(served, {"pool": ["web", "work"]})).json["id"]
+        for name in ("web", "work"):
+            pool = (await served.caller.get(f"/v1/pools/{name}")).json
+            listed = (await served.caller.get(f"/v1/claims?pool={name}&state=pending")).json
+            assert ([claim], 1) == ([one["id"] for one in listed["items"]], pool["waiting"])
+
+
 async def test_explanations_tell_what_was_wanted_and_why_these_were_chosen(short_tmp: Path) -> None:
     pools = a_box_pool(name="web", min=0, max=2), a_box_pool(name="work", min=2, max=3)
     async with a_server(short_tmp, *pools, faults=SLOW) as served:
