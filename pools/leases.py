@@ -161,8 +161,9 @@ class Leases:
 
     async def _take_away(self, claim: Claim, resources: list[Resource], event: NewEvent) -> None:
         services = self._services
-        because = claim.ended_because
-        reason = f"{claim.id} was {because}" if because != "claimant-gone" else "left behind"
+        reason = f"{claim.id} was {claim.ended_because}"
+        if claim.ended_because is EndedBecause.CLAIMANT_GONE:
+            reason = f"the claimant of {claim.id} is gone"
         transaction = services.store.transaction()
         for resource in resources:
             self._returns.take_back(resource, reason, transaction)

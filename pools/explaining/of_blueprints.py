@@ -131,7 +131,7 @@ def _reset(blueprint: Blueprint) -> Iterator[str]:
     names = listed([part.name for part in reset.parts], most=8) or "nothing else"
     yield (
         f"A released resource serves again, up to {plural(reset.max_uses, 'claim')}, if within "
-        f"{span(reset.within)} what was made at its claim is gone, {names} is brought back and "
+        f"{span(reset.within)} what was made at its claim is gone, {names} {be(len(reset.parts) or 1)} brought back and "
         "reset.verify passes; otherwise it is removed."
     )
 
@@ -188,9 +188,11 @@ def _outputs(blueprint: Blueprint) -> Iterator[str]:
     late = [one.name for one in blueprint.outputs if not one.early]
     secret = [one.name for one in blueprint.outputs if one.secret]
     if early:
-        yield f"The outputs {listed(early)} read nothing of the claim."
+        what, reads = ("output", "reads") if len(early) == 1 else ("outputs", "read")
+        yield f"The {what} {listed(early)} {reads} nothing of the claim."
     if late:
-        yield f"The outputs {listed(late)} are made for each claim."
+        what = "output" if len(late) == 1 else "outputs"
+        yield f"The {what} {listed(late)} {be(len(late))} made for each claim."
     if secret:
         yield f"{listed(secret)} {be(len(secret))} secret: shown to the claimant and root alone."
 

@@ -109,4 +109,5 @@ def test_its_outputs_say_which_are_secret_and_which_are_made_for_each_claim(
         "web2."
     )
     assert "The outputs hello and key are made for each claim." in found.why
+    assert "The output path reads nothing of the claim." in found.why
     assert "key is secret: shown to the claimant and root alone." in found.why

@@ -278,10 +278,10 @@ async def test_thousands_of_ready_resources_are_looked_at_in_slices() -> None:
     longest = steps = 0.0
     asking = asyncio.create_task(select(run, "resource.labels.number == '2999'"))
     while not asking.done():
-        began = time.perf_counter()
+        began = time.thread_time()
         await asyncio.sleep(0.00001)
         steps += 1
-        longest = max(longest, time.perf_counter() - began)
+        longest = max(longest, time.thread_time() - began)
 
     assert ["web-02999"] == (await asking).resources
     assert steps >= 40, "many turns of the loop"
