@@ -91,6 +91,7 @@ def _held_up(spec: PoolSpec, snapshot: Snapshot, now: float) -> WaitingFor | Non
 
 def _full(spec: PoolSpec, snapshot: Snapshot) -> str:
     parts = (
+        (snapshot.current + snapshot.outdated, "ready"),
         (snapshot.under_way, "being made"),
         (snapshot.resetting, "being reset"),
         (snapshot.leaving, "being removed"),

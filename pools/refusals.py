@@ -28,8 +28,8 @@ def defect(error: Exception) -> Refusal:
     )
 
 
-def timed_out(pool: Pool, waited: float) -> Refusal:
-    """Says which limit the claim waited at."""
+def timed_out(pool: Pool, waited: float, wanted: int = 1) -> Refusal:
+    """Says which limit the claim waited at, that wanted so many at once."""
     if pool.gate.shut:
         return pool.shut_because()
     name, size = pool.spec.name, pool.spec.size
@@ -41,15 +41,20 @@ def timed_out(pool: Pool, waited: float) -> Refusal:
             retry_after=5.0,
         )
     if pool.full:
+        why = f"all {size.max} resources of the pool {name} are in use"
+        if wanted > 1:
+            why = (
+                f"the pool {name} has {pool.ready} ready of the {wanted} that were asked for, and no "
+                f"room for more than {size.max} in all"
+            )
         return Refusal(
             Code.NO_CAPACITY,
-            f"all {size.max} resources of the pool {name} are in use; "
-            "wait longer, release one, or raise size.max",
+            f"{why}; wait longer, release one, or raise size.max",
             retry_after=5.0,
         )
     return Refusal(
         Code.WAIT_TIMEOUT,
-        f"nothing became ready in the pool {name} within {format_duration(round(waited, 3))}; "
+        f"{'nothing' if wanted == 1 else f'fewer than {wanted}'} became ready in the pool {name} within {format_duration(round(waited, 3))}; "
         "wait longer or raise size.min",
         retry_after=max(1.0, pool.prospects.seconds_to_create or 1.0),
     )

@@ -284,7 +284,7 @@ def _in_vain(claim: Claim, pools: Iterable[Pool], standing: _Standing, waited: f
         if name in standing.refusals and name not in standing.places:
             found[name] = standing.refusals[name]
             continue
-        found[name] = timed_out(pool, waited)
+        found[name] = timed_out(pool, waited, claim.count)
         if wish.select and not pool.gate.shut:
             tally = pool.selector(wish.select).tally()
             if tally.looked_at:

@@ -305,7 +305,9 @@ async def test_who_comes_back_with_the_key_the_moment_it_hung_up_is_served(steps
     leaving.cancel()
 
     back = asyncio.create_task(either(run, "web", "work", count=2, wait=None, key=KEY))
-    told = await back  # it comes after the hang-up was noticed, and before anything was done about it
+    told = (
+        await back
+    )  # it comes after the hang-up was noticed, and before anything was done about it
     await run.settle(10)
 
     assert ClaimState.BOUND is (await run.fleet.find_claim(told.id)).state

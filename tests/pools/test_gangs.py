@@ -280,6 +280,15 @@ async def test_gangs_that_want_more_together_than_there_is_are_served_one_after_
     await run.stop()
 
 
+async def test_a_gang_in_vain_is_told_how_many_were_ready() -> None:
+    run = await Host().start(a_box_pool(min=0, max=3))
+    await run.claim()
+    with pytest.raises(Refusal, match="has 2 ready of the 3 that were asked for") as refused:
+        await run.gang(3, wait=5.0)
+    assert refused.value.code is Code.NO_CAPACITY
+    await run.stop()
+
+
 async def test_more_than_the_pool_may_have_is_refused_with_the_limit() -> None:
     run = await Host().start(a_box_pool(min=0, max=3))
 

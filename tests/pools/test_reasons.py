@@ -35,6 +35,10 @@ def test_what_is_held_is_told_among_what_takes_the_slots() -> None:
     assert "2 in use, 1 held for inspection" in why(bound=2, held=1).detail
 
 
+def test_who_wants_more_than_are_ready_is_told_how_many_are() -> None:
+    assert "1 in use, 2 ready" in why(3, bound=1, ready=2).detail
+
+
 def test_a_full_pool_says_what_takes_its_slots() -> None:
     told = why(bound=1, leaving=1, drifted=members(1))
     assert (WaitCode.NO_CAPACITY, "size.max") == (told.code, told.limit)
