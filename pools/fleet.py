@@ -220,6 +220,10 @@ class Fleet:
         if claim.state is ClaimState.FINISHING:
             which = ", ".join(claim.resources) or "its resource"
             why = f"{which} is being finished with the claim's parameters"
+            pool = self._pools.get(claim.pool)
+            waiter = None if pool is None else pool.line.get(claim.id)
+            if waiter is not None:
+                why = f"it has {which}, and waits for {waiter.wants} more for what could not be finished"
             return WaitingFor(WaitCode.FINISHING, why)
         pool = self._desk.nearest_pool(claim)
         if claim.state is not ClaimState.PENDING or pool is None:

@@ -215,6 +215,10 @@ async def test_at_the_deadline_of_a_gang_that_holds_some_these_are_used_up_and_o
     fail_the_first_page_of_each(run)
     gang = asyncio.create_task(ask(run, 1, 3, wait=30.0))
     await run.settle(5)
+    (held,) = run.fleet.live_claims()
+    told = run.fleet.waiting_for(held, 0)
+    assert told is not None
+    assert f"it has {', '.join(held.resources)}, and waits for 1 more" in told.detail
     single = asyncio.create_task(ask(run, 2, wait=60.0))
 
     with pytest.raises(Refusal) as refused:
