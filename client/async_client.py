@@ -42,6 +42,7 @@ from .requests import (
     release_request,
     renew_request,
     show_request,
+    steer_request,
     sync_request,
 )
 from .retrying import (
@@ -200,6 +201,38 @@ class AsyncStoker:
 
     async def status(self) -> Document:
         return await self.request(list_request("status"))
+
+    async def revisions(self) -> Listing[Document]:
+        """The revisions that were applied and can be gone back to, the last one first."""
+        return items(await self.request(list_request("config/revisions")))
+
+    async def revision(self, name: str) -> Document:
+        """One of them, with its files. `name`: its id, or the beginning of its commit."""
+        return await self.request(show_request("config/revisions", name))
+
+    async def standing(self) -> Document:
+        """What a new revision is compared with (`StandingJson`)."""
+        return await self.request(list_request("config/standing"))
+
+    async def steer(
+        self,
+        action: str,
+        *,
+        revision: str | None = None,
+        reason: str | None = None,
+        until: str | None = None,
+        accept: bool = False,
+    ) -> Document:
+        """What an operator decides about revisions; returns what came of it (`SyncJson`).
+
+        `accept`: applies the held `revision`; `pin`: stays at one (the one that serves when none is
+        given); `rollback`: applies an earlier one again (the one before) and pins it, with
+        `accept` also if that destroys too much; `unpin`.
+        """
+        request = steer_request(
+            action, revision=revision, reason=reason, until=until, accept=accept
+        )
+        return await self.request(request)
 
     async def sync(self) -> Document:
         """Makes the daemon look for a new configuration now; says what came of it (`SyncJson`)."""

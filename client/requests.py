@@ -149,6 +149,20 @@ def sync_request() -> Request:
     return Request("POST", "/v1/config/sync", waits=SYNC_WITHIN)
 
 
+def steer_request(
+    action: str,
+    *,
+    revision: str | None = None,
+    reason: str | None = None,
+    until: str | None = None,
+    accept: bool = False,
+) -> Request:
+    """What an operator decides about revisions: `accept`, `pin`, `rollback` or `unpin`."""
+    given = {"revision": revision, "reason": reason, "until": until, "accept": accept}
+    body = {key: value for key, value in given.items() if value}
+    return _with_body("POST", f"/v1/config/{quote(action, safe='')}", body, waits=SYNC_WITHIN)
+
+
 def _one(kind: str, name: str) -> str:
     return f"/v1/{kind}/{quote(name, safe='')}"
 

@@ -40,6 +40,7 @@ from .requests import (
     release_request,
     renew_request,
     show_request,
+    steer_request,
     sync_request,
 )
 from .retrying import (
@@ -198,6 +199,38 @@ class Stoker:
 
     def status(self) -> Document:
         return self.request(list_request("status"))
+
+    def revisions(self) -> Listing[Document]:
+        """The revisions that were applied and can be gone back to, the last one first."""
+        return items(self.request(list_request("config/revisions")))
+
+    def revision(self, name: str) -> Document:
+        """One of them, with its files. `name`: its id, or the beginning of its commit."""
+        return self.request(show_request("config/revisions", name))
+
+    def standing(self) -> Document:
+        """What a new revision is compared with (`StandingJson`)."""
+        return self.request(list_request("config/standing"))
+
+    def steer(
+        self,
+        action: str,
+        *,
+        revision: str | None = None,
+        reason: str | None = None,
+        until: str | None = None,
+        accept: bool = False,
+    ) -> Document:
+        """What an operator decides about revisions; returns what came of it (`SyncJson`).
+
+        `accept`: applies the held `revision`; `pin`: stays at one (the one that serves when none is
+        given); `rollback`: applies an earlier one again (the one before) and pins it, with
+        `accept` also if that destroys too much; `unpin`.
+        """
+        request = steer_request(
+            action, revision=revision, reason=reason, until=until, accept=accept
+        )
+        return self.request(request)
 
     def sync(self) -> Document:
         """Makes the daemon look for a new configuration now; says what came of it (`SyncJson`)."""

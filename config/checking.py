@@ -32,6 +32,8 @@ from .revision import PoolSpec, Priority, ProviderLimits, ProviderSpec
 from .spelling import suggestion
 from .templates import expression_paths
 
+ACCEPT = "stoker/accept-destroy"
+"""The annotation that names pools which the revision may destroy (see `pools.impact`)."""
 MAX_EXPRESSIONS = 500
 """Of one blueprint."""
 MAX_EXPRESSIONS_IN_ALL = 20_000
@@ -75,6 +77,8 @@ class Checked:
     policies: Mapping[str, PolicySpec]
     policy_tests: tuple[Case, ...]
     problems: list[Problem]
+    accepts: frozenset[str]
+    """The texts of all annotations `ACCEPT`."""
 
 
 def check(
@@ -87,7 +91,8 @@ def check(
     blueprints = checker.blueprints(providers)
     pools = checker.pools(blueprints)
     policies = checker.policies(pools)
-    return Checked(pools, providers, policies, checker.policy_tests(pools), checker.problems)
+    tests = checker.policy_tests(pools)
+    return Checked(pools, providers, policies, tests, checker.problems, checker.accepts())
 
 
 @dataclass(slots=True)
@@ -281,6 +286,11 @@ class _Checker:
                 queue=contradictions.queue_of(manifest, priorities),
             )
         return found
+
+    def accepts(self) -> frozenset[str]:
+        declared = (self.declared_blueprints, self.declared_pools, self.declared_providers)
+        found = (one.manifest.metadata.annotations for kind in declared for one in kind.values())
+        return frozenset(each[ACCEPT] for each in found if ACCEPT in each)
 
     def _priorities(self, declared: Declared[Pool]) -> tuple[Priority, ...]:
         rules = declared.manifest.spec.queue.priorities

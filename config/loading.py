@@ -89,6 +89,7 @@ def load(
         policies=checked.policies,
         policy_tests=checked.policy_tests,
         commit=commit,
+        accepts=checked.accepts,
     )
     return LoadResult(revision, sort(found), digest, source, commit)
 

@@ -197,3 +197,5 @@ class Revision:
     policy_tests: tuple[Case, ...] = ()
     commit: str = ""
     """The whole id of the Git commit that it was read from; empty for a plain directory."""
+    accepts: frozenset[str] = frozenset()
+    """What the annotations `stoker/accept-destroy` of its documents say, each as it was written."""

@@ -1,6 +1,7 @@
 """How the text of a setting becomes its value. Called by `settings`; each says what it expected."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,16 @@ def span(lowest: float, example: str) -> Parser:
         return seconds
 
     return parse
+
+
+def parse_percent(text: str) -> float:
+    """`30%` to 0.3."""
+    digits = text.removesuffix("%").rstrip()
+    if not text.endswith("%") or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", digits, re.ASCII):
+        raise ValueError("a share from 0% to 100%, such as 30%")
+    if float(digits) > 100:
+        raise ValueError("a share from 0% to 100%, such as 30%")
+    return float(digits) / 100
 
 
 def parse_count(text: str) -> int:

@@ -23,6 +23,7 @@ from .setting_values import (
     parse_events,
     parse_mode,
     parse_path,
+    parse_percent,
     parse_socket,
     parse_yes_or_no,
     span,
@@ -67,6 +68,8 @@ class Settings:
     audit_files: int = 365
     issuers: tuple[Issuer, ...] = ()
     """Whose bearer tokens are accepted; empty: nobody's."""
+    max_destroy: float = 0.3
+    """The share of a pool's resources that a revision may destroy unless it is accepted."""
 
 
 class SettingsError(Exception):
@@ -246,6 +249,14 @@ SETTINGS: tuple[Setting, ...] = (
         "`false`",
         "Whether commits are taken that do not descend from the applied one (after a force push).",
         parse_yes_or_no,
+    ),
+    _setting(
+        "max_destroy",
+        "PERCENT",
+        "`30%`",
+        "How much of a pool a new revision may destroy; what would destroy more is held until "
+        "it is accepted.",
+        parse_percent,
     ),
     _setting(
         "audit_retention",

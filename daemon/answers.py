@@ -249,13 +249,71 @@ class RepositoryJson(TypedDict):
     failingSince: NotRequired[Time]
 
 
+class NamedRevisionJson(TypedDict):
+    """A revision that does not serve."""
+
+    revision: str
+    commit: NotRequired[str]
+
+
+class HeldJson(NamedRevisionJson):
+    """A revision that would destroy too much: it waits to be accepted, and the one before serves."""
+
+    because: list[str]
+    since: Time
+
+
+class PinnedJson(SwitchJson):
+    """The revision that serves, whatever the source says."""
+
+    revision: str
+
+
 class ConfigJson(TypedDict):
-    """Whether the newest state of the config directory could be applied."""
+    """Whether the newest state of the config directory could be applied. `seen` is what the source
+    holds while another revision is pinned.
+    """
 
     ok: bool
     problems: list[str]
     brokenSince: NotRequired[Time]
+    held: NotRequired[HeldJson]
+    pinned: NotRequired[PinnedJson]
+    seen: NotRequired[NamedRevisionJson]
     repository: NotRequired[RepositoryJson]
+
+
+class KeptRevisionJson(RevisionJson):
+    """One that can be gone back to. `files` is there when one is asked for."""
+
+    serving: bool
+    pinned: bool
+    files: NotRequired[AnyObject]
+
+
+class KeptRevisionsJson(TypedDict):
+    """The one that was applied last first."""
+
+    items: list[KeptRevisionJson]
+    more: bool
+
+
+class StandingPoolJson(TypedDict):
+    """What stands of one pool. `ready` has, by digest, for how many seconds each has been ready."""
+
+    ready: AnyObject
+    coming: int
+    bound: int
+    held: int
+    creation: NotRequired[Annotated[float, Field(description="Seconds that making one takes.")]]
+
+
+class StandingJson(TypedDict):
+    """What a new revision is compared with: the revision that serves, and what stands."""
+
+    revision: NotRequired[RevisionJson]
+    maxDestroy: Annotated[float, Field(description="The share of a pool that may go unasked.")]
+    pools: dict[str, StandingPoolJson]
 
 
 class SyncJson(TypedDict):

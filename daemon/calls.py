@@ -21,6 +21,7 @@ from .gate import Gate
 from .models import Body
 from .problems_http import AnyCode, HttpCode, Problem
 from .status import StatusFacts
+from .steering import Steering
 
 NOBODY = Claimant(uid=0xFFFFFFFF, gid=0xFFFFFFFF, pid=0)
 """The caller of an address that is open to everyone."""
@@ -61,6 +62,8 @@ class Host:
     status: Callable[[], StatusFacts] | None = None
     sync: Callable[[float], Awaitable[bool]] | None = None
     """Looks for a new configuration now, for at most so many seconds; whether it came to an end."""
+    steering: Steering | None = None
+    """What operators decide about revisions; there once the ledger was read."""
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None
     openapi: Callable[[], bytes] = bytes

@@ -301,8 +301,12 @@ class Demo:
         for path in self._stage.config.rglob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             path.write_text(re.sub(r"\bmin: \d+", "min: 0", text), encoding="utf-8")
+        held = self._stoker.sync()["config"]["held"]
+        self._tell.at("the change is held, because it would destroy what is ready")
+        self._tell.command("stoker apply --accept $held")
+        self._stoker.steer("accept", revision=held["revision"], reason="the demo is over")
         until("every resource is gone", lambda: not self._stoker.resources())
-        self._tell.at("the change was seen, and every resource is gone")
+        self._tell.at("the change was accepted, and every resource is gone")
         self._tell.command("kill -TERM $daemon")
         code = self._stage.stop()
         left = self._stage.processes()

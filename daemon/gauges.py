@@ -161,6 +161,16 @@ def _of_status(facts: StatusFacts) -> Iterator[Metric]:
         value=facts.head.seq,
     )
     yield GaugeMetricFamily(
+        "stoker_config_held",
+        "1 while a revision waits to be accepted, because it would destroy too much.",
+        value=facts.config_held is not None,
+    )
+    yield GaugeMetricFamily(
+        "stoker_config_pinned",
+        "1 while a revision is pinned, and nothing newer is applied.",
+        value=facts.config_pin is not None,
+    )
+    yield GaugeMetricFamily(
         "stoker_clock_step_seconds",
         "How far the wall clock was moved while the daemon ran.",
         value=facts.clock_step,

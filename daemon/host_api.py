@@ -8,7 +8,7 @@ from ..pools.requests import Code, Refusal
 from .answers import HealthJson, StatusJson, SyncJson
 from .calls import Call, Route
 from .gate import stopping
-from .presentation import show_status, show_sync
+from .status_presentation import show_status, show_sync
 
 SYNC_WITHIN = 60.0
 """Seconds that a caller waits until a new configuration is applied or refused."""

@@ -60,10 +60,13 @@ def _body_of(action: PoolAction | ResourceAction) -> type[TakeBackBody]:
 
 
 async def _order(call: Call, action: PoolAction | ResourceAction, now: float, wall: float) -> Order:
-    """`now` is steady, `wall` the same moment on the clock on the wall. Raises `Problem`."""
     data = await call.body()
     model = _body_of(action)
-    body = read(model, data) if data.strip() else model()
+    return order_of(call, read(model, data) if data.strip() else model(), now, wall)
+
+
+def order_of(call: Call, body: TakeBackBody, now: float, wall: float) -> Order:
+    """`now` is steady, `wall` the same moment on the clock on the wall. Raises `Problem`."""
     until = None
     if isinstance(body, SetBody) and body.until is not None:
         try:
@@ -103,7 +106,7 @@ def _on_resource(action: ResourceAction) -> Handle:
     return handle
 
 
-_CODES: tuple[AnyCode, ...] = (
+BODY_CODES: tuple[AnyCode, ...] = (
     HttpCode.MALFORMED,
     HttpCode.INVALID,
     HttpCode.UNSUPPORTED_MEDIA_TYPE,
@@ -138,7 +141,7 @@ ROUTES = (
             _on_pool(action),
             summary,
             {200: PoolJson},
-            codes=(Code.NO_SUCH_POOL, *_CODES),
+            codes=(Code.NO_SUCH_POOL, *BODY_CODES),
             body=_body_of(action),
             body_required=False,
         )
@@ -151,7 +154,7 @@ ROUTES = (
             _on_resource(action),
             summary,
             {200: ResourceJson},
-            codes=(Code.NO_SUCH_RESOURCE, *codes, *_CODES),
+            codes=(Code.NO_SUCH_RESOURCE, *codes, *BODY_CODES),
             body=_body_of(action),
             body_required=False,
         )

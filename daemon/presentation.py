@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from ..config.json_types import Json
-from ..config.repositories.facts import RepositoryFacts
 from ..config.units import format_duration
 from ..policies.access import Verdict
 from ..pools.claim import Claim, Claimant, ClaimState
@@ -19,23 +18,13 @@ from .answers import (
     BreakerJson,
     CallerJson,
     ClaimJson,
-    ConfigJson,
     EventJson,
-    IssuerJson,
-    LedgerJson,
     PartJson,
     PoolJson,
-    RefusedJson,
-    RepositoryJson,
     ResourceJson,
-    RevisionJson,
-    StatusJson,
     SwitchJson,
-    SyncJson,
     WaitingForJson,
 )
-from .jwks import KeyFacts
-from .status import RevisionFacts, StatusFacts
 
 ToWall = Callable[[float], float]
 """Steady seconds to wall-clock seconds (`Clock.to_wall`)."""
@@ -255,99 +244,6 @@ def show_switch(switch: Switch, to_wall: ToWall) -> SwitchJson:
     }
     if switch.until is not None:
         shown["until"] = rfc3339(to_wall(switch.until))
-    return shown
-
-
-def show_config(facts: StatusFacts, to_wall: ToWall) -> ConfigJson:
-    config: ConfigJson = {"ok": facts.config_ok, "problems": list(facts.config_problems)}
-    if facts.config_broken_since is not None:
-        config["brokenSince"] = rfc3339(to_wall(facts.config_broken_since))
-    if facts.repository is not None:
-        config["repository"] = _repository(facts.repository, to_wall)
-    return config
-
-
-def _repository(facts: RepositoryFacts, to_wall: ToWall) -> RepositoryJson:
-    shown: RepositoryJson = {"url": facts.url}
-    if facts.ref:
-        shown["ref"] = facts.ref
-    if facts.path:
-        shown["path"] = facts.path
-    if facts.seen and facts.seen_at is not None:
-        shown["seen"] = facts.seen
-        shown["seenAt"] = rfc3339(to_wall(facts.seen_at))
-    if facts.asked_at is not None:
-        shown["askedAt"] = rfc3339(to_wall(facts.asked_at))
-    if facts.refused is not None:
-        refused: RefusedJson = {
-            "because": facts.refused.because,
-            "since": rfc3339(to_wall(facts.refused.since)),
-        }
-        if facts.refused.commit:
-            refused["commit"] = facts.refused.commit
-        shown["refused"] = refused
-    if facts.error and facts.failing_since is not None:
-        shown["error"] = facts.error
-        shown["failingSince"] = rfc3339(to_wall(facts.failing_since))
-    return shown
-
-
-def _revision(facts: RevisionFacts, to_wall: ToWall) -> RevisionJson:
-    shown: RevisionJson = {
-        "id": facts.id,
-        "source": facts.source,
-        "appliedAt": rfc3339(to_wall(facts.applied_at)),
-    }
-    if facts.commit:
-        shown["commit"] = facts.commit
-    return shown
-
-
-def show_sync(facts: StatusFacts, to_wall: ToWall, *, done: bool) -> SyncJson:
-    shown: SyncJson = {"done": done, "config": show_config(facts, to_wall)}
-    if facts.revision is not None:
-        shown["revision"] = _revision(facts.revision, to_wall)
-    return shown
-
-
-def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
-    ledger: LedgerJson = {"ok": facts.ledger_ok, "head": str(facts.head)}
-    if facts.ledger_error:
-        ledger["error"] = facts.ledger_error
-    shown: StatusJson = {
-        "version": facts.version,
-        "pid": facts.pid,
-        "uptime": format_duration(round(facts.uptime)),
-        "stateFolder": facts.state_folder,
-        "socket": facts.socket,
-        "ready": facts.ready,
-        "reasons": list(facts.reasons),
-        "config": show_config(facts, to_wall),
-        "ledger": ledger,
-        "pools": facts.pools,
-        "resources": facts.resources,
-        "claims": facts.claims,
-        "clockStep": format_duration(round(facts.clock_step, 3)),
-        "inForce": [
-            {"action": one.kind.value, "subject": one.subject, **show_switch(one, to_wall)}
-            for one in facts.in_force
-        ],
-    }
-    if facts.revision is not None:
-        shown["revision"] = _revision(facts.revision, to_wall)
-    if facts.issuers:
-        shown["issuers"] = [_issuer(one) for one in facts.issuers]
-    return shown
-
-
-def _issuer(facts: KeyFacts) -> IssuerJson:
-    shown: IssuerJson = {
-        "issuer": facts.issuer,
-        "keys": facts.keys,
-        "age": format_duration(round(facts.age)),
-    }
-    if facts.error:
-        shown["error"] = facts.error
     return shown
 
 

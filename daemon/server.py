@@ -22,7 +22,15 @@ from ..pools.claim import Claimant
 from ..pools.ids import Ids
 from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
-from . import claims_api, events_api, explain_api, host_api, inventory_api, operating_api
+from . import (
+    claims_api,
+    config_api,
+    events_api,
+    explain_api,
+    host_api,
+    inventory_api,
+    operating_api,
+)
 from .answering import Answer
 from .bearer import Bearers
 from .calls import NOBODY, Call, Host, Route
@@ -55,6 +63,7 @@ ROUTES: tuple[Route, ...] = (
     *operating_api.ROUTES,
     *events_api.ROUTES,
     *explain_api.ROUTES,
+    *config_api.ROUTES,
     *host_api.ROUTES,
 )
 METRICS_ROUTES: tuple[Route, ...] = (*host_api.OPEN_ROUTES, host_api.METRICS)

@@ -37,6 +37,7 @@ from ..pools.sealing import open_sealer
 from ..pools.services import Services
 from ..pools.store import ClockAnchor, Image, StoreError
 from ..pools.stores.sqlite import SqliteStore
+from ..pools.switches import Switch, SwitchKind
 from ..pools.tasks import Tasks
 from ..pools.timers import Timers
 from .facade import Core
@@ -46,7 +47,8 @@ from .logs import set_up_logs
 from .metrics import Metrics
 from .server import SocketServer
 from .sources import open_source
-from .status import RevisionFacts, StatusFacts
+from .status import HeldFacts, RevisionFacts, StatusFacts
+from .steering import Steering
 from .synchroniser import Synchroniser
 
 log = logging.getLogger(__name__)
@@ -152,6 +154,18 @@ class Daemon:
                 config.applied_at,
                 config.revision.commit,
             ),
+            config_held=None
+            if config.held is None
+            else HeldFacts(
+                config.held.revision.id,
+                config.held.revision.commit,
+                config.held.because[:MOST_IN_FORCE],
+                config.held.since,
+            ),
+            config_pin=config.pin,
+            config_seen=None
+            if config.seen is None
+            else RevisionFacts(config.seen.id, config.seen.source, 0.0, config.seen.commit),
             repository=None if self.repository is None else self.repository(),
             config_ok=config.broken_since is None,
             config_problems=config.problems,
@@ -167,13 +181,21 @@ class Daemon:
             clock_step=self.clock.step(),
             head=self.store.head(),
             issuers=tuple(self.issuers()),
-            in_force=tuple(islice(fleet.in_force(), MOST_IN_FORCE)),
+            in_force=tuple(islice(self._in_force(), MOST_IN_FORCE)),
         )
+
+    def _in_force(self) -> Iterator[Switch]:
+        if self.synchroniser.state.pin is not None:
+            yield self.synchroniser.state.pin
+        yield from self.fleet.in_force()
 
     def not_ready_because(self) -> tuple[str, ...]:
         reasons: list[str] = []
         if self.synchroniser.state.revision is None:
             reasons.append("no configuration was applied yet")
+            held = self.synchroniser.state.held
+            if held is not None:
+                reasons.append(f"revision {held.revision.id} is held: {held.because[0]}")
             repository = self.repository() if self.repository is not None else None
             if repository is not None and repository.error:
                 reasons.append(f"the repository cannot be asked: {repository.error}")
@@ -234,7 +256,10 @@ async def _run_daemon(
     )
     fleet = Fleet(services, resync_every=settings.resync_interval)
     source = open_source(settings, services.catalogue, fleet, clock)
-    synchroniser = Synchroniser(source, fleet, services.catalogue, clock, metrics)
+    synchroniser = Synchroniser(
+        source, fleet, services.catalogue, clock, metrics, max_destroy=settings.max_destroy
+    )
+    steering = Steering(synchroniser, services)
     repository = source.facts if isinstance(source, RepositorySource) else None
     daemon = Daemon(
         settings,
@@ -254,9 +279,12 @@ async def _run_daemon(
         async with asyncio.TaskGroup() as group:
             stop = group.create_task(_until_told_to_stop(), name="signals")
             await fleet.open(image)
+            pin = next((one for one in image.switches if one.kind is SwitchKind.PIN), None)
             group.create_task(
-                synchroniser.follow(image.revision, image.older), name="configuration"
+                synchroniser.follow(image.revision, image.older, pin), name="configuration"
             )
+            steering.remember(pin)
+            server.host.steering = steering
             applied = group.create_task(synchroniser.applied.wait(), name="first revision")
             await asyncio.wait({stop, applied}, return_when=asyncio.FIRST_COMPLETED)
             await fleet.start()

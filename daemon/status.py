@@ -26,6 +26,17 @@ class RevisionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldFacts:
+    """A revision that waits to be accepted."""
+
+    id: str
+    commit: str
+    because: tuple[str, ...]
+    since: float
+    """Steady seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusFacts:
     """Times are steady seconds, widths are seconds."""
 
@@ -39,6 +50,11 @@ class StatusFacts:
     config_problems: tuple[str, ...] = ()
     """Of the newest state of the config directory, when it could not be applied."""
     config_broken_since: float | None = None
+    config_held: HeldFacts | None = None
+    config_pin: Switch | None = None
+    """While it is set, its revision serves, whatever the source says."""
+    config_seen: RevisionFacts | None = None
+    """While a revision is pinned: the newest one that the source held, if it is another."""
     repository: RepositoryFacts | None = None
     """None when the configuration is a plain directory."""
     ledger_ok: bool = True

@@ -104,6 +104,7 @@ class SoakSubject:
             self._process = await asyncio.create_subprocess_exec(
                 *(STOKER, "run", "--config", self.folder / "config"),
                 *("--state", self.folder / "state", "--socket", self._socket),
+                *("--max-destroy", "100%"),  # in the end the pools are emptied
                 stdout=log,
                 stderr=log,
             )

@@ -74,6 +74,7 @@ class Subject:
         command: Sequence[str | Path] = [
             *(STOKER, "run", "--config", self.folder / "config"),
             *("--state", self.folder / "state", "--socket", self.socket),
+            *("--max-destroy", "100%"),  # pools are emptied again and again
         ]
         began = time.perf_counter()
         async with serving(command, self.socket) as process:

@@ -6,9 +6,8 @@ It owns every background task of the room. Everything runs in one event loop, in
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from ..config.json_types import Json
 from ..config.revision import PoolSpec, Revision
 from . import recovery
 from .claim import Claim, ClaimState
@@ -19,6 +18,7 @@ from .health import RESYNC_EVERY, HealthWatch
 from .holding import Holding
 from .housekeeping import Housekeeping
 from .ids import ClaimId, ResourceId
+from .impact import Standing
 from .neighbours import Neighbours
 from .operating import Operating
 from .orphans import OrphanSweep
@@ -29,8 +29,10 @@ from .resource import Resource
 from .returns import Returns
 from .services import Services
 from .status import PoolStatus
+from .stocktaking import take_stock
 from .store import Image, KeptRevision, NewEvent
-from .switches import Switch
+from .switches import Switch, SwitchKind
+from .taking import Taking, applied
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ class Fleet:
             await driver.open(self.health.changed)
         self._recovered = recovery.recover(services, image)
         self._desk.remember(self._recovered.claims)
-        self._operating.remember(self._recovered.switches)
+        pools = [one for one in self._recovered.switches if one.kind is not SwitchKind.PIN]
+        self._operating.remember(pools)
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.
@@ -135,9 +138,13 @@ class Fleet:
         """
         self._recalled.append(revision)
 
-    async def apply(self, revision: Revision) -> None:
-        """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses."""
+    async def apply(self, revision: Revision, taking: Taking | None = None) -> None:
+        """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses.
+
+        Whoever tries again does so with the same `taking`: then the audit tells of it once.
+        """
         services = self._services
+        taking = taking or Taking((applied(revision),))
         transaction = services.store.transaction()
         transaction.put_revision(
             KeptRevision(
@@ -148,10 +155,7 @@ class Fleet:
                 revision.commit,
             )
         )
-        told: dict[str, Json] = {"revision": revision.id, "pools": len(revision.pools)}
-        if revision.commit:
-            told |= {"commit": revision.commit, "source": revision.source}
-        transaction.add_event(NewEvent("config.applied", data=told))
+        taking.write(transaction)
         await services.commit(transaction)
         self.revision = revision
         services.providers.declare(revision.providers)
@@ -242,6 +246,16 @@ class Fleet:
             pool.shut_because().message if pool.gate.paused else "",
         )
         return why_waiting(pool.spec, pool.snapshot(), services.clock.now(), known)
+
+    def standing(self) -> Mapping[str, Standing]:
+        """What stands of each pool, also before a revision is applied. Looks at every resource."""
+        services = self._services
+
+        def creation(name: str) -> float | None:
+            pool = self._pools.get(name)
+            return None if pool is None else pool.prospects.seconds_to_create
+
+        return take_stock(services.inventory, services.clock.now(), creation)
 
     def in_force(self) -> Iterator[Switch]:
         """What operators have set, on pools first, the oldest first."""

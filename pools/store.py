@@ -84,6 +84,7 @@ class KeptRevision:
     source: str
     applied_at: float
     files: Mapping[str, str]
+    """Empty in a list."""
     commit: str = ""
     """The whole id of the Git commit; empty for a plain directory."""
 
@@ -157,7 +158,9 @@ class Transaction(Protocol):
         """Forgets a claim that nobody was told of, and frees its key."""
         ...
 
-    def put_revision(self, revision: KeptRevision) -> None: ...
+    def put_revision(self, revision: KeptRevision) -> None:
+        """Writes the one that is applied now. Some of those before it are kept as the history."""
+        ...
 
     def put_anchor(self, anchor: ClockAnchor) -> None: ...
 
@@ -211,6 +214,14 @@ class Store(Protocol):
 
     async def ended_claims(self, *, pool: str | None, limit: int) -> Sequence[Claim]:
         """The newest claims that are over, newest first."""
+        ...
+
+    async def revisions(self) -> Sequence[KeptRevision]:
+        """The history: the one that was applied last first, without their files."""
+        ...
+
+    async def revision(self, id: str, source: str) -> KeptRevision | None:  # noqa: A002
+        """One of the history, with its files."""
         ...
 
     async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:

@@ -19,6 +19,8 @@ class SwitchKind(StrEnum):
     DRAIN = "drain"
     REFRESH = "refresh"
     HOLD = "hold"
+    PIN = "pin"
+    """Of the configuration: the revision that is its subject serves, whatever the source says."""
 
 
 class PoolAction(StrEnum):
@@ -68,7 +70,7 @@ class Switch:
 
     kind: SwitchKind
     subject: str
-    """The name of a pool; of a hold, the id of a resource."""
+    """The name of a pool; of a hold, the id of a resource; of a pin, that of a revision."""
     by: Operator
     reason: str
     since: float

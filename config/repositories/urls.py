@@ -71,6 +71,18 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub("…@", text)
 
 
+def with_ref(text: str) -> str:
+    """`URL@REF` as `URL?ref=REF`; what stands before a host (`git@…`) is no ref."""
+    address, question, query = text.partition("?")
+    scheme, mark, rest = address.rpartition("://")
+    base, at, ref = rest.rpartition("@")
+    whole = "/" in base if mark else ":" in base
+    if not at or not ref or not whole:
+        return text
+    more = f"&{query}" if question else ""
+    return f"{scheme}{mark}{base}?ref={ref}{more}"
+
+
 def parse_location(text: str) -> Location:
     """Raises `BadLocation`."""
     if len(text) > _LONGEST:

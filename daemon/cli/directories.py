@@ -34,10 +34,10 @@ def validate(folder: Path, output: str) -> int:
     result = checked(load_directory(folder, catalogue()))
     errors = len(result.errors)
     if output == "json":
-        print_json([_as_json(problem) for problem in result.problems])
+        print_json([problem_json(problem) for problem in result.problems])
         return 1 if errors else 0
     for problem in result.problems:
-        click.echo(_as_text(problem, folder))
+        click.echo(problem_text(problem, folder))
     warnings = len(result.problems) - errors
     if errors or result.revision is None:
         click.echo(f"\n{_count(errors, 'error')}, {_count(warnings, 'warning')}.", err=True)
@@ -48,7 +48,7 @@ def validate(folder: Path, output: str) -> int:
     return 0
 
 
-def _as_text(problem: Problem, folder: Path) -> str:
+def problem_text(problem: Problem, folder: Path) -> str:
     """The place first and relative to where people are, so that editors and CI can jump to it."""
     file = Path(problem.file)
     shown = file if file.is_absolute() or file == folder else folder / file
@@ -62,7 +62,7 @@ def _as_text(problem: Problem, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _as_json(problem: Problem) -> dict[str, Any]:
+def problem_json(problem: Problem) -> dict[str, Any]:
     return {
         "file": problem.file,
         "line": problem.line,

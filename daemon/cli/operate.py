@@ -30,13 +30,13 @@ def _check_until(_ctx: click.Context, _param: click.Parameter, given: str | None
     return given
 
 
-def _says_why(command: AnyCommand) -> AnyCommand:
+def says_why(command: AnyCommand) -> AnyCommand:
     return click.option("--reason", metavar="TEXT", help="Why, for the audit and for callers.")(
         command
     )
 
 
-def _says_until(default: str) -> Callable[[AnyCommand], AnyCommand]:
+def says_until(default: str) -> Callable[[AnyCommand], AnyCommand]:
     return click.option(
         "--until",
         "until_",
@@ -61,8 +61,8 @@ _resources = click.argument(
     )
 )
 @_pools
-@_says_until("without it, until resumed")
-@_says_why
+@says_until("without it, until resumed")
+@says_why
 @prints
 @talks
 def pause(
@@ -83,7 +83,7 @@ def pause(
 
 @click.command(epilog=examples("stoker resume web"))
 @_pools
-@_says_why
+@says_why
 @prints
 @talks
 def resume(*, pools: tuple[str, ...], reason: str | None, output: str, socket: str | None) -> int:
@@ -98,8 +98,8 @@ def resume(*, pools: tuple[str, ...], reason: str | None, output: str, socket: s
     )
 )
 @_pools
-@_says_until("without it, until resumed")
-@_says_why
+@says_until("without it, until resumed")
+@says_why
 @prints
 @talks
 def drain(
@@ -119,8 +119,8 @@ def drain(
 
 @click.command(epilog=examples('stoker refresh web --reason "a new base image has the same name"'))
 @_pools
-@_says_until("then what is left of it is given up")
-@_says_why
+@says_until("then what is left of it is given up")
+@says_why
 @prints
 @talks
 def refresh(
@@ -142,8 +142,8 @@ def refresh(
     )
 )
 @_resources
-@_says_until("without it, for 24 hours")
-@_says_why
+@says_until("without it, for 24 hours")
+@says_why
 @prints
 @talks
 def hold(
@@ -164,7 +164,7 @@ def hold(
 
 @click.command(epilog=examples("stoker unhold web-k3v9q2xa"))
 @_resources
-@_says_why
+@says_why
 @prints
 @talks
 def unhold(
@@ -176,7 +176,7 @@ def unhold(
 
 @click.command(epilog=examples('stoker retire web-k3v9q2xa --reason "its disk is slow"'))
 @_resources
-@_says_why
+@says_why
 @prints
 @talks
 def retire(

@@ -65,7 +65,8 @@ def _set(switch: Document) -> str:
 def _health(daemon: Document) -> str:
     if not daemon.get("ready"):
         return style("not ready", "red")
-    if not section(daemon, "config").get("ok", True):
+    config = section(daemon, "config")
+    if not config.get("ok", True) or config.get("held"):
         return style("serving an older configuration", "yellow")
     return style("healthy", "green")
 
@@ -117,6 +118,26 @@ def _troubles(daemon: Document, config: Document) -> list[str]:
     return found
 
 
+def _decided(config: Document) -> list[str]:
+    """What waits to be accepted, and what is pinned."""
+    found: list[str] = []
+    held, pinned, seen = (section(config, name) for name in ("held", "pinned", "seen"))
+    if held:
+        found.append(
+            f"{style('!', 'red')} Revision {held.get('revision')} has been held for "
+            f"{ago(held.get('since'))}, because it would destroy too much. If that is wanted: "
+            f"stoker apply --accept {held.get('revision')}"
+        )
+        found += [f"    {clean(str(one))}" for one in held.get("because") or ()]
+    if pinned:
+        newer = f" The source holds {seen.get('revision')}." if seen else ""
+        found.append(
+            f"{style('!', 'yellow')} Revision {pinned.get('revision')} is pinned {by_whom(pinned)}."
+            f"{newer} End it with: stoker config unpin"
+        )
+    return found
+
+
 def config_troubles(config: Document) -> list[str]:
     """What is wrong with the newest configuration, and with the way to it."""
     mark = style("!", "red")
@@ -131,6 +152,7 @@ def config_troubles(config: Document) -> list[str]:
             "the last good revision is served. Repair what follows (stoker validate DIR checks it):"
         )
         found += [f"    {clean(str(problem))}" for problem in config.get("problems") or ()]
+    found += _decided(config)
     error = repository.get("error")
     if error:
         since = repository.get("failingSince")

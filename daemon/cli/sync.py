@@ -3,7 +3,7 @@
 import click
 
 from ...client import Document, Stoker
-from .failing import DONE, FAILED, UNAVAILABLE
+from .failing import DENIED, DONE, FAILED, UNAVAILABLE
 from .options import examples, print_json, prints, talks
 from .show import section
 from .status import config_troubles, revision_text
@@ -20,7 +20,8 @@ from .status import config_troubles, revision_text
 def sync(output: str, socket: str | None) -> int:
     """Look for a new configuration now, instead of at the next poll, and wait until it serves.
 
-    Exits with 1 when what was found is refused, and with 5 when the repository does not answer.
+    Exits with 1 when what was found is refused, with 3 when it is held because it would destroy too
+    much, and with 5 when the repository does not answer.
     """
     with Stoker(socket) as stoker:
         found = stoker.sync()
@@ -42,4 +43,4 @@ def _code(found: Document) -> int:
         return UNAVAILABLE
     if not config.get("ok", True) or repository.get("refused"):
         return FAILED
-    return DONE
+    return DENIED if config.get("held") else DONE

@@ -65,8 +65,16 @@ _STEP_3 = (
     # Every resource of an earlier schema serves one claim at most: the one that it has.
     "ALTER TABLE resources ADD COLUMN uses INTEGER NOT NULL DEFAULT 0",
     "UPDATE resources SET uses = 1 WHERE claim IS NOT NULL",
-    # What the next commit must descend from, also after a restart.
-    "ALTER TABLE revisions ADD COLUMN commit_id TEXT NOT NULL DEFAULT ''",
+    # The history: the newest has the highest number. A commit that is read from two folders is two
+    # revisions. `commit_id` is what the next commit must descend from, also after a restart.
+    """CREATE TABLE history (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL,
+        applied_at REAL NOT NULL, files TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '',
+        UNIQUE (id, source))""",
+    """INSERT INTO history (id, source, applied_at, files)
+        SELECT id, source, applied_at, files FROM revisions ORDER BY applied_at""",
+    "DROP TABLE revisions",
+    "ALTER TABLE history RENAME TO revisions",
     # What a claim asks for beside any one resource of one pool. Mostly NULL.
     "ALTER TABLE claims ADD COLUMN wish TEXT",
     # The groups of the claimant, and whose token it had. NULL for neither.

@@ -30,6 +30,11 @@ _CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
 _RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
 _PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
 _SWITCHES = f"SELECT {', '.join(SWITCH_COLUMNS)} FROM switches ORDER BY since, kind, subject"  # noqa: S608
+_REVISIONS = "SELECT id, source, applied_at, files, commit_id FROM revisions"
+_LIVE_REVISIONS = (
+    f"{_REVISIONS} WHERE number = (SELECT max(number) FROM revisions) "  # noqa: S608
+    "OR id IN (SELECT revision FROM resources) ORDER BY number DESC"
+)
 EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim", "request"})
 
 
@@ -73,15 +78,24 @@ def _load_parts(connection: sqlite3.Connection, decoder: Decoder) -> dict[Resour
 
 
 def _load_revisions(connection: sqlite3.Connection) -> list[KeptRevision]:
-    """The last one first."""
-    query = (
-        "SELECT id, source, applied_at, files, commit_id FROM revisions ORDER BY applied_at DESC"
-    )
-    rows = connection.execute(query)
-    return [
-        KeptRevision(id_, source, at, json.loads(files), commit)
-        for id_, source, at, files, commit in rows
-    ]
+    """The last one first, and then those from which resources stand."""
+    return [_revision(row) for row in connection.execute(_LIVE_REVISIONS)]
+
+
+def _revision(row: tuple[str, str, float, str, str]) -> KeptRevision:
+    id_, source, at, files, commit = row
+    return KeptRevision(id_, source, at, json.loads(files), commit)
+
+
+def revisions(connection: sqlite3.Connection) -> Sequence[KeptRevision]:
+    """All that are kept, the last one first, without their files."""
+    query = "SELECT id, source, applied_at, '{}', commit_id FROM revisions ORDER BY number DESC"
+    return [_revision(row) for row in connection.execute(query)]
+
+
+def find_revision(connection: sqlite3.Connection, id_: str, source: str) -> KeptRevision | None:
+    row = connection.execute(f"{_REVISIONS} WHERE id = ? AND source = ?", (id_, source)).fetchone()
+    return None if row is None else _revision(row)
 
 
 def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:

@@ -26,6 +26,7 @@ from ..store import (
     EventListener,
     Head,
     Image,
+    KeptRevision,
     Progress,
     StoreCorrupt,
     Transaction,
@@ -178,6 +179,12 @@ class SqliteStore:
 
     async def ended_claims(self, *, pool: str | None, limit: int) -> Sequence[Claim]:
         return await self._read(reading.ended_claims, pool, limit, self._sealer)
+
+    async def revisions(self) -> Sequence[KeptRevision]:
+        return await self._read(reading.revisions)
+
+    async def revision(self, id: str, source: str) -> KeptRevision | None:  # noqa: A002
+        return await self._read(reading.find_revision, id, source)
 
     async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
         """Raises `ValueError` for a filter that there is not."""

@@ -46,10 +46,13 @@ _DROP_PARTS = "DELETE FROM parts WHERE resource = ?"
 _DROP_RESOURCE = "DELETE FROM resources WHERE id = ?"
 _DROP_CLAIM = "DELETE FROM claims WHERE id = ?"
 KEPT_REVISIONS = 20
-"""Of those that resources were made from; older ones are replaced when the daemon starts anew."""
+"""Those that were applied last, to go back to; and besides, of those that resources were made from, as
+many: what was made from older ones is replaced when the daemon starts anew."""
 _DROP_REVISIONS = (
-    "DELETE FROM revisions WHERE id NOT IN (SELECT id FROM revisions "
-    "WHERE id IN (SELECT revision FROM resources) ORDER BY applied_at DESC LIMIT ?)"
+    "DELETE FROM revisions WHERE number NOT IN "
+    "(SELECT number FROM revisions ORDER BY number DESC LIMIT ?1 - 1) AND number NOT IN "
+    "(SELECT number FROM revisions WHERE id IN (SELECT revision FROM resources) "
+    "ORDER BY number DESC LIMIT ?1)"
 )
 ADD_EVENT = _insert("events", EVENT_COLUMNS)
 
@@ -105,7 +108,7 @@ class SqliteTransaction:
         self.statements.append((_DROP_CLAIM, (claim,)))
 
     def put_revision(self, revision: KeptRevision) -> None:
-        """Beside the last one that was applied, those are kept from which resources stand."""
+        """It is the newest one from now on, also when it was applied before."""
         files: JsonObject = dict(revision.files)
         encoded = encoding.encode_json(files).decode()
         row = (

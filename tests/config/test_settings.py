@@ -77,6 +77,7 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "audit_retention": "30d",
         "audit_events": "5000",
         "audit_files": "7",
+        "max_destroy": "12.5%",
     }
     used = [setting for setting in SETTINGS if setting.field != "verify_ssh"]  # or verify_gpg
     assert set(said) == {setting.field for setting in used}
@@ -107,6 +108,7 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         audit_retention=30 * 86400.0,
         audit_events=5000,
         audit_files=7,
+        max_destroy=0.125,
     )
 
 
@@ -250,3 +252,16 @@ def test_root_has_the_usual_places_and_others_their_own() -> None:
 def test_the_client_and_the_daemon_mean_the_same_socket() -> None:
     environ = {"XDG_RUNTIME_DIR": "/run/user/7"}
     assert str(default_socket(environ)) == find_socket(None, environ)
+
+
+@pytest.mark.parametrize("text", ["0%", "30%", "33.3%", "100%"])
+def test_a_share_is_written_in_percent(text: str) -> None:
+    assert float(text[:-1]) / 100 == load_settings({"max_destroy": text}, {}).max_destroy
+
+
+@pytest.mark.parametrize(
+    "text", ["30", "0.3", "101%", "-1%", "%", "1e1%", "\u0663%", "all", "nan%"]
+)
+def test_what_is_no_share_is_refused(text: str) -> None:
+    (problem,) = problems(flags=None, environ={"STOKER_MAX_DESTROY": text})
+    assert "a share from 0% to 100%, such as 30%" in problem

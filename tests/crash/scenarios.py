@@ -25,7 +25,7 @@ spec:
 ---
 apiVersion: stoker/v1
 kind: Blueprint
-metadata: {{name: folder}}
+metadata: {{name: folder, annotations: {{stoker/accept-destroy: "{gone}"}}}}
 spec:
   prepare:
     - {{name: work, driver: directory}}
@@ -124,8 +124,10 @@ class Scenario:
     """The daemon's first start is what goes on."""
 
 
-def declare(caller: Caller, pools: Declared, *, seconds: int = 600) -> None:
-    text = BLUEPRINTS.format(seconds=seconds, mood=caller.subject.folder / "mood")
+def declare(caller: Caller, pools: Declared, *, seconds: int = 600, gone: str = "") -> None:
+    """`gone`: pools that are accepted to be destroyed."""
+    mood = caller.subject.folder / "mood"
+    text = BLUEPRINTS.format(seconds=seconds, mood=mood, gone=gone)
     for name, size in pools.items():
         text += POOL.format(
             name=name,
@@ -246,7 +248,7 @@ def _renew(caller: Caller) -> None:
 
 
 def _change(caller: Caller) -> None:
-    declare(caller, NEW, seconds=601)
+    declare(caller, NEW, seconds=601, gone="old")
 
 
 def _fill(caller: Caller) -> None:

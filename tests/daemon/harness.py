@@ -12,13 +12,16 @@ from typing import Any
 
 import aiohttp
 
+from stoker.config.loading import LoadResult
 from stoker.config.revision import PoolSpec
 from stoker.config.settings import Address, Settings
 from stoker.daemon.connections import ConnectionServer
 from stoker.daemon.facade import Core
 from stoker.daemon.metrics import Metrics
 from stoker.daemon.server import SocketServer
-from stoker.daemon.status import StatusFacts
+from stoker.daemon.status import RevisionFacts, StatusFacts
+from stoker.daemon.steering import Steering
+from stoker.daemon.synchroniser import Synchroniser
 from stoker.pools.ids import Ids
 from stoker.pools.processes import HostProcesses
 from stoker.pools.stores.sqlite import SqliteStore
@@ -109,6 +112,19 @@ class OpenServer(SocketServer):
         return self._doors[0].server
 
 
+class Quiet:
+    """A source of configurations in which nothing changes."""
+
+    remote = False
+
+    async def changes(self) -> AsyncGenerator[LoadResult, None]:
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]  # pyright: ignore[reportReturnType] - never reached
+
+    async def sync(self) -> None:
+        raise NotImplementedError
+
+
 @dataclass
 class Served:
     """A server with everything behind it."""
@@ -120,8 +136,18 @@ class Served:
     run: Run
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     """Overrides of the status."""
+    source: Quiet = field(default_factory=Quiet)
+    """Where the configuration comes from."""
     synced: bool = True
     """Whether a look for a new configuration comes to its end."""
+
+    def __post_init__(self) -> None:
+        run = self.run
+        self.synchroniser = Synchroniser(
+            self.source, run.fleet, run.services.catalogue, run.host.clock, self.metrics
+        )
+        self.synchroniser.state.revision = run.fleet.revision
+        self.steering = Steering(self.synchroniser, run.services)
 
     def status(self) -> StatusFacts:
         facts = StatusFacts(
@@ -131,8 +157,14 @@ class Served:
             state_folder=str(self.settings.state),
             socket=str(self.settings.socket),
             ready=True,
+            revision=self.revision,
         )
         return replace(facts, **self.facts)
+
+    @property
+    def revision(self) -> RevisionFacts | None:
+        serving = self.synchroniser.state.revision
+        return None if serving is None else RevisionFacts(serving.id, serving.source, 0.0)
 
     async def sync(self, within: float) -> bool:
         return self.synced
@@ -142,6 +174,7 @@ class Served:
         self.metrics.observe(run.fleet, run.store)
         self.server.tell_status(self.status, self.metrics)
         self.server.host.sync = self.sync
+        self.server.host.steering = self.steering
         self.server.serve(Core(run.fleet, run.store, run.host.clock, run.store.load().last_event))
 
 

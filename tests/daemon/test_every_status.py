@@ -15,15 +15,19 @@ from typing import Any, NoReturn
 
 import pytest
 
+from stoker.config.loading import load
 from stoker.config.parameters import Parameters
 from stoker.config.revision import Queue
 from stoker.daemon import calls, connections, server
 from stoker.daemon.calls import Call, Route
 from stoker.daemon.gate import Gate
 from stoker.daemon.server import ROUTES
-from stoker.pools.store import Done, StoreError
+from stoker.daemon.synchroniser import Held
+from stoker.pools.store import Done, KeptRevision, StoreError
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.builders import a_revision
 from tests.daemon.documented import Answered, answered, documented
+from tests.daemon.following import files
 from tests.daemon.harness import SOON, Served, a_server
 from tests.daemon.signing import a_token, an_issuer, jwks, public_jwk
 from tests.daemon.test_server_socket import connect_as_somebody_else
@@ -39,13 +43,16 @@ IDS = {
         ("resources", "r-0"),
         ("blueprints", "nothing"),
     )
-}
+} | {"/v1/config/revisions": "0000000"}
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
 PAUSE, RESUME, DRAIN, REFRESH = (
     f"POST /v1/pools/{{name}}/{action}" for action in ("pause", "resume", "drain", "refresh")
 )
 HOLD, UNHOLD, RETIRE = (
     f"POST /v1/resources/{{id}}/{action}" for action in ("hold", "unhold", "retire")
+)
+ACCEPT, PIN, ROLL_BACK, UNPIN = ON_CONFIG = tuple(
+    f"POST /v1/config/{action}" for action in ("accept", "pin", "rollback", "unpin")
 )
 ON_POOLS, ON_RESOURCES = (PAUSE, RESUME, DRAIN, REFRESH), (HOLD, UNHOLD, RETIRE)
 
@@ -122,6 +129,7 @@ async def all_is_well(book: Book) -> None:
             "/v1/pools/{name}": "web",
             "/v1/resources/{id}": claim["resources"][0]["id"],
             "/v1/explain/blueprints/{name}": "box",
+            "/v1/config/revisions/{id}": "r1",
         }
         for kind in ("claims/{id}", "pools/{name}", "resources/{id}"):
             named[f"/v1/explain/{kind}"] = named[f"/v1/{kind}"]
@@ -147,7 +155,7 @@ async def requests_are_wrong(book: Book) -> None:
             elif what.startswith("GET") and what.split("/")[1] == "v1":
                 await book.ask(served, what, query="?nope=1")
         await book.ask(served, "GET /v1/claims/{id}", query="?wait=soon")
-        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES):
+        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG):
             await book.ask(served, what, {"nope": 1})
             await book.ask(served, what, b"{")
             await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})
@@ -203,6 +211,36 @@ async def operators_act(book: Book) -> None:
         held = await ready_one(served)
         for what in ON_RESOURCES:
             await book.ask(served, what, at=held)
+
+
+async def operators_decide_about_revisions(book: Book) -> None:
+    async with book.serving(a_box_pool(min=3)) as served:
+        store = served.run.store
+        await book.ask(served, ROLL_BACK)
+        await book.ask(served, PIN, {"revision": "0000000"})
+        await book.ask(served, ACCEPT, {"revision": "0000000"})
+        kept = await store.revision("r1", "test")
+        assert kept is not None
+        for older in (
+            KeptRevision("unusable", "test", 0.0, {}),
+            KeptRevision("smaller", "test", 0.0, files("box")),
+            kept,
+        ):
+            transaction = store.transaction()
+            transaction.put_revision(older)
+            await store.commit(transaction)
+        for what in (PIN, ROLL_BACK):
+            await book.ask(served, what, {"revision": "unusable"})
+            await book.ask(served, what, {"revision": "smaller"})
+        await book.ask(served, PIN, {"until": "1h", "reason": "so"})
+        await book.ask(served, UNPIN)
+        await book.ask(served, ROLL_BACK, {"revision": "smaller", "accept": True})
+        await book.ask(served, UNPIN)
+        other = load(files("other"), served.run.services.catalogue, "test").revision
+        assert other is not None
+        served.synchroniser.state.held = Held(other, ("so",), 0.0)
+        await book.ask(served, ACCEPT, {"revision": other.id})
+        assert other is served.synchroniser.state.revision
 
 
 async def capacity_is_short(book: Book) -> None:
@@ -287,7 +325,7 @@ async def the_ledger_fails(book: Book) -> None:
         ready = await ready_one(served)
         store = served.run.store
         with book.patch.context() as patch:
-            for name in ("commit", "claim", "ended_claims", "events"):
+            for name in ("commit", "claim", "ended_claims", "events", "revisions", "revision"):
                 patch.setattr(store, name, broken)
             patch.setattr(store, "submit", refused)
             await book.ask(served, RENEW, at=claim["id"])
@@ -299,6 +337,15 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, HOLD, at=ready)
             await book.ask(served, UNHOLD, at=held)
             await book.ask(served, RETIRE, at=held)
+            await book.ask(served, "GET /v1/config/revisions/{id}")
+            await book.ask(served, PIN)
+            await book.ask(served, ROLL_BACK)
+            served.synchroniser.state.held = Held(a_revision(id="r2"), ("so",), 0.0)
+            await book.ask(served, ACCEPT, {"revision": "r2r2r2r"})
+            pin = Switch(SwitchKind.PIN, "r1", Operator(0), "", 0.0)
+            served.synchroniser.state.pin = pin
+            await book.ask(served, UNPIN)
+            await book.ask(served, "GET /v1/config/revisions")
             await book.ask(served, "GET /v1/claims/{id}")
             await book.ask(served, "GET /v1/claims", query="?state=ended")
             await book.ask(served, "GET /v1/events")
@@ -378,6 +425,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         all_is_well,
         requests_are_wrong,
         operators_act,
+        operators_decide_about_revisions,
         capacity_is_short,
         creations_are_slow_or_fail,
         claimants_cannot_be_followed,

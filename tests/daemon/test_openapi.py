@@ -12,7 +12,9 @@ import pytest
 from stoker.daemon.openapi import codes_of, document
 from stoker.daemon.problems_http import MEANINGS
 from stoker.daemon.server import ROUTES
+from stoker.daemon.status import HeldFacts, RevisionFacts
 from stoker.pools.requests import Code
+from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.daemon.harness import Served, a_server
 from tests.rig import a_box_pool
 
@@ -104,6 +106,7 @@ async def test_what_is_answered_fits_its_schema(short_tmp: Path) -> None:
             "/v1/pools/{name}": "web",
             "/v1/resources/{id}": claim["resources"][0]["id"],
             "/v1/explain/blueprints/{name}": "box",
+            "/v1/config/revisions/{id}": "r1",
         }
         for kind in ("claims/{id}", "pools/{name}", "resources/{id}"):
             named[f"/v1/explain/{kind}"] = named[f"/v1/{kind}"]
@@ -151,6 +154,38 @@ async def test_the_status_shows_what_is_wrong(short_tmp: Path) -> None:
         assert ["no configuration was applied yet"] == (await unready(served))["reasons"]
 
 
-@pytest.mark.parametrize("body", ["ClaimBody", "RenewBody", "SetBody", "TakeBackBody"])
+async def test_the_status_shows_what_is_held_and_pinned(short_tmp: Path) -> None:
+    async with a_server(short_tmp, a_box_pool(min=0)) as served:
+        pin = Switch(SwitchKind.PIN, "r1", Operator(7, "ada"), "so", 5.0, 1_700_000_000.0)
+        served.facts = {
+            "config_held": HeldFacts("abc", "c" * 40, ("too much",), 1_700_000_000.0),
+            "config_pin": pin,
+            "config_seen": RevisionFacts("def", "here", 0.0),
+            "in_force": (pin,),
+        }
+        status = (await served.caller.get("/v1/status")).json
+        fits("/v1/status", "get", 200, status)
+        config = status["config"]
+        since = "2023-11-14T22:13:20.000Z"
+        assert {
+            "revision": "abc",
+            "commit": "c" * 40,
+            "because": ["too much"],
+            "since": since,
+        } == config["held"]
+        assert ("r1", "ada", since) == (
+            config["pinned"]["revision"],
+            config["pinned"]["by"]["user"],
+            config["pinned"]["until"],
+        )
+        assert {"revision": "def"} == config["seen"]
+        figures = (await served.caller.get("/metrics")).body
+        assert b"stoker_config_held 1.0" in figures
+        assert b"stoker_config_pinned 1.0" in figures
+
+
+@pytest.mark.parametrize(
+    "body", ["AcceptBody", "ClaimBody", "RenewBody", "SetBody", "StayBody", "TakeBackBody"]
+)
 def test_bodies_refuse_unknown_fields_by_schema_too(body: str) -> None:
     assert DOCUMENT["components"]["schemas"][body]["additionalProperties"] is False

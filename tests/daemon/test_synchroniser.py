@@ -1,93 +1,28 @@
 """Revisions are taken over one after the other, and nothing that goes wrong with one ends the daemon."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from stoker.config.loading import LoadResult, load
+from stoker.config.loading import LoadResult
 from stoker.config.problems import Problem
-from stoker.daemon.metrics import Metrics
-from stoker.daemon.synchroniser import RETRY_AFTER, Synchroniser
+from stoker.daemon.synchroniser import RETRY_AFTER
 from stoker.pools.claim import ClaimState
-from stoker.pools.store import KeptRevision
+from stoker.pools.store import NewEvent, StoreError, Transaction
+from stoker.pools.stores.transaction import SqliteTransaction
+from tests.daemon.following import Scene, files
 from tests.pools.faults import Ledger, raising, replace_method
-from tests.rig import Host, Run, virtual_throttle
+from tests.rig import Host, virtual_throttle
 
 pytestmark = [pytest.mark.looptime]
-
-CONFIG = """
-apiVersion: stoker/v1
-kind: Blueprint
-metadata: {name: box}
-spec:
-  prepare: [{name: box, driver: simulated, with: {label: LABEL}}]
-  finish: [{name: FINISH, driver: token, with: {kind: random}}]
-  outputs: {label: "${parts.box.label}", secret: {value: "${parts.FINISH.value}", secret: true}}
----
-apiVersion: stoker/v1
-kind: Pool
-metadata: {name: web}
-spec: {blueprint: box, size: {min: 2, max: 6}}
-"""
 
 
 @pytest.fixture(autouse=True)
 def virtual_time() -> Iterator[None]:
     with virtual_throttle():
         yield
-
-
-def files(label: str, finish: str = "token") -> dict[str, str]:
-    return {"all.yaml": CONFIG.replace("LABEL", label).replace("FINISH", finish)}
-
-
-class Source:
-    """A directory whose contents are put there by the test."""
-
-    remote = False
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[LoadResult] = asyncio.Queue()
-
-    async def changes(self) -> AsyncGenerator[LoadResult, None]:
-        while True:
-            yield await self.queue.get()
-
-    async def sync(self) -> None:
-        raise NotImplementedError
-
-
-class Scene:
-    """One run of the daemon that follows a directory."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-        self.run = Run(host)
-        self.source = Source()
-        self.metrics = Metrics()
-        self.synchroniser = Synchroniser(
-            self.source, self.run.fleet, self.run.services.catalogue, host.clock, self.metrics
-        )
-
-    async def start(self, first: dict[str, str], kept: KeptRevision | None = None) -> None:
-        await self.run.open()
-        self.task = asyncio.create_task(self.synchroniser.follow(kept))
-        self.hold(first)
-        await asyncio.wait_for(self.synchroniser.applied.wait(), 60)
-        await self.run.fleet.start()
-
-    def hold(self, content: dict[str, str]) -> None:
-        result = load(content, self.run.services.catalogue, "test")
-        self.source.queue.put_nowait(result)
-
-    async def stop(self) -> KeptRevision | None:
-        kept = self.run.store.load().revision
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-        await self.run.crash()
-        return kept
 
 
 async def test_a_directory_that_was_changed_while_the_daemon_was_down_does_not_waste_what_stands() -> (
@@ -109,6 +44,51 @@ async def test_a_directory_that_was_changed_while_the_daemon_was_down_does_not_w
     assert claim.state is ClaimState.BOUND
     assert set(claim.resources) <= before
     assert claim.outputs["label"] == "old"
+    await scene.stop()
+
+
+async def test_the_same_commit_read_from_another_folder_does_not_waste_what_stands() -> None:
+    host, commit = Host(), "c" * 40
+    scene = Scene(host)
+    await scene.start(files("old", "ticket"), commit=commit)
+    await scene.run.until_ready(2)
+    before = {resource.id for resource in scene.run.fleet.resources()}
+    kept = await scene.stop()
+    host.world.faults.latency = (20.0, 20.0)
+
+    scene = Scene(host)
+    scene.place = "test?path=other"
+    await scene.start(files("new", "badge"), kept, commit=commit)
+    host.world.faults.latency = (0.0, 0.0)
+    claim = await scene.run.claim(wait=5.0)
+
+    assert set(claim.resources) <= before
+    assert "old" == claim.outputs["label"]
+    history = await scene.steering.history()
+    assert ["test?path=other", "test"] == [one.source for one in history]
+    await scene.stop()
+
+
+async def test_whatever_became_of_a_try_the_next_one_tells_of_the_very_same_event() -> None:
+    """The ledger then writes it once: see the stores' tests of a commit in doubt."""
+    scene = Scene(Host())
+    await scene.start(files("one"))
+    commit, told = scene.run.store.commit, list[NewEvent]()
+
+    async def in_doubt(transaction: Transaction, *, urgent: bool = False) -> None:
+        assert isinstance(transaction, SqliteTransaction)
+        applied = [one.event for one in transaction.events if one.event.kind == "config.applied"]
+        told.extend(applied)
+        if applied and len(told) < 3:
+            raise StoreError("the disk did not answer")
+        await commit(transaction, urgent=urgent)
+
+    scene.run.store.commit = in_doubt  # type: ignore[method-assign]
+    wanted = await scene.find(files("two"))
+    await asyncio.sleep(3 * RETRY_AFTER)
+    assert wanted == scene.serves
+    assert 3 == len(told)
+    assert told[0] is told[1] is told[2]
     await scene.stop()
 
 

@@ -31,8 +31,8 @@ def test_a_changed_size_takes_effect_without_a_restart(daemon: RealDaemon) -> No
 
     daemon.write("work.yaml", work_pool(5))
     daemon.until_ready("work", 5)
-    daemon.write("work.yaml", work_pool(1))
-    daemon.until_ready("work", 1)
+    daemon.write("work.yaml", work_pool(4))
+    daemon.until_ready("work", 4)
 
 
 def test_a_changed_blueprint_replaces_what_is_ready(daemon: RealDaemon) -> None:
@@ -65,6 +65,8 @@ def test_pools_come_and_go_while_it_runs(daemon: RealDaemon) -> None:
     until(lambda: {pool["name"] for pool in daemon.client.pools()} == {"work", "more"}, "two pools")
     daemon.until_ready("more", 1)
     (daemon.config / "more.yaml").unlink()
+    held = until(lambda: daemon.client.status()["config"].get("held"), "it is held")
+    daemon.client.steer("accept", revision=held["revision"])
 
     until(lambda: [pool["name"] for pool in daemon.client.pools()] == ["work"], "one pool again")
     assert list((daemon.state / "parts" / "directory").glob("more-*")) == []

@@ -302,7 +302,8 @@ def test_whatever_a_writer_and_the_network_do_only_allowed_commits_are_applied_a
     chance = random.Random(seed + 1)
     first = writer.good_commit()
     daemon.follows = f"{server.url}?ref=main"
-    daemon.start(*FAST)
+    freely = (*FAST, "--max-destroy", "100%")  # what is held, test_safe_changes tortures
+    daemon.start(*freely)
     seen: list[str] = [first]
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -314,7 +315,7 @@ def test_whatever_a_writer_and_the_network_do_only_allowed_commits_are_applied_a
                 server.start()
             case 1 if chance.random() < 0.3:
                 daemon.kill()
-                daemon.start(*FAST)
+                daemon.start(*freely)
             case 2 | 3 | 4:
                 daemon.client.sync()
             case _:

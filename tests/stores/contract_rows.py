@@ -7,6 +7,7 @@ import pytest
 
 from stoker.pools.ids import PartId, ResourceId
 from stoker.pools.store import ClockAnchor, KeptRevision, StoreError
+from stoker.pools.stores.transaction import KEPT_REVISIONS
 from stoker.pools.switches import Operator, Switch, SwitchKind
 from tests.stores.disks import Disk, all_events, put
 from tests.stores.samples import a_claim, a_part, a_resource, an_event
@@ -217,4 +218,42 @@ class RowPromises:
         transaction.drop_resource(ResourceId("web-3"))
         await store.commit(transaction)
         assert ["rev5", "rev1"] == await apply(5, 6.0)
+        await store.close()
+
+    async def test_the_history_has_the_last_ones_without_files_and_each_with_them(
+        self, disk: Disk
+    ) -> None:
+        store = disk.open()
+        assert [] == list(await store.revisions())
+        await put(store, a_resource("web-1", revision="rev1"))
+        for number in [*range(1, KEPT_REVISIONS + 11), 25, 25]:
+            transaction = store.transaction()
+            files = {"a.yaml": f"# {number}"}
+            transaction.put_revision(KeptRevision(f"rev{number}", "/etc", 1.5, files, "c" * 40))
+            await store.commit(transaction)
+
+        ids = [one.id for one in await store.revisions()]
+        assert "rev25" == ids[0]
+        assert [f"rev{KEPT_REVISIONS + 10}", f"rev{KEPT_REVISIONS + 9}"] == ids[1:3]
+        assert "rev1" == ids[-1], "a resource stands that was made from it"
+        assert KEPT_REVISIONS == len(ids) == len(set(ids))
+        assert all(not one.files for one in await store.revisions())
+        found = await store.revision("rev25", "/etc")
+        assert KeptRevision("rev25", "/etc", 1.5, {"a.yaml": "# 25"}, "c" * 40) == found
+        assert None is await store.revision("rev2", "/etc")
+        assert None is await store.revision("rev25", "/elsewhere")
+        image = store.load()
+        assert ["rev1"] == [one.id for one in image.older]
+        await store.close()
+
+    async def test_one_commit_of_two_sources_is_two_revisions(self, disk: Disk) -> None:
+        store = disk.open()
+        await put(store, a_resource("web-1", revision="rev1"))
+        for source in ("a", "b", "a"):
+            transaction = store.transaction()
+            transaction.put_revision(KeptRevision("rev1", source, 1.0, {"from": source}))
+            await store.commit(transaction)
+        image = store.load()
+        assert image.revision is not None
+        assert ("a", ["b"]) == (image.revision.source, [one.source for one in image.older])
         await store.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stoker.pools.resource import Part
-from stoker.pools.store import StoreError
+from stoker.pools.store import KeptRevision, StoreError
 from stoker.pools.stores import migrations
 from stoker.pools.stores.connections import connect
 from stoker.pools.stores.encoding import (
@@ -30,7 +30,6 @@ ADDED_BY_STEP = {
         ("claims", "wish"),
         ("claims", "caller"),
         ("resources", "uses"),
-        ("revisions", "commit_id"),
     },
 }
 """Columns that a ledger of an earlier schema cannot have had."""
@@ -66,6 +65,11 @@ def an_old_ledger(disk: Folder, schema: int) -> None:
         connection.execute(
             f"INSERT INTO {table} ({names}) VALUES ({marks})", [value for _, value in kept]
         )
+    for name, at in (("second", 2.0), ("first", 1.0)):
+        connection.execute(
+            "INSERT INTO revisions (id, source, applied_at, files) VALUES (?, 'here', ?, ?)",
+            (name, at, '{"a.yaml": "# nothing"}'),
+        )
     connection.execute("COMMIT")
     connection.close()
 
@@ -95,6 +99,8 @@ async def test_every_earlier_schema_is_migrated_with_its_rows(disk: Folder, sche
     if schema < 3:
         expected.uses = 0
     assert ([expected], [a_claim()]) == (image.resources, image.claims)
+    assert KeptRevision("second", "here", 2.0, {"a.yaml": "# nothing"}) == image.revision
+    assert ["second", "first"] == [one.id for one in await store.revisions()]
     assert a_claim() == store.find_key(KEY)
     await put(store, a_resource("web-new", parts=2), a_claim("c-2", key=b"2" * 32), an_event())
     assert 1 == await store.verify_chain()

@@ -10,6 +10,7 @@ from stoker.config.repositories.urls import (
     Location,
     is_location,
     parse_location,
+    with_ref,
     without_secrets,
 )
 
@@ -143,3 +144,23 @@ def test_refs_and_folders_are_refused_or_harmless(text: str) -> None:
         assert taken.isprintable()
         assert not taken.startswith(("-", "/"))
         assert ".." not in taken.split("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("https://host/p.git@main", "https://host/p.git?ref=main"),
+        ("https://host/p.git@feature/x", "https://host/p.git?ref=feature/x"),
+        ("https://host/p.git@v1?path=config", "https://host/p.git?ref=v1&path=config"),
+        ("ssh://git@host/p.git@main", "ssh://git@host/p.git?ref=main"),
+        ("ssh://git@host/p.git", "ssh://git@host/p.git"),
+        ("git@host:ops/p.git", "git@host:ops/p.git"),
+        ("git@host:ops/p.git@main", "git@host:ops/p.git?ref=main"),
+        ("file:///srv/p.git@main", "file:///srv/p.git?ref=main"),
+        ("https://user:secret@host/p.git", "https://user:secret@host/p.git"),
+        ("https://host/p.git@", "https://host/p.git@"),
+        ("https://host/p.git?ref=main", "https://host/p.git?ref=main"),
+    ],
+)
+def test_a_ref_may_stand_behind_an_at(text: str, meant: str) -> None:
+    assert meant == with_ref(text)
