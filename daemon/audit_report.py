@@ -105,8 +105,7 @@ class Reporter:
         elif event.kind.startswith("config."):
             self._change(event)
         elif "uid" in data and event.kind not in _OF_CLAIMS:
-            subject = event.resource or event.claim or event.pool
-            self.report.actions[self._when(event), event.kind, _caller(data), subject] += 1
+            self._act(event, event.resource or event.claim or event.pool)
 
     def finish(self, now: float) -> Report:
         """`now`: until when those that are not over were held."""
@@ -122,7 +121,13 @@ class Reporter:
             running.use.ended[event.kind.partition(".")[2]] += 1
             _hold(running, event.at)
 
+    def _act(self, event: Event, subject: str) -> None:
+        action = (self._when(event), event.kind, _caller(event.data), subject)
+        self.report.actions[action] += 1
+
     def _change(self, event: Event) -> None:
+        if "uid" in event.data:  # an operator accepted it, pinned it, or went back to it
+            self._act(event, str(event.data.get("revision", "")))
         if len(self.report.changes) >= MOST_CHANGES:
             self.report.further_changes += 1
             return

@@ -9,12 +9,12 @@ from aiohttp import web
 from pydantic import Field
 
 from ..pools.requests import Code
-from .answers import KeptRevisionJson, KeptRevisionsJson, StandingJson, SyncJson
 from .calls import Call, Handle, Route
 from .deciding import SHORTEST
 from .models import Plain, read
 from .operating_api import BODY_CODES, SetBody, TakeBackBody, order_of
 from .status import RevisionFacts
+from .status_answers import KeptRevisionJson, KeptRevisionsJson, StandingJson, SyncJson
 from .status_presentation import show_kept, show_standing, show_sync
 from .steering import Stay, Steering
 

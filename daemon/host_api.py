@@ -5,9 +5,9 @@ import asyncio
 from aiohttp import web
 
 from ..pools.requests import Code, Refusal
-from .answers import HealthJson, StatusJson, SyncJson
 from .calls import Call, Route
 from .gate import stopping
+from .status_answers import HealthJson, StatusJson, SyncJson
 from .status_presentation import show_status, show_sync
 
 SYNC_WITHIN = 60.0

@@ -8,7 +8,10 @@ from ..config.units import format_duration
 from ..pools.impact import Standing
 from ..pools.store import KeptRevision
 from ..pools.switches import Switch
-from .answers import (
+from .jwks import KeyFacts
+from .presentation import ToWall, rfc3339, show_switch
+from .status import RevisionFacts, StatusFacts
+from .status_answers import (
     ConfigJson,
     IssuerJson,
     KeptRevisionJson,
@@ -22,9 +25,6 @@ from .answers import (
     StatusJson,
     SyncJson,
 )
-from .jwks import KeyFacts
-from .presentation import ToWall, rfc3339, show_switch
-from .status import RevisionFacts, StatusFacts
 
 
 def show_config(facts: StatusFacts, to_wall: ToWall) -> ConfigJson:

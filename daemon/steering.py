@@ -247,8 +247,8 @@ class Steering:
 
 
 def _event(kind: str, order: Order, told: dict[str, Json]) -> NewEvent:
-    by: dict[str, Json] = {"uid": order.by.uid, "user": order.by.user}
-    return NewEvent(kind, request=order.request_id, reason=order.reason, data={**told, **by})
+    data = {**told, **order.by.told()}
+    return NewEvent(kind, request=order.request_id, reason=order.reason, data=data)
 
 
 def _unwritten(error: StoreError) -> Refusal:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...config.checking import ACCEPT
 from ...config.units import format_duration
+from ...policies.comparing import PolicyChange
 from ...pools.impact import Fate, Impact, Objection, PoolImpact
 from .terminal import clean, style, table
 
@@ -26,10 +27,16 @@ class Planned:
     impact: Impact
     objections: tuple[Objection, ...]
     """Why it would be held; empty when it would be applied."""
+    policies: tuple[PolicyChange, ...] = ()
+    """What it does to who may claim."""
     live: bool = False
     """It was compared with what stands, not with what is declared."""
     pinned: str = ""
     """The revision that is pinned, so that nothing is applied now."""
+
+    @property
+    def change(self) -> bool:
+        return bool(self.impact) or bool(self.policies)
 
 
 def as_json(plan: Planned) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def as_json(plan: Planned) -> dict[str, Any]:
         "revision": plan.revision,
         "against": plan.against,
         "live": plan.live,
-        "change": bool(found),
+        "change": plan.change,
         "held": [one.because for one in plan.objections],
         "summary": {
             "created": found.created,
@@ -49,6 +56,15 @@ def as_json(plan: Planned) -> dict[str, Any]:
         },
         "pools": [_pool_json(one) for one in found.pools],
         "providers": list(found.providers),
+        "policies": [
+            {
+                "policy": one.policy,
+                "what": one.what,
+                "direction": one.direction.value,
+                "sentence": one.sentence,
+            }
+            for one in plan.policies
+        ],
     }
     return {**document, "pinned": plan.pinned} if plan.pinned else document
 
@@ -78,13 +94,13 @@ def _cost(cost: tuple[float, float]) -> dict[str, float]:
 
 
 def as_text(plan: Planned) -> str:
-    if not plan.impact:
+    if not plan.change:
         return f"No change compared with {plan.against}."
     mark = style("!", "red")
     paragraphs = [
         [f"Compared with {plan.against}:"],
         [table(HEADERS, [_row(one) for one in plan.impact.pools])] if plan.impact.pools else [],
-        [clean(one) for one in _sentences(plan.impact)],
+        [clean(one) for one in _sentences(plan)],
         [_summary(plan.impact), *(f"{mark} {clean(one)}" for one in _warnings(plan))],
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -92,14 +108,14 @@ def as_text(plan: Planned) -> str:
 
 def as_markdown(plan: Planned) -> str:
     """For a comment on a pull request."""
-    if not plan.impact:
+    if not plan.change:
         return f"**stoker plan**: no change compared with {plain(plan.against)}."
     lines = [f"**stoker plan**, compared with {plain(plan.against)}", ""]
     if plan.impact.pools:
         lines += ["| " + " | ".join(HEADERS) + " |", "|---|---" + "|--:" * 4 + "|---|"]
         lines += ["| " + " | ".join(_row(one)) + " |" for one in plan.impact.pools]
         lines.append("")
-    lines += [f"- {plain(one)}" for one in _sentences(plan.impact)]
+    lines += [f"- {plain(one)}" for one in _sentences(plan)]
     lines += ["", _summary(plan.impact)]
     lines += [line for one in _warnings(plan) for line in ("", f"> ⚠️ {plain(one)}")]
     return "\n".join(lines)
@@ -128,8 +144,8 @@ def _costs(cost: tuple[float, float]) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def _sentences(found: Impact) -> Iterator[str]:
-    for one in found.pools:
+def _sentences(plan: Planned) -> Iterator[str]:
+    for one in plan.impact.pools:
         if one.settings:
             said = ", ".join(
                 f"{field.path} from {field.before or '(unset)'} to {field.after or '(unset)'}"
@@ -141,8 +157,10 @@ def _sentences(found: Impact) -> Iterator[str]:
         if one.fate is Fate.REMOVED:
             drained = f", {one.drained} live out their claims" if one.drained else ""
             yield f"{one.pool}: no new claims, ready ones go{drained}"
-    for name in found.providers:
+    for name in plan.impact.providers:
         yield f"the provider {name} changes"
+    for change in plan.policies:
+        yield f"{change.direction.value}: {change.sentence}"
 
 
 def _time(one: PoolImpact) -> str:

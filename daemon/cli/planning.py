@@ -24,6 +24,7 @@ from ...config.repositories.urls import (
     without_secrets,
 )
 from ...config.revision import Revision
+from ...policies.comparing import policy_changes
 from ...policies.testing import checked
 from ...pools.drivers import catalogue
 from ...pools.impact import (
@@ -85,12 +86,16 @@ def _compare(base: Base, revision: Revision, output: str) -> Outcome:
     found = impact(base.revision, revision, base.standing)
     accepted = accepted_by(base.revision, revision)
     objected = objections(found, base.max_destroy, accepted)
-    planned = Planned(revision.id, base.name, found, objected, live=base.live, pinned=base.pinned)
+    before = {} if base.revision is None else base.revision.policies
+    policies = policy_changes(before, revision.policies)
+    planned = Planned(
+        revision.id, base.name, found, objected, policies, live=base.live, pinned=base.pinned
+    )
     if output == "json":
         print_json(as_json(planned))
     else:
         click.echo(as_markdown(planned) if output == "markdown" else as_text(planned))
-    return Outcome(DENIED if objected else DONE, bool(found))
+    return Outcome(DENIED if objected else DONE, planned.change)
 
 
 def _print_refusal(problems: Sequence[Problem], folder: Path, output: str) -> None:

@@ -171,3 +171,32 @@ def test_a_token_is_sent_where_the_environment_says_and_never_over_plain_http_to
     server: HttpServer
     with http_server(repository.bare.parent) as server:
         assert 0 == stoker("plan", base, "--against", f"{server.url}@main").exit_code
+
+
+POLICY = """---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {name: everybody}
+spec:
+  pools: ["*"]
+  mode: enforce
+  rules:
+    - {name: all, effect: allow, when: "true"}
+  limits: {maxTtl: MOST}
+"""
+
+
+def test_policies_that_are_tightened_or_loosened_are_told(tmp_path: Path) -> None:
+    before = a_folder(tmp_path / "before", BASE + POLICY.replace("MOST", "1h"))
+    same = a_folder(tmp_path / "same", BASE + POLICY.replace("MOST", "1h"))
+    assert stoker("plan", same, "--against", before).stdout.startswith("No change")
+    after = a_folder(tmp_path / "after", BASE + POLICY.replace("MOST", "30m"))
+    result = stoker("plan", after, "--against", before, "--exit-code")
+    assert CHANGE == result.exit_code
+    assert "tightened: " in result.stdout
+    (told,) = as_json(stoker("plan", after, "--against", before, "-o", "json"))["policies"]
+    assert ("everybody", "limits.maxTtl", "tightened") == (
+        told["policy"],
+        told["what"],
+        told["direction"],
+    )

@@ -129,3 +129,12 @@ def test_tables_fit_eighty_columns_whatever_the_names() -> None:
     )
     assert [] == [line for line in tables(made).splitlines() if len(line) > 80]
     assert "Nothing happened" in tables(report())
+
+
+def test_what_operators_decide_about_revisions_is_an_action_and_a_change() -> None:
+    made = report(
+        event("config.applied", 1, pool="", revision="abc"),
+        event("config.rolled-back", 2, pool="", revision="abc", uid=7, user="ada", reason="slow"),
+    )
+    assert {("2026-01-05", "config.rolled-back", "ada", "abc"): 1} == dict(made.actions)
+    assert ["config.applied", "config.rolled-back"] == [one.kind for one in made.changes]
