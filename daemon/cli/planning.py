@@ -11,6 +11,7 @@ import click
 from ...client import Stoker
 from ...config.catalogue import Catalogue
 from ...config.loading import load, load_directory
+from ...config.policies.rules import PolicySpec
 from ...config.problems import Problem
 from ...config.repositories.access import Access
 from ...config.repositories.failures import Unavailable
@@ -86,7 +87,7 @@ def _compare(base: Base, revision: Revision, output: str) -> Outcome:
     found = impact(base.revision, revision, base.standing)
     accepted = accepted_by(base.revision, revision)
     objected = objections(found, base.max_destroy, accepted)
-    before = {} if base.revision is None else base.revision.policies
+    before = dict[str, PolicySpec]() if base.revision is None else base.revision.policies
     policies = policy_changes(before, revision.policies)
     planned = Planned(
         revision.id, base.name, found, objected, policies, live=base.live, pinned=base.pinned
