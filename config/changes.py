@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .revision import Courtesy, PoolSpec, ProviderSpec, Revision
+from .revision import Courtesy, PoolSpec, ProviderSpec, Revision, RolloutSpec
 from .units import format_duration, format_rate
 
 
@@ -126,7 +126,20 @@ def _settings(pool: PoolSpec) -> dict[str, str]:
             f"queue.priorities.{rule.name}": f"{rule.priority} when {rule.when.source}"
             for rule in queue.priorities
         },
+        **_rollout(pool.rollout),
         **{f"labels.{key}": value for key, value in pool.labels.items()},
+    }
+
+
+def _rollout(rollout: RolloutSpec) -> dict[str, str]:
+    return {
+        "rollout.maxUnavailable": str(rollout.max_unavailable),
+        "rollout.maxSurge": str(rollout.max_surge),
+        "rollout.floor": "" if rollout.floor is None else str(rollout.floor),
+        "rollout.canary": str(rollout.canary),
+        "rollout.settle": format_duration(rollout.settle),
+        "rollout.progressDeadline": format_duration(rollout.progress_deadline),
+        "rollout.windows": "; ".join(str(window) for window in rollout.windows),
     }
 
 

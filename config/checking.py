@@ -29,6 +29,7 @@ from .priorities import compile_priorities
 from .problems import Problem, Severity
 from .revision import Blueprint as CompiledBlueprint
 from .revision import PoolSpec, Priority, ProviderLimits, ProviderSpec
+from .rollouts import compile_rollout
 from .spelling import suggestion
 from .templates import expression_paths
 
@@ -267,6 +268,8 @@ class _Checker:
         for name, declared in self.declared_pools.items():
             manifest, wanted = declared.manifest, declared.manifest.spec.blueprint
             priorities = self._priorities(declared)
+            rollout, problems = compile_rollout(declared.document, manifest)
+            self.problems += problems
             blueprint = blueprints.get(wanted)
             if wanted not in blueprints and self.complete:
                 message = f"there is no blueprint '{wanted[:80]}'"
@@ -284,6 +287,7 @@ class _Checker:
                 lifetime=contradictions.lifetime_of(manifest),
                 backfill=contradictions.backfill_of(manifest),
                 queue=contradictions.queue_of(manifest, priorities),
+                rollout=rollout,
             )
         return found
 

@@ -12,7 +12,9 @@ from .expressions import Expression
 from .json_types import Json, JsonObject
 from .parameters import Parameters
 from .policies.rules import Case, PolicySpec
+from .shares import A_QUARTER, Share
 from .templates import Template
+from .windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,26 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """How a changed blueprint replaces what is ready. Shares are of `size.min`."""
+
+    max_unavailable: Share = A_QUARTER
+    """How many fewer than `size.min` may be ready because of it; a percentage is rounded down."""
+    max_surge: Share = A_QUARTER
+    """How many more than `size.min` may be ready or on the way; a percentage is rounded up."""
+    floor: Share | None = None
+    """How many it leaves ready in any case; a percentage is rounded up."""
+    canary: int = 1
+    """How many have to prove themselves before the rest is replaced."""
+    settle: float = 30.0
+    """Seconds for which these must stay healthy."""
+    progress_deadline: float = 600.0
+    """Seconds without progress after which it is paused."""
+    windows: tuple[Window, ...] = ()
+    """When it may happen; always, when there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     name: str
     labels: Mapping[str, str]
@@ -154,6 +176,7 @@ class PoolSpec:
     lifetime: Lifetime
     backfill: Backfill
     queue: Queue
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
 
     @staticmethod
     def undeclared(name: str) -> "PoolSpec":

@@ -186,40 +186,6 @@ class ResourceJson(TypedDict):
     parts: NotRequired[list[PartJson]]
 
 
-class BreakerJson(TypedDict):
-    """What keeps a failing blueprint from being tried again and again."""
-
-    state: str
-    failures: int
-    lastError: NotRequired[str]
-    until: NotRequired[Time]
-
-
-class PoolJson(TypedDict):
-    """What a pool says of itself. `ready` counts what can be claimed now."""
-
-    name: str
-    blueprint: str
-    digest: str
-    revision: str
-    labels: dict[str, str]
-    min: int
-    max: int
-    ready: int
-    waiting: int
-    paused: bool
-    draining: bool
-    counts: dict[str, int]
-    unverified: int
-    drifted: int
-    outdated: int
-    breaker: BreakerJson
-    decisions: list[str]
-    pause: NotRequired[SwitchJson]
-    drain: NotRequired[SwitchJson]
-    refresh: NotRequired[SwitchJson]
-
-
 class EventJson(TypedDict):
     """One line of the audit."""
 
@@ -283,11 +249,6 @@ class ClaimsJson(TypedDict):
 
 class ResourcesJson(TypedDict):
     items: list[ResourceJson]
-    more: bool
-
-
-class PoolsJson(TypedDict):
-    items: list[PoolJson]
     more: bool
 
 

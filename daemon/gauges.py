@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from ..config.json_types import Json
 from ..pools.lifecycle import ResourceState
+from ..pools.rollout import Stage
 from ..pools.status import PoolStatus
 from .facade import FleetView
 from .logs import BoundedQueue
@@ -126,6 +127,16 @@ def _of_pools(pools: Iterable[PoolStatus]) -> Iterator[Metric]:
             if state is not ResourceState.GONE:
                 resources.add_metric([pool.name, state.value], pool.counts.get(state, 0))
     yield resources
+    rollouts = GaugeMetricFamily(
+        "stoker_pool_rollout",
+        "1 for the stage in which the rollout of a changed blueprint is.",
+        labels=["pool", "stage"],
+    )
+    for pool in pools:
+        for stage in Stage:
+            there = pool.rollout is not None and pool.rollout.stage is stage
+            rollouts.add_metric([pool.name, stage.value], float(there))
+    yield rollouts
     for name, meaning, read in _POOL_GAUGES:
         gauge = GaugeMetricFamily(f"stoker_pool_{name}", meaning, labels=["pool"])
         for pool in pools:

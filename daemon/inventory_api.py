@@ -7,9 +7,10 @@ from aiohttp import web
 from ..pools.ids import ResourceId
 from ..pools.lifecycle import ResourceState
 from ..pools.requests import Code, Refusal
-from .answers import PoolJson, PoolsJson, ResourceJson, ResourcesJson
+from .answers import ResourceJson, ResourcesJson
 from .calls import Call, Parameter, Route, paced
 from .claims_api import DEFAULT_LIMIT, LABEL, LIMIT, MAX_LIMIT, POOL, has_labels
+from .pool_answers import PoolJson, PoolsJson
 from .presentation import show_pool, show_resource
 from .problems_http import HttpCode
 

@@ -9,9 +9,10 @@ from pydantic_core import PydanticCustomError
 from ..pools.ids import ResourceId
 from ..pools.requests import Code
 from ..pools.switches import Operator, Order, PoolAction, ResourceAction
-from .answers import PoolJson, ResourceJson
+from .answers import ResourceJson
 from .calls import Call, Handle, Route
 from .models import MAX_REASON, Body, Plain, read
+from .pool_answers import PoolJson
 from .presentation import show_pool, show_resource
 from .problems_http import AnyCode, HttpCode, Problem
 from .until import Until, UntilError, parse_until

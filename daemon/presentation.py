@@ -10,21 +10,20 @@ from ..policies.access import Verdict
 from ..pools.claim import Claim, Claimant, ClaimState
 from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
-from ..pools.status import PoolStatus
+from ..pools.status import PoolStatus, RolloutStatus
 from ..pools.store import Event
 from ..pools.switches import Switch
 from ..pools.wishes import Wish
 from .answers import (
-    BreakerJson,
     CallerJson,
     ClaimJson,
     EventJson,
     PartJson,
-    PoolJson,
     ResourceJson,
     SwitchJson,
     WaitingForJson,
 )
+from .pool_answers import BreakerJson, PoolJson, RolloutJson
 
 ToWall = Callable[[float], float]
 """Steady seconds to wall-clock seconds (`Clock.to_wall`)."""
@@ -233,6 +232,24 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         shown["drain"] = show_switch(pool.switch, to_wall)
     if pool.refresh is not None:
         shown["refresh"] = show_switch(pool.refresh, to_wall)
+    if pool.rollout is not None:
+        shown["rollout"] = _rollout(pool.rollout, to_wall)
+    return shown
+
+
+def _rollout(rollout: RolloutStatus, to_wall: ToWall) -> RolloutJson:
+    shown: RolloutJson = {
+        "stage": rollout.stage.value,
+        "digest": rollout.digest,
+        "previous": rollout.previous,
+        "startedAt": rfc3339(to_wall(rollout.started_at)),
+        "since": rfc3339(to_wall(rollout.since)),
+        "reason": rollout.reason,
+    }
+    if rollout.waits:
+        shown["waits"] = rollout.waits
+    if rollout.opens_at is not None:
+        shown["opensAt"] = rfc3339(to_wall(rollout.opens_at))
     return shown
 
 

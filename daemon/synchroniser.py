@@ -298,17 +298,20 @@ class Synchroniser:
     async def _first(self, revision: Revision) -> None:
         """At a start: what stands may have been made from revisions before the one that serves now.
 
-        Without them it would all be replaced at once, instead of serving until it is rolled.
+        Without them it would all be replaced at once, instead of serving until it is rolled. The one
+        that served last, and those from which a rollout goes, say what is made while it goes on.
         """
         if self.state.revision is not None:
             return
         known = {pool.blueprint.digest for pool in revision.pools.values()}
-        made_from = {each.revision for each in self._fleet.resources() if each.digest not in known}
+        needed = {each.revision for each in self._fleet.resources() if each.digest not in known}
+        needed |= self._fleet.rolled_from()
         for kept in (*([] if self._kept is None else [self._kept]), *self._older):
-            if kept.id in made_from and files_digest(kept.files) != revision.digest:
+            last = kept is self._kept
+            if (last or kept.id in needed) and files_digest(kept.files) != revision.digest:
                 result = await self.read(kept)
                 if result.revision is not None:
-                    self._fleet.recall(result.revision)
+                    self._fleet.recall(result.revision, last=last)
 
     async def _fall_back(self) -> None:
         """What is known of the newest state of the source stays known."""

@@ -220,7 +220,7 @@ class ClaimDesk:
             return await self._begin_wish(request, request.wish)
         pool = self._open_pool(request.pool)
         self._refuse_the_dead(request)
-        claim = self._new_claim(request, pool.spec)
+        claim = self._new_claim(request, pool.serving)
         resource = pool.take(claim.created_at)
         if resource is None:
             self.places.may_queue(pool)
@@ -236,7 +236,7 @@ class ClaimDesk:
         pools: list[Pool] = []
         others: dict[str, Refusal] = {}
         for pool in named_pools(request, wish, self._pools):
-            spec = pool.spec
+            spec = pool.serving
             try:
                 self._open_pool(spec.name)
                 check_wish(wish, request, spec)
@@ -246,7 +246,7 @@ class ClaimDesk:
         if not pools:
             raise together(others)
         self._refuse_the_dead(request)
-        claim = self._new_claim(request, pools[0].spec)
+        claim = self._new_claim(request, pools[0].serving)
         waits_for(claim, request, pools, others)
         errand = self._register(claim, *pools)
         errand.ruled_out = others

@@ -110,7 +110,7 @@ class Evidence:
             present=self.present(),
             plan=pool.last_plan,
             planned_at=pool.planned_at,
-            breaker=pool.breaker,
+            breaker=pool.making.breaker,
             providers=self._providers(pool.spec.blueprint),
             creation=services.part_times.of(pool.spec.blueprint.digest),
             holders=holders,
@@ -207,8 +207,8 @@ def _place(resource: Resource, members: Members) -> int:
     """1 for the next to be handed out; 0 when it is not claimable."""
     if not resource.claimable:
         return 0
-    order = (*members.current, *members.outdated)
+    order = members.claimable()
     for place, known in enumerate(islice(order, MOST_LOOKED_THROUGH), start=1):
-        if known == resource.id:
+        if known is resource:
             return place
     return 0

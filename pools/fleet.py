@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..config.revision import PoolSpec, Revision
 from . import recovery
+from .beginnings import Earlier, beginnings
 from .claim import Claim, ClaimState
 from .desk import ClaimDesk
 from .dismantling import Dismantler
@@ -27,6 +28,7 @@ from .reasons import WaitCode, Waited, WaitingFor, why_waiting
 from .resetting import Resetter, Told
 from .resource import Resource
 from .returns import Returns
+from .rollout import Rollout
 from .services import Services
 from .status import PoolStatus
 from .stocktaking import take_stock
@@ -45,7 +47,7 @@ class Fleet:
         self._services = services
         self._pools: dict[str, Pool] = {}
         self._recovered = recovery.Recovered()
-        self._recalled: list[Revision] = []
+        self._earlier = Earlier()
         self._started = False
         self.revision: Revision | None = None
         self.dismantler = Dismantler(services, freed=self._freed, over=self._over)
@@ -110,6 +112,7 @@ class Fleet:
         self._desk.remember(self._recovered.claims)
         pools = [one for one in self._recovered.switches if one.kind is not SwitchKind.PIN]
         self._operating.remember(pools)
+        self._earlier.rollouts = {one.pool: one for one in image.rollouts}
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.
@@ -131,12 +134,19 @@ class Fleet:
         for pool in self._pools.values():
             pool.wake()
 
-    def recall(self, revision: Revision) -> None:
+    def recall(self, revision: Revision, *, last: bool = False) -> None:
         """Called before the first `apply`, with a revision that served in an earlier run.
 
-        It says how to finish what was made from it.
+        It says how to finish what was made from it, and what a rollout goes from. `last`: it
+        served when that run ended.
         """
-        self._recalled.append(revision)
+        self._earlier.revisions.append(revision)
+        if last:
+            self._earlier.last = revision
+
+    def rolled_from(self) -> set[str]:
+        """The revisions from which rollouts of an earlier run go."""
+        return {one.revision for one in self._earlier.rollouts.values()}
 
     async def apply(self, revision: Revision, taking: Taking | None = None) -> None:
         """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses.
@@ -145,12 +155,14 @@ class Fleet:
         """
         services = self._services
         taking = taking or Taking((applied(revision),))
-        transaction = services.store.transaction()
+        transaction, now = services.store.transaction(), services.clock.now()
+        begun = beginnings(revision, self._pools, self._earlier, services.inventory, now)
+        begun.write(transaction)
         transaction.put_revision(
             KeptRevision(
                 revision.id,
                 revision.source,
-                services.clock.now(),
+                now,
                 revision.files,
                 revision.commit,
             )
@@ -162,13 +174,15 @@ class Fleet:
         for name, spec in revision.pools.items():
             known = self._pools.get(name)
             if known is None:
-                pool = self._pools[name] = self._new_pool(spec, revision.id)
+                pool = self._new_pool(spec, revision.id, begun.of(name, None))
+                self._pools[name] = pool
                 pool.retire_unknown()
             else:
-                known.respec(spec, revision.id)
+                known.respec(spec, revision.id, begun.of(name, known.rolling.rollout))
         for name, pool in self._pools.items():
             if name not in revision.pools:
                 pool.undeclare()
+        self._earlier.rollouts.clear()  # what goes on is with its pool
         self._adopt_undeclared()
         if self._started:  # filling begins after the daemon is ready
             for pool in self._pools.values():
@@ -323,8 +337,9 @@ class Fleet:
 
     # Pools
 
-    def _new_pool(self, spec: PoolSpec, revision: str) -> Pool:
-        older = [each.pools[spec.name] for each in self._recalled if spec.name in each.pools]
+    def _new_pool(self, spec: PoolSpec, revision: str, rollout: Rollout | None = None) -> Pool:
+        earlier = self._earlier.revisions
+        older = [each.pools[spec.name] for each in earlier if spec.name in each.pools]
         neighbours = Neighbours(
             self.dismantler,
             look=self.health.look_at,
@@ -333,7 +348,7 @@ class Fleet:
             refreshed=self._operating.refreshed,
         )
         known = tuple([each.blueprint for each in older])
-        pool = Pool(self._services, spec, revision, neighbours, older=known)
+        pool = Pool(self._services, spec, revision, neighbours, older=known, rollout=rollout)
         self._operating.fit(pool)
         return pool
 

@@ -20,13 +20,15 @@ LONGEST_RETRY = 3600.0
 class Gate:
     """One pool's. `shut` and its kinds are plain attributes: every claim reads one."""
 
-    __slots__ = ("declared", "draining", "paused", "pool", "refresh", "shut", "switch")
+    __slots__ = ("declared", "draining", "frozen", "paused", "pool", "refresh", "shut", "switch")
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
         self.declared = True
         self.switch: Switch | None = None
         """The pause or the drain that is in force."""
+        self.frozen = ""
+        """Why nothing may be rolled at present, if so."""
         self.refresh: Switch | None = None
         self.shut = False
         self.paused = False

@@ -85,10 +85,12 @@ class Members:
         "current",
         "digest",
         "drifted",
+        "old_first",
         "outdated",
         "refreshed_at",
         "resources",
         "unverified",
+        "unverified_outdated",
         "watcher",
     )
 
@@ -97,6 +99,8 @@ class Members:
         """The digest that new resources get; ready ones with another are outdated."""
         self.refreshed_at: float | None = None
         """Those begun by then are outdated too: an operator wants new ones."""
+        self.old_first = False
+        """Outdated ones are handed out before up-to-date ones, which have yet to prove themselves."""
         self.resources: dict[ResourceId, Resource] = {}
         self.counts = _NONE.copy()
         self.current = ByAge()
@@ -105,6 +109,8 @@ class Members:
         """Claimable, from an earlier blueprint or from before a refresh, oldest first."""
         self.unverified: dict[ResourceId, Resource] = {}
         """Ready by the ledger, not yet observed by this run: not claimable."""
+        self.unverified_outdated: set[ResourceId] = set()
+        """Those of them that are not up to date."""
         self.drifted: dict[ResourceId, Resource] = {}
         """Ready by state, found different from what was made: not claimable."""
         self.coming: dict[ResourceId, Resource] = {}
@@ -123,11 +129,14 @@ class Members:
 
     def first_claimable(self) -> Resource | None:
         """The one to hand out next: up to date before outdated, then the oldest."""
+        if self.old_first:
+            return self.outdated.first() or self.current.first()
         return self.current.first() or self.outdated.first()
 
     def claimable(self) -> Iterator[Resource]:
         """In the order in which they are handed out. Nothing may change meanwhile."""
-        return chain(self.current.values(), self.outdated.values())
+        kinds = (self.outdated, self.current) if self.old_first else (self.current, self.outdated)
+        return chain.from_iterable(kind.values() for kind in kinds)
 
     def up_to_date(self, resource: Resource) -> bool:
         """Whether it is what would be made now."""
@@ -151,6 +160,8 @@ class Members:
         elif resource.state is ResourceState.READY:
             unknown = resource.health is Health.UNKNOWN
             (self.unverified if unknown else self.drifted)[resource.id] = resource
+            if unknown and not self.up_to_date(resource):
+                self.unverified_outdated.add(resource.id)
         elif resource.state in COMING:
             self.coming[resource.id] = resource
 
@@ -165,6 +176,7 @@ class Members:
         self.current.discard(resource)
         self.outdated.discard(resource)
         self.unverified.pop(resource.id, None)
+        self.unverified_outdated.discard(resource.id)
         self.drifted.pop(resource.id, None)
         self.coming.pop(resource.id, None)
 

@@ -14,9 +14,11 @@ from . import backoff
 from .moments import rfc3339
 from .pool import Pool
 from .requests import Code, Refusal
+from .rolling import event
+from .rollout import Stage, retried
 from .services import Services
 from .status import PoolStatus
-from .store import NewEvent, StoreError
+from .store import NewEvent, StoreError, Transaction
 from .switches import EVENTS, Change, Key, Order, PoolAction, Switch, SwitchKind, change, key_of
 from .timers import Timer
 
@@ -65,8 +67,26 @@ class Operating:
             if not changed.nothing:
                 await self._write(changed, self._event(action, name, order))
                 self._take_over(changed, name)
+            if action is PoolAction.RESUME:
+                await self._retry_rollout(name, order, now)
             self._services.telemetry.operated(name, action.value)
             return self._find(name).status()
+
+    async def _retry_rollout(self, name: str, order: Order, now: float) -> None:
+        """A paused rollout goes on when its pool is resumed. Raises `Refusal`."""
+        pool = self._find(name)
+        before = pool.rolling.rollout
+        if before is None or before.stage is not Stage.PAUSED:
+            return
+        after = retried(before, now)
+        told = event("resumed", after, order.reason)
+        data = {**told.data, **order.by.told()}
+        transaction = self._services.store.transaction()
+        transaction.put_rollout(after)
+        transaction.add_event(told._replace(request=order.request_id, data=data))
+        await self._commit(transaction)
+        if pool.rolling.rollout is before:
+            pool.retry_rollout(after)
 
     def refreshed(self, switch: Switch) -> None:
         """Nothing that was begun before this refresh can be handed out any more."""
@@ -136,6 +156,9 @@ class Operating:
         if changed.put is not None:
             transaction.put_switch(changed.put)
         transaction.add_event(event)
+        await self._commit(transaction)
+
+    async def _commit(self, transaction: Transaction) -> None:
         try:
             await self._services.commit(transaction, urgent=True)
         except StoreError as error:

@@ -1,15 +1,19 @@
 """What is to be done about one pool, now. Pure: a snapshot in, commands with reasons out.
 
 The order is the policy: broken and expired resources go first, then waiting claims are served,
-outdated ones are rolled, surplus is removed, and last the pool is filled up. Of a paused pool, only
-the first.
+outdated ones are rolled within the budget that `rollout` works out, surplus is removed, and last
+the pool is filled up. Of a paused pool, only the first.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ..config.revision import PoolSpec
+from . import rollout
 from .breaker import Breaker
 from .ids import ResourceId
+from .rollout import Counts, Course, Step, Underway
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,9 @@ class Snapshot:
     outdated: int
     """Claimable, from an earlier blueprint or from before a refresh."""
     coming: int
-    """Being made to the present blueprint, or ready but not yet observed."""
+    """Being made to the present blueprint, or ready so but not yet observed."""
     under_way: int
-    """All that are being made, whatever the blueprint."""
+    """Those of them that are being made."""
     leaving: int
     """On their way out and expected to be gone soon: quarantined ones are not."""
     waiting: int
@@ -43,6 +47,9 @@ class Snapshot:
     """Kept for inspection, with their slots."""
     resetting: int = 0
     """Released and about to be ready again, if that can be verified."""
+    coming_outdated: int = 0
+    """As `coming`, of an earlier blueprint or from before a refresh."""
+    under_way_outdated: int = 0
     drifted: tuple[Member, ...] = ()
     oldest_current: tuple[Member, ...] = ()
     """The oldest up-to-date ones, as many as one pass may retire."""
@@ -55,6 +62,30 @@ class Snapshot:
     """An operator wants it to stand still: what is broken goes, and nothing comes."""
     refresh: bool = False
     """An operator wants every ready one replaced; those begun before that are outdated."""
+    rolling: Underway | None = None
+    """The rollout of a changed blueprint."""
+    frozen: str = ""
+    """Why nothing may be rolled at present, if so."""
+    wall: float = 0.0
+    """Wall-clock seconds, by which the windows of rollouts open."""
+
+    @property
+    def on_the_way(self) -> int:
+        """Whatever the blueprint: each will serve somebody."""
+        return self.coming + self.coming_outdated
+
+    @property
+    def serving_breaker(self) -> Breaker:
+        """Of the blueprint from which those are served who wait."""
+        under = self.rolling
+        return self.breaker if under is None or not self.holding else under.breaker
+
+    @property
+    def holding(self) -> bool:
+        """The previous blueprint serves."""
+        return self.rolling is not None and rollout.holding(
+            self.rolling, self.outdated, self.breaker
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +110,8 @@ class Create:
 
     count: int
     reason: str
+    previous: bool = False
+    """From the blueprint before the one that is being rolled out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +120,7 @@ class Fill:
 
     count: int
     reason: str
+    previous: bool = False
 
 
 Command = Retire | Serve | Create | Fill
@@ -103,10 +137,18 @@ class Plan:
     commands: tuple[Command, ...]
     wake_at: float | None = None
     """When time alone changes the answer: an age reached, a breaker's rest over."""
+    step: Step | None = None
+    """What becomes of the rollout that is under way."""
+    waits: str = ""
+    """Why what is outdated is not replaced now."""
+    opens_at: float | None = None
+    """When a window lets it be."""
+    remaining: int = 0
+    """How much of the rollout is left."""
 
     @property
-    def fill(self) -> int:
-        return sum(command.count for command in self.commands if isinstance(command, Fill))
+    def fills(self) -> tuple[Fill, ...]:
+        return tuple(command for command in self.commands if isinstance(command, Fill))
 
 
 def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
@@ -124,20 +166,40 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     outdated = snapshot.outdated - (len(expired) - old_current)
 
     if snapshot.paused:
-        return Plan((*drifted, *expired), min(wakes, default=None))
+        waits = "the pool is paused"
+        return Plan((*drifted, *expired), min(wakes, default=None), waits=waits)
+    way = rollout.course(
+        spec, snapshot.rolling, snapshot.outdated, snapshot.breaker, snapshot.frozen, snapshot.wall
+    )
     serve = min(snapshot.waiting, current + outdated)
     served: list[Command] = []
     if serve:
         served.append(Serve(serve, f"{snapshot.waiting} waiting, {current + outdated} ready"))
-    from_current = min(serve, current)
+    from_current = max(0, serve - outdated) if way.holding else min(serve, current)
     current -= from_current
     outdated -= serve - from_current
-    aging = max(0, aging - from_current)  # the oldest are handed out first
-    waiting = snapshot.waiting - serve
-
-    surplus = _surplus(spec, snapshot, (current, outdated, aging), target, expired)
-    created = _creations(spec, snapshot, (current - aging, waiting), target, now, wakes)
-    return Plan((*drifted, *expired, *served, *surplus, *created), min(wakes, default=None))
+    counts = Counts(
+        current,
+        outdated,
+        snapshot.coming,
+        snapshot.coming_outdated,
+        snapshot.resetting,
+        snapshot.waiting - serve,
+        max(0, aging - from_current),  # the oldest are handed out first
+        spec.size.max - snapshot.occupied,
+        bool(snapshot.leaving or snapshot.on_the_way or snapshot.resetting),
+    )
+    surplus, going = _surplus(spec, snapshot, way, counts, expired)
+    created = [] if snapshot.draining else _creations(spec, snapshot, way, counts, now, wakes)
+    commands = (*drifted, *expired, *served, *surplus, *created)
+    way = rollout.held_up(spec, way, counts, going)
+    if snapshot.draining:
+        way = replace(way, waits=snapshot.emptied_because)
+    step, times = _rolls_on(spec, snapshot, way, counts, now)
+    wakes += times
+    left = rollout.remaining(counts, target)
+    opens_at = None if way.opens_in is None else now + way.opens_in
+    return Plan(commands, min(wakes, default=None), step, way.waits, opens_at, left)
 
 
 def _expired(
@@ -163,76 +225,99 @@ def _expired(
 
 
 def _surplus(
-    spec: PoolSpec,
-    snapshot: Snapshot,
-    ready: tuple[int, int, int],
-    target: int,
-    expired: list[Retire],
-) -> list[Retire]:
-    """Ready ones beyond the target: outdated first, then the oldest.
+    spec: PoolSpec, snapshot: Snapshot, way: Course, counts: Counts, expired: list[Retire]
+) -> tuple[list[Retire], int]:
+    """Ready ones that are replaced or too many: outdated first, then the oldest. How many roll.
 
-    Rolling is the same rule: an outdated one is surplus as soon as an up-to-date one stands
-    ready in its place. Only when no slot is free to make that one does one outdated go first.
-    So it is with those that come near their greatest age. `ready` is how many up-to-date and how
-    many outdated ones are left by the steps before, and how many of the former are that old.
+    One that comes near its greatest age is surplus once another stands in its place; only when no
+    slot is free to make that one does it go first.
     """
-    current, outdated, aging = ready
-    leaving = {one.resource for one in expired}
-    count = current + outdated - target
-    cause, reason = "surplus", f"{current + outdated} are ready and {target} are wanted"
     if snapshot.draining:
-        cause, reason = "drained", snapshot.emptied_because
-    elif count <= 0 and _stuck(spec, snapshot):
-        if outdated:
-            count, cause = 1, "outdated"
-            what = "the pool was refreshed" if snapshot.refresh else "the blueprint changed"
-            reason = f"{what} and no slot is free for a new one"
-        elif aging:
-            count, cause = 1, "expired"
-            reason = "its greatest age is near and no slot is free for a new one"
-    found: list[Retire] = []
-    for member in (*snapshot.oldest_outdated, *snapshot.oldest_current):
-        if len(found) >= min(count, MOST_RETIRED_AT_ONCE):
-            break
-        if member.id not in leaving:
-            found.append(Retire(member.id, cause, reason))
-    return found
+        drained = Retire(ResourceId(""), "drained", snapshot.emptied_because)
+        return list(_chosen(snapshot, expired, counts.outdated, counts.current, drained)), 0
+    target = spec.size.min
+    going, least = rollout.may_go(spec, way, counts, snapshot.breaker, target)
+    beyond = rollout.beyond(spec, way, counts, target)
+    outdated = min(counts.outdated, max(going, beyond))
+    current = min(counts.current, max(0, beyond - outdated))
+    cause, reason = "surplus", f"{counts.ready} are ready and {target} are wanted"
+    if outdated and going:
+        what = "the pool was refreshed" if snapshot.refresh else "the blueprint changed"
+        cause = "outdated"
+        reason = f"{what}: {counts.ready} ready, of which {least} have to stay"
+    elif not beyond and counts.aging and counts.room <= 0 and not counts.slot_soon:
+        current, cause = 1, "expired"
+        reason = "its greatest age is near and no slot is free for a new one"
+    why = Retire(ResourceId(""), cause, reason)
+    return list(_chosen(snapshot, expired, outdated, current, why)), going
 
 
-def _stuck(spec: PoolSpec, snapshot: Snapshot) -> bool:
-    """No slot is free for a new one, none is about to be, and none is being used for it already."""
-    full = snapshot.occupied >= spec.size.max
-    return full and not (snapshot.leaving or snapshot.coming or snapshot.resetting)
+def _chosen(
+    snapshot: Snapshot, expired: list[Retire], outdated: int, current: int, why: Retire
+) -> Iterator[Retire]:
+    """The oldest of each kind, without those that go anyhow."""
+    leaving = {one.resource for one in expired}
+    left = MOST_RETIRED_AT_ONCE
+    for members, most in ((snapshot.oldest_outdated, outdated), (snapshot.oldest_current, current)):
+        staying = (member for member in members if member.id not in leaving)
+        for member in islice(staying, min(most, left)):
+            left -= 1
+            yield replace(why, resource=member.id)
 
 
 def _creations(
     spec: PoolSpec,
     snapshot: Snapshot,
-    left: tuple[int, int],
-    target: int,
+    way: Course,
+    counts: Counts,
     now: float,
     wakes: list[float],
 ) -> list[Command]:
-    """New ones, in what room there is and as the breaker allows; first for those who wait.
-
-    `left` is how many up-to-date ones stand ready and how many claims wait after serving.
-    """
-    current, waiting = left
-    missing = target + waiting - current - snapshot.coming - snapshot.resetting
-    room = spec.size.max - snapshot.occupied
-    wanted = min(missing, room)
-    if snapshot.draining or wanted <= 0:
-        return []
-    allowed = snapshot.breaker.allowance(now, snapshot.under_way, wanted)
-    if allowed < wanted and now < snapshot.breaker.until:
-        wakes.append(snapshot.breaker.until)
-    cold = min(allowed, waiting)  # what is on the way is counted, but may be held up in its lane
+    """New ones, in what room there is and as the breakers allow; first for those who wait."""
+    target, waiting = spec.size.min, counts.waiting
+    wanted = rollout.new_wanted(spec, way, counts, target)
+    new = _allowed(snapshot.breaker, snapshot.under_way, wanted, now, wakes)
+    previous, under = 0, snapshot.rolling
+    if under is not None:
+        wanted = rollout.previous_wanted(spec, way, counts, target, new)
+        previous = _allowed(under.breaker, snapshot.under_way_outdated, wanted, now, wakes)
     commands: list[Command] = []
+    have = f"{counts.ready if way.holding else counts.current} ready, {snapshot.coming} on the way"
+    if snapshot.coming_outdated:
+        have += f", {snapshot.coming_outdated} of the blueprint before"
+    if snapshot.resetting:
+        have += f", {snapshot.resetting} being reset"
+    # What is on the way is counted, but may be held up in its lane.
+    cold = min(previous if way.holding else new, waiting)
+    if way.holding and new:
+        trial = "the new blueprint is tried while the previous one serves"
+        commands.append(Create(new, trial) if waiting > cold else Fill(new, trial))
     if cold:
-        commands.append(Create(cold, f"{waiting} waiting and {snapshot.coming} on the way"))
-    if allowed > cold:
-        have = f"{current} ready, {snapshot.coming} on the way"
-        if snapshot.resetting:
-            have += f", {snapshot.resetting} being reset"
-        commands.append(Fill(allowed - cold, f"{have}, {target} wanted"))
+        told = f"{waiting} waiting and {snapshot.coming} on the way"
+        commands.append(Create(cold, told, way.holding))
+    more = (previous if way.holding else new) - cold
+    if more > 0:
+        commands.append(Fill(more, f"{have}, {target} wanted", way.holding))
     return commands
+
+
+def _allowed(breaker: Breaker, under_way: int, wanted: int, now: float, wakes: list[float]) -> int:
+    allowed = breaker.allowance(now, under_way, wanted) if wanted > 0 else 0
+    if allowed < wanted and now < breaker.until:
+        wakes.append(breaker.until)
+    return allowed
+
+
+def _rolls_on(
+    spec: PoolSpec, snapshot: Snapshot, way: Course, counts: Counts, now: float
+) -> tuple[Step | None, list[float]]:
+    """What becomes of the rollout, and when time alone may change that."""
+    wakes = [] if way.wake_in is None else [now + way.wake_in]
+    under = snapshot.rolling
+    if under is None or snapshot.draining:
+        return None, wakes
+    if not way.waits and under.rollout.stage is not rollout.Stage.PAUSED:
+        deadline = under.memory.progress_at + spec.rollout.progress_deadline
+        due = (deadline, *(() if under.proves_at is None else (under.proves_at,)))
+        wakes.extend(when for when in due if when > now)
+    return rollout.next_step(spec, under, way, counts, now), wakes

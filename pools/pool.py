@@ -8,28 +8,23 @@ through a timer. Everything it does can be decided again from the inventory at a
 import asyncio
 import logging
 
-from asyncio_throttle import Throttler
-
 from ..config.revision import Blueprint, PoolSpec
-from . import creation
-from .assembly import failure_sentence, secrets_of
 from .breaker import THRESHOLD, Breaker
-from .driver import DriverError, Exhausted, Throttled, Unavailable
 from .gates import Gate
-from .lanes import Lane
 from .lifecycle import ResourceState
+from .making import Making, Told
 from .neighbours import Neighbours
-from .pacing import retune, throttler
 from .plan import Create, Fill, Plan, Retire, Serve, Snapshot, plan
 from .prospects import Prospects
 from .requests import Refusal
 from .resource import Health, Resource
 from .reuse import Circumstances
+from .rolling import Rolling
+from .rollout import Rollout
 from .services import Services
 from .serving import Serving
 from .snapshots import refreshed, take_snapshot, take_status
 from .status import PoolStatus
-from .store import NewEvent, StoreError
 from .switches import Switch
 from .timers import Timer
 from .waiting import Line, complaints
@@ -38,8 +33,6 @@ log = logging.getLogger(__name__)
 
 PASS_DELAY = 0.005
 """From the first touch to the pass, so that a burst of claims makes one."""
-BREATH = 0.002
-"""Seconds between two creations of a burst, at most."""
 RETRY_DELAY = 1.0
 
 
@@ -54,6 +47,7 @@ class Pool:
         neighbours: Neighbours,
         *,
         older: tuple[Blueprint, ...] = (),
+        rollout: Rollout | None = None,
     ) -> None:
         """`older`: blueprints that resources of an earlier run may have been made from."""
         self.spec = spec
@@ -61,7 +55,6 @@ class Pool:
         self.gate = Gate(spec.name)
         self.line = Line(complaints(spec.name, services.telemetry))
         self.line.priorities = spec.queue.priorities
-        self.breaker = Breaker()
         self.last_plan = Plan(())
         self.planned_at: float | None = None
         """When that was."""
@@ -69,14 +62,20 @@ class Pool:
         self._members = services.inventory.members(spec.name)
         self.prospects = Prospects(self._members)
         self._members.refile_all(spec.blueprint.digest, None)
+        self.rolling = Rolling(services, self._members, self.touch)
         self._dismantler = neighbours.dismantler
         self._look = neighbours.look
         self._neighbours = neighbours
         self._blueprints = {one.digest: one for one in (*older, spec.blueprint)}
         """By digest: a resource is finished by the blueprint that it was made from."""
-        self._pace: Throttler = throttler(spec.backfill.rate, spec.backfill.burst)
-        self._filling: asyncio.Task[object] | None = None
-        self._filling_now = 0
+        self.rolling.take_over(rollout, spec, self._blueprints, Breaker())
+        self.serving = spec
+        """The declaration, with the previous blueprint while that serves: what claims are held to."""
+        self._choose_who_serves()
+        self.making = Making(
+            services, spec, revision, self.rolling, self.prospects, neighbours.dismantler
+        )
+        self.making.connect(Told(self._next_fill, self._made, self.touch))
         self._due: asyncio.TimerHandle | None = None
         self._alarm: Timer | None = None
         self._closed = False
@@ -87,22 +86,38 @@ class Pool:
 
     # What others ask of it
 
-    def respec(self, spec: PoolSpec, revision: str) -> None:
-        """Takes over a new declaration, live."""
-        if spec.backfill != self.spec.backfill:
-            retune(self._pace, spec.backfill.rate, spec.backfill.burst)
+    @property
+    def breaker(self) -> Breaker:
+        """Of the blueprint from which those are served who wait."""
+        return self.making.breaker if self.serving is self.spec else self.rolling.breaker
+
+    def respec(self, spec: PoolSpec, revision: str, rollout: Rollout | None = None) -> None:
+        """Takes over a new declaration, live, and the rollout that it begins or goes on with."""
+        breaker = self.making.breaker
         if spec.blueprint.digest != self.spec.blueprint.digest:
-            self.breaker = Breaker()
             self._members.refile_all(spec.blueprint.digest, self._members.refreshed_at)
             used = {resource.digest for resource in self._members.resources.values()}
+            used |= set() if rollout is None else {rollout.previous}
             known = self._blueprints.items()
             self._blueprints = {digest: one for digest, one in known if digest in used}
             self._blueprints[spec.blueprint.digest] = spec.blueprint
+        if spec.size.min != self.spec.size.min:
+            self.rolling.begin_anew()
+        self.making.respec(spec, revision)
+        self.rolling.take_over(rollout, spec, self._blueprints, breaker)
         self.line.priorities = spec.queue.priorities
         self.spec = spec
         self.revision = revision
+        self._choose_who_serves()
         self.gate.declare(declared=True)
         self.retire_unknown()
+        self.touch()
+
+    def retry_rollout(self, rollout: Rollout) -> None:
+        """A paused one goes on from its beginning, which is durable."""
+        self.making.breaker = Breaker()
+        self.rolling.accept(rollout)
+        self._choose_who_serves()
         self.touch()
 
     def retire_unknown(self) -> None:
@@ -112,9 +127,15 @@ class Pool:
             if resource.digest not in self._blueprints:
                 self._retire(resource, Retire(resource.id, "outdated", why))
 
+    def _choose_who_serves(self) -> None:
+        previous = self.rolling.previous if self._members.old_first else None
+        self.serving = previous or self.spec
+
     def undeclare(self) -> None:
         """No longer declared: ready ones go, bound ones live out their claims, waiters are told."""
         self.gate.declare(declared=False)
+        self.rolling.accept(None)
+        self._choose_who_serves()
         self._obey_gate()
 
     def switch(self, switch: Switch | None, refresh: Switch | None) -> None:
@@ -123,6 +144,7 @@ class Pool:
         since = None if refresh is None else refresh.since
         if since != self._members.refreshed_at:
             self._members.refile_all(self.spec.blueprint.digest, since)
+            self.rolling.begin_anew()
         self._obey_gate()
 
     def shut_because(self) -> Refusal:
@@ -177,7 +199,9 @@ class Pool:
 
     def circumstances_of(self, resource: Resource) -> Circumstances:
         emptied = self.gate.emptied_because if self.gate.draining else ""
-        return Circumstances(emptied, self._members.up_to_date(resource))
+        since = self._members.refreshed_at
+        fresh = since is None or resource.created_at > since
+        return Circumstances(emptied, fresh and resource.digest == self.serving.blueprint.digest)
 
     def give_back(self, resource: Resource) -> None:
         """A claimant left before anything was made for it."""
@@ -205,6 +229,7 @@ class Pool:
 
     def close(self) -> None:
         self._closed = True
+        self.making.close()
         if self._due is not None:
             self._due.cancel()
         if self._alarm is not None:
@@ -242,19 +267,24 @@ class Pool:
             self._services.clock.now(),
             revision=self.revision,
             waiting=len(self.line),
-            breaker=self.breaker,
+            breaker=self.making.breaker,
             gate=self.gate,
             last_plan=self.last_plan,
+            rollout=self.rolling.rollout,
         )
 
     def snapshot(self) -> Snapshot:
+        clock = self._services.clock
+        now = clock.now()
         return take_snapshot(
             self.spec,
             self._members,
-            self._services.clock.now(),
+            now,
             waiting=self.line.wanted,
-            breaker=self.breaker,
+            breaker=self.making.breaker,
             gate=self.gate,
+            rolling=self.rolling.facts(self.spec, now),
+            wall=clock.to_wall(now) if self.spec.rollout.windows else 0.0,
         )
 
     # One pass
@@ -265,8 +295,11 @@ class Pool:
             return
         started = self._services.clock.now()
         try:
-            self.last_plan = plan(self.spec, self.snapshot(), started)
+            snapshot = self.snapshot()
+            self.last_plan = plan(self.spec, snapshot, started)
             self.planned_at = started
+            self.rolling.passed(self.last_plan, started, holding=snapshot.holding)
+            self._choose_who_serves()
             for command in self.last_plan.commands:
                 self._carry_out(command)
         except Exception as error:  # noqa: BLE001
@@ -291,12 +324,9 @@ class Pool:
             case Serve():
                 self.serve_waiters()
             case Create():
-                for _ in range(command.count):
-                    self._begin(Lane.CLAIMS)
+                self.making.create(command)
             case Fill():
-                if self._filling is None:
-                    name = f"fill {self.spec.name}"
-                    self._filling = self._services.tasks.start(self._fill(), name)
+                self.making.fill()
 
     def _wake_at(self, when: float) -> None:
         alarm = self._alarm
@@ -310,6 +340,8 @@ class Pool:
         if resource.state is not ResourceState.READY:
             return  # a claim was first
         now = self._services.clock.now()
+        if command.cause == "drifted":
+            self.rolling.went_wrong(resource, f"{resource.id}: {command.reason}")
         self._services.inventory.move(resource, ResourceState.RETIRING, command.reason, now)
         log.info("%s is retired (%s): %s", resource.id, command.cause, command.reason)
         self._dismantler.start(resource)
@@ -318,82 +350,15 @@ class Pool:
         self._services.inventory.move(resource, ResourceState.CLAIMED, "taken for a claim", now)
         self.touch()
 
-    # Creating
-
-    async def _fill(self) -> None:
-        """Begins creations at the pool's pace for as long as the plan wants more."""
-        try:
-            while not self._closed and self._filling_now < self.spec.backfill.concurrency:
-                if not self._wants_more():
-                    return
-                await self._pace.acquire()
-                if self._wants_more():
-                    self._begin(Lane.BACKGROUND)
-                    self._filling_now += 1
-                    # A burst at once would hold up every claim that comes meanwhile.
-                    await asyncio.sleep(min(BREATH, 0.5 / self.spec.backfill.rate))
-        finally:
-            self._filling = None
-
-    def _wants_more(self) -> bool:
+    def _next_fill(self) -> Fill | None:
         now = self._services.clock.now()
-        return not self._closed and plan(self.spec, self.snapshot(), now).fill > 0
+        return next(iter(plan(self.spec, self.snapshot(), now).fills), None)
 
-    def _begin(self, lane: Lane) -> None:
-        resource = creation.planned(self._services, self.spec, self.revision)
-        work = self._create(resource, self.spec, lane)
-        self._services.tasks.start(work, f"create {resource.id}")
-
-    async def _create(self, resource: Resource, spec: PoolSpec, lane: Lane) -> None:
-        started = self._services.clock.now()
-        try:
-            await creation.make_ready(self._services, resource, spec, lane)
-        except (DriverError, StoreError) as error:
-            self._failed(resource, error)
-        except Exception as error:  # noqa: BLE001
-            self._services.tasks.report(error, f"creating {resource.id}")
-            self._failed(resource, Unavailable(f"a defect of the daemon: {error!r}"))
-        else:
-            self._succeeded(resource, self._services.clock.now() - started)
-        finally:
-            if lane is Lane.BACKGROUND:
-                self._filling_now -= 1
-            self.touch()
-
-    def _succeeded(self, resource: Resource, seconds: float) -> None:
-        services = self._services
-        if resource.digest == self.spec.blueprint.digest and self.breaker.failures:
-            self.breaker = self.breaker.succeeded()
-            services.telemetry.breaker_moved(self.spec.name, "closed")
-        services.telemetry.stage(self.spec.name, "prepare", seconds)
-        self.prospects.made(seconds)
+    def _made(self, resource: Resource) -> None:
         if resource.hold is not None:
             self._neighbours.keep(resource)
         elif resource.suspect:
             self._look(resource)  # something changed while it was made: it counts once observed
         else:
-            services.inventory.judge(resource, Health.HEALTHY)
+            self._services.inventory.judge(resource, Health.HEALTHY)
             self.serve_waiters()
-
-    def _failed(self, resource: Resource, error: DriverError | StoreError) -> None:
-        services = self._services
-        self.prospects.failed()
-        now, sentence = services.clock.now(), failure_sentence(error, *secrets_of(resource))
-        if isinstance(error, Throttled | Exhausted):
-            self.breaker = self.breaker.asked_to_wait(sentence, now, error.after)
-        elif isinstance(error, StoreError):
-            self.breaker = self.breaker.asked_to_wait(sentence, now, RETRY_DELAY)
-        elif resource.digest == self.spec.blueprint.digest:
-            before = self.breaker.state(now)
-            self.breaker = self.breaker.failed(sentence, now, services.chance())
-            if self.breaker.state(now) != before:
-                services.telemetry.breaker_moved(self.spec.name, "open")
-                log.warning(
-                    "the pool %s stops creating: %d failures in a row, the last one: %s",
-                    self.spec.name,
-                    self.breaker.failures,
-                    sentence,
-                )
-        services.inventory.move(resource, ResourceState.FAILED, sentence, now)
-        event = NewEvent("resource.failed", resource.pool, resource.id, reason=sentence)
-        self._dismantler.start(resource, event=event)

@@ -42,9 +42,11 @@ class Asked(Protocol):
     """The pool that is asked about."""
 
     spec: PoolSpec
-    breaker: Breaker
     line: Line
     gate: Gate
+
+    @property
+    def breaker(self) -> Breaker: ...
 
 
 class Recent:

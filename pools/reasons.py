@@ -60,9 +60,9 @@ def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -
     if known.position <= ready:
         why = f"{_count(ready, 'resource is', 'resources are')} ready and about to be handed over"
         return WaitingFor(WaitCode.HANDED_OVER, why)
-    if known.position - ready <= snapshot.coming:
+    if known.position - ready <= snapshot.on_the_way:
         return WaitingFor(WaitCode.BEING_MADE, _being_made(snapshot, known))
-    if known.position - ready <= snapshot.coming + snapshot.resetting:
+    if known.position - ready <= snapshot.on_the_way + snapshot.resetting:
         why = f"{_count(snapshot.resetting, 'resource is', 'resources are')} being reset after a claim"
         return WaitingFor(WaitCode.BEING_RESET, why)
     return _held_up(spec, snapshot, now) or WaitingFor(
@@ -74,7 +74,7 @@ def _held_up(spec: PoolSpec, snapshot: Snapshot, now: float) -> WaitingFor | Non
     """The limit that keeps a resource from being made for it."""
     if snapshot.occupied >= spec.size.max:
         return WaitingFor(WaitCode.NO_CAPACITY, _full(spec, snapshot), "size.max")
-    breaker = snapshot.breaker
+    breaker = snapshot.serving_breaker
     left = format_duration(max(1, round(breaker.until - now)))
     if breaker.failures >= THRESHOLD:
         then = f"the next attempt is in {left}" if now < breaker.until else "one is being tried"
@@ -92,7 +92,7 @@ def _held_up(spec: PoolSpec, snapshot: Snapshot, now: float) -> WaitingFor | Non
 def _full(spec: PoolSpec, snapshot: Snapshot) -> str:
     parts = (
         (snapshot.current + snapshot.outdated, "ready"),
-        (snapshot.under_way, "being made"),
+        (snapshot.under_way + snapshot.under_way_outdated, "being made"),
         (snapshot.resetting, "being reset"),
         (snapshot.leaving, "being removed"),
         (len(snapshot.drifted), "to be replaced"),
@@ -107,7 +107,7 @@ def _full(spec: PoolSpec, snapshot: Snapshot) -> str:
 
 
 def _being_made(snapshot: Snapshot, known: Waited) -> str:
-    coming = _count(snapshot.coming, "resource is", "resources are")
+    coming = _count(snapshot.on_the_way, "resource is", "resources are")
     return f"{coming} being made, and it is number {known.position} in the line{_takes(known)}"
 
 

@@ -192,7 +192,7 @@ class Resetter:
         pool, now = self._pools.get(resource.pool), self._services.clock.now()
         if pool is None:
             raise _Unwanted("the pool is no longer declared")
-        why = why_not(resource, pool.spec, None, now, pool.circumstances_of(resource))
+        why = why_not(resource, pool.serving, None, now, pool.circumstances_of(resource))
         if why:
             raise _Unwanted(why)
 

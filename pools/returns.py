@@ -72,13 +72,13 @@ class Returns:
     def _verdict(self, resource: Resource, now: float) -> tuple[Blueprint | None, str]:
         """The blueprint to reset it by, or None and why not, if its blueprint has a reset at all."""
         pool = self._pools.get(resource.pool)
-        if pool is None or pool.spec.blueprint.reset is None:
+        if pool is None or pool.serving.blueprint.reset is None:
             return None, ""
         members = self._services.inventory.members(resource.pool)
         demand = Demand(
-            ready=len(members.current),
+            ready=members.ready if members.old_first else len(members.current),
             resetting=members.counts[ResourceState.RESETTING],
             waiting=len(pool.line),
         )
-        why = why_not(resource, pool.spec, demand, now, pool.circumstances_of(resource))
-        return (None, why) if why else (pool.spec.blueprint, "")
+        why = why_not(resource, pool.serving, demand, now, pool.circumstances_of(resource))
+        return (None, why) if why else (pool.serving.blueprint, "")

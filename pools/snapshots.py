@@ -1,6 +1,7 @@
 """What planning sees of a pool, taken from the inventory. Its cost does not grow with the pool."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain, islice
 
 from ..config.revision import PoolSpec
@@ -9,14 +10,15 @@ from .gates import Gate
 from .inventory import Members
 from .lifecycle import LEAVING, ResourceState
 from .plan import MOST_RETIRED_AT_ONCE, REPLACE_FROM, Member, Plan, Snapshot
-from .resource import Resource
-from .status import BreakerStatus, PoolStatus
+from .resource import Health, Resource
+from .rollout import Rollout, Stage, Underway, canaries
+from .status import BreakerStatus, PoolStatus, RolloutStatus
 
 STAYING = frozenset({ResourceState.QUARANTINED})
 """On the way out, but nobody knows when they will be gone: rolling must not wait for these."""
 
 
-def take_snapshot(
+def take_snapshot(  # noqa: PLR0913 - what a pool knows of itself
     spec: PoolSpec,
     members: Members,
     now: float,
@@ -24,9 +26,12 @@ def take_snapshot(
     waiting: int,
     breaker: Breaker,
     gate: Gate,
+    rolling: Underway | None = None,
+    wall: float = 0.0,
 ) -> Snapshot:
-    """The pool at `now` (steady seconds)."""
-    fresh = sum(1 for r in members.coming.values() if members.up_to_date(r))
+    """The pool at `now` (steady seconds), which is `wall` for people."""
+    made = sum(map(members.up_to_date, members.coming.values()))
+    unseen_outdated = len(members.unverified_outdated)
     age = spec.lifetime.max_age
     horizon = 0.0 if age is None else now - age * REPLACE_FROM
     beyond = members.ready - (0 if gate.draining else spec.size.min)
@@ -35,9 +40,11 @@ def take_snapshot(
         occupied=members.occupied,
         current=len(members.current),
         outdated=len(members.outdated),
-        coming=fresh + len(members.unverified),
+        coming=made + len(members.unverified) - unseen_outdated,
+        coming_outdated=len(members.coming) - made + unseen_outdated,
         resetting=members.counts[ResourceState.RESETTING],
-        under_way=len(members.coming),
+        under_way=made,
+        under_way_outdated=len(members.coming) - made,
         leaving=sum(members.counts[state] for state in LEAVING - STAYING),
         waiting=waiting,
         held=members.counts[ResourceState.HELD],
@@ -49,7 +56,29 @@ def take_snapshot(
         emptied_because=gate.emptied_because,
         paused=gate.paused,
         refresh=gate.refresh is not None,
+        rolling=rolling,
+        frozen=gate.frozen,
+        wall=wall,
     )
+
+
+def take_underway(spec: PoolSpec, members: Members, under: Underway, now: float) -> Underway:
+    """`under` with what is seen at `now`. Looks at no more than was made since it began."""
+    in_use, asked = 0, under.rollout.stage is Stage.CANARY or not members.outdated
+    for resource in reversed(members.resources.values()) if asked else ():
+        if (resource.ready_at or resource.created_at) < under.rollout.started_at:
+            break  # they stand in the order in which they were made, or read from the ledger
+        well = resource.state is ResourceState.BOUND and resource.health is not Health.DRIFTED
+        # It was finished for a claim, and that was verified: more than waiting would show.
+        in_use += well and members.up_to_date(resource)
+    proven, proves_at = in_use, None
+    for resource in islice(members.current.values(), canaries(spec)):
+        due = (resource.ready_at or resource.created_at) + spec.rollout.settle
+        if due > now:
+            proves_at = due
+            break
+        proven += 1
+    return replace(under, proven=proven, proves_at=proves_at, in_use=in_use)
 
 
 def take_status(  # noqa: PLR0913 - what a pool knows of itself
@@ -62,6 +91,7 @@ def take_status(  # noqa: PLR0913 - what a pool knows of itself
     breaker: Breaker,
     gate: Gate,
     last_plan: Plan,
+    rollout: Rollout | None = None,
 ) -> PoolStatus:
     """What the pool says of itself at `now` (steady seconds)."""
     return PoolStatus(
@@ -88,6 +118,18 @@ def take_status(  # noqa: PLR0913 - what a pool knows of itself
         decisions=tuple(command.reason for command in last_plan.commands),
         switch=gate.switch,
         refresh=gate.refresh,
+        rollout=None
+        if rollout is None
+        else RolloutStatus(
+            rollout.stage,
+            rollout.digest,
+            rollout.previous,
+            rollout.started_at,
+            rollout.since,
+            rollout.reason,
+            last_plan.waits,
+            last_plan.opens_at,
+        ),
     )
 
 

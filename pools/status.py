@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .lifecycle import ResourceState
+from .rollout import Stage
 from .switches import Switch, SwitchKind
 
 
@@ -15,6 +16,25 @@ class BreakerStatus:
     last_error: str = ""
     until: float | None = None
     """Steady seconds: when the next probe is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """Of a changed blueprint that does not serve alone yet. Times are steady seconds."""
+
+    stage: Stage
+    digest: str
+    previous: str
+    """The digest of the blueprint before."""
+    started_at: float
+    since: float
+    """When the stage began."""
+    reason: str = ""
+    """Why it came to that stage."""
+    waits: str = ""
+    """What it waits for at present, if that is no fault of the blueprint."""
+    opens_at: float | None = None
+    """When a window lets it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,7 @@ class PoolStatus:
     switch: Switch | None = None
     """The pause or drain that is in force."""
     refresh: Switch | None = None
+    rollout: RolloutStatus | None = None
 
     @property
     def paused(self) -> bool:

@@ -16,6 +16,7 @@ from .claim import Claim
 from .ids import ClaimId, PartId, ResourceId
 from .resource import Part, Resource, nothing
 from .retention import Retention
+from .rollout import Rollout
 from .switches import Switch
 
 
@@ -113,6 +114,8 @@ class Image:
     last_event: int = 0
     switches: list[Switch] = field(default_factory=list[Switch])
     """What operators have set, the oldest first."""
+    rollouts: list[Rollout] = field(default_factory=list[Rollout])
+    """Those that are not over, by pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,17 @@ class Transaction(Protocol):
 
     def drop_switch(self, switch: Switch) -> None:
         """Forgets the one of that kind and subject, whatever else it says."""
+        ...
+
+    def put_rollout(self, rollout: Rollout) -> None:
+        """Writes the rollout of a pool. One that began earlier never replaces one that began later.
+
+        The revision in which its previous blueprint stands is kept as long as the rollout.
+        """
+        ...
+
+    def drop_rollout(self, rollout: Rollout) -> None:
+        """Forgets it, unless the pool has one that began later."""
         ...
 
     def add_event(self, event: NewEvent) -> None:

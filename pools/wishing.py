@@ -218,7 +218,7 @@ class Wishing:
         selector = None
         if wish.select:
             try:
-                compile_select(wish.select, pool.spec.blueprint)
+                compile_select(wish.select, pool.serving.blueprint)
             except ExpressionError as error:
                 raise bad_select(error, pool.spec.name) from error
             selector = pool.selector(wish.select)

@@ -13,6 +13,7 @@ from stoker.config.revision import (
     ProviderSpec,
     Queue,
     Revision,
+    RolloutSpec,
     Size,
 )
 from stoker.pools.breaker import Breaker
@@ -20,6 +21,7 @@ from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.plan import Member, Snapshot
 from stoker.pools.resource import Health, Resource
+from stoker.pools.rollout import Memory, Rollout, Stage, Underway
 
 
 def a_blueprint(
@@ -42,6 +44,7 @@ def a_pool(
     lifetime: Lifetime | None = None,
     backfill: Backfill | None = None,
     queue: Queue | None = None,
+    rollout: RolloutSpec | None = None,
 ) -> PoolSpec:
     return PoolSpec(
         name=name,
@@ -51,6 +54,7 @@ def a_pool(
         lifetime=lifetime or Lifetime(),
         backfill=backfill or Backfill(rate=100.0, burst=10, concurrency=4),
         queue=queue or Queue(),
+        rollout=rollout or RolloutSpec(),
     )
 
 
@@ -87,10 +91,22 @@ def a_snapshot(
     paused: bool = False,
     refresh: bool = False,
     ready_at: float = 0.0,
+    coming_outdated: int = 0,
+    rolling: Underway | None = None,
+    frozen: str = "",
+    wall: float = 0.0,
 ) -> Snapshot:
     """A consistent snapshot: `occupied` is the sum of its kinds."""
     return Snapshot(
-        occupied=ready + outdated + coming + bound + leaving + held + resetting + len(drifted),
+        occupied=ready
+        + outdated
+        + coming
+        + coming_outdated
+        + bound
+        + leaving
+        + held
+        + resetting
+        + len(drifted),
         current=ready,
         outdated=outdated,
         coming=coming,
@@ -106,7 +122,36 @@ def a_snapshot(
         draining=draining,
         paused=paused,
         refresh=refresh,
+        coming_outdated=coming_outdated,
+        under_way_outdated=coming_outdated,
+        rolling=rolling,
+        frozen=frozen,
+        wall=wall,
     )
+
+
+def a_rollout(
+    stage: Stage = Stage.CANARY, *, previous: str = "d0", started_at: float = 0.0
+) -> Rollout:
+    return Rollout(
+        "web", "d1", previous, "r0", stage, started_at, started_at, "the blueprint changed"
+    )
+
+
+def under_way(
+    stage: Stage = Stage.CANARY,
+    *,
+    known: bool = True,
+    breaker: Breaker | None = None,
+    proven: int = 0,
+    proves_at: float | None = None,
+    in_use: int = 0,
+    progress_at: float = 0.0,
+    trouble: str = "",
+) -> Underway:
+    memory = Memory(progress_at, trouble)
+    breaker = breaker or Breaker()
+    return Underway(a_rollout(stage), known, breaker, proven, proves_at, in_use, memory)
 
 
 def a_resource(

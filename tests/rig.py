@@ -28,6 +28,7 @@ from stoker.config.revision import (
     Queue,
     ResetPlan,
     Revision,
+    RolloutSpec,
 )
 from stoker.config.shapes import Environment, Shape
 from stoker.config.templates import compile_template
@@ -127,11 +128,13 @@ class Host:
         self.clock = VirtualClock()
         self.processes = SimulatedProcesses()
         self.sealer = Sealer(self.random.randbytes(32))
+        self.revisions: dict[str, Revision] = {}
+        """All that were ever applied, by id: what the ledger's files would be read to."""
 
     async def start(self, *pools: PoolSpec, revision: Revision | None = None) -> "Run":
         run = Run(self)
         await run.open()
-        await run.fleet.apply(revision or a_revision(*pools))
+        await run.apply(revision or a_revision(*pools))
         await run.fleet.start()
         return run
 
@@ -206,6 +209,17 @@ class Run:
 
     async def open(self) -> None:
         await self.fleet.open(self.store.load())
+
+    async def apply(self, revision: Revision) -> None:
+        """At a start, what the ledger remembers is recalled before, as the synchroniser does."""
+        if self.fleet.revision is None:
+            image = self.store.load()
+            for number, kept in enumerate((image.revision, *image.older)):
+                known = None if kept is None else self.host.revisions.get(kept.id)
+                if known is not None and known.id != revision.id:
+                    self.fleet.recall(known, last=number == 0)
+        await self.fleet.apply(revision)
+        self.host.revisions[revision.id] = revision
 
     async def stop(self, grace: float = 5.0) -> None:
         await self.fleet.close(grace)
@@ -347,6 +361,7 @@ class PoolFacts(TypedDict, total=False):
     lifetime: Lifetime
     backfill: Backfill
     queue: Queue
+    rollout: RolloutSpec
 
 
 def a_box_pool(*, blueprint: Blueprint | None = None, **more: Unpack[PoolFacts]) -> PoolSpec:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from ..documents import Document
-from ..manifests import Manifest
+from ..fields import Manifest
 from ..problems import Problem
 from ..revision import PoolSpec
 from ..spelling import suggestion

@@ -16,16 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from ..manifests import (
-    Count,
-    Duration,
-    LabelKey,
-    LabelValue,
-    Manifest,
-    Metadata,
-    Name,
-    wrong,
-)
+from ..fields import Count, Duration, LabelKey, LabelValue, Manifest, Name, wrong
+from ..manifests import Metadata
 from ..units import UnitError, parse_rate
 
 MAX_RULES = 1_000

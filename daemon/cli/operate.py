@@ -87,7 +87,7 @@ def pause(
 @prints
 @talks
 def resume(*, pools: tuple[str, ...], reason: str | None, output: str, socket: str | None) -> int:
-    """End the pause or the drain of POOL."""
+    """End the pause or the drain of POOL, and try its rollout again if that is paused."""
     return _each("pools", pools, "resume", socket, output, reason=reason)
 
 

@@ -136,7 +136,10 @@ def pool_troubles(pool: Document) -> list[str]:
         found.append(f"{pool['drifted']} drifted from what was made; unclaimed ones are replaced.")
     if pool.get("unverified"):
         found.append(f"{pool['unverified']} not yet looked at since the daemon started.")
-    if pool.get("outdated"):
+    rollout = section(pool, "rollout")
+    if rollout:
+        found.append(_rolled(pool, rollout))
+    elif pool.get("outdated"):
         found.append(f"{pool['outdated']} made from an earlier blueprint.")
     stuck = section(pool, "counts").get("quarantined")
     if stuck:
@@ -153,6 +156,21 @@ def pool_troubles(pool: Document) -> list[str]:
     if pool.get("draining") and not section(pool, "drain"):
         found.append("It is draining: it left the config, and goes when its claims have ended.")
     return found
+
+
+def _rolled(pool: Document, rollout: Document) -> str:
+    """How far a changed blueprint has come."""
+    reason, left = str(rollout.get("reason", "")).rstrip("."), f"{pool.get('outdated', 0)} outdated"
+    if rollout.get("stage") == "paused":
+        return (
+            f"The rollout is paused: {reason}. What served before serves on. Repair the blueprint, or "
+            f"try again with: stoker resume {pool.get('name')}"
+        )
+    if rollout.get("waits"):
+        opens = f", until {until(rollout['opensAt'])}" if rollout.get("opensAt") else ""
+        return f"A rollout waits ({left}): {rollout['waits']}{opens}."
+    doing = "a canary is tried" if rollout.get("stage") == "canary" else "it is rolling"
+    return f"The blueprint changed {ago(rollout.get('startedAt'))} ago, and {doing} ({left})."
 
 
 def _set_by_operators(pool: Document) -> list[str]:

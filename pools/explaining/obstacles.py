@@ -6,6 +6,7 @@ from ...config.units import format_rate
 from ..breaker import THRESHOLD
 from ..switches import SwitchKind
 from .pool_facts import KINDS, PoolFacts, kinds
+from .rollouts import stands_still
 from .words import be, listed, ordered, plural, quoted, span, within
 
 
@@ -30,6 +31,7 @@ def obstacles(facts: PoolFacts) -> Iterator[str]:
             f"The ledger refuses writes ({quoted(facts.ledger_error)}), and nothing is made or handed "
             "over that is not written down."
         )
+    yield from stands_still(facts)
     yield from _failing(facts)
     yield from _throttled(facts)
     if facts.missing:
@@ -85,7 +87,7 @@ def _throttled(facts: PoolFacts) -> Iterator[str]:
 
 
 def _no_room(facts: PoolFacts) -> Iterator[str]:
-    short = facts.missing - facts.snapshot.coming - facts.snapshot.resetting - facts.free
+    short = facts.missing - facts.snapshot.on_the_way - facts.snapshot.resetting - facts.free
     if short <= 0:
         return
     most, occupied = facts.spec.size.max, facts.snapshot.occupied
@@ -107,7 +109,7 @@ def _held_by(holders: Mapping[str, int]) -> str:
 
 
 def _under_way(facts: PoolFacts) -> Iterator[str]:
-    coming = facts.snapshot.coming - facts.status.unverified
+    coming = facts.snapshot.on_the_way - facts.status.unverified
     if coming > 0:
         yield f"{coming} {be(coming)} being made; {takes(facts)}."
     resetting = facts.snapshot.resetting
@@ -116,7 +118,7 @@ def _under_way(facts: PoolFacts) -> Iterator[str]:
             f"{resetting} {be(resetting)} being reset after a claim, and ready again once that is "
             "verified; otherwise it is removed."
         )
-    more = min(facts.missing - facts.snapshot.coming - resetting, facts.free)
+    more = min(facts.missing - facts.snapshot.on_the_way - resetting, facts.free)
     if more > 0 and not facts.rest:
         fill = facts.spec.backfill
         yield (

@@ -19,8 +19,8 @@ from .shape import Coming, Explanation, Happening, Present, in_time
 from .words import be, ordinal, plural, quoted, sentence, span, stopped, within
 
 RULE = (
-    "of the ready ones, those up to date are handed out before those outdated, then those that have "
-    "been ready for longest"
+    "of the ready ones, those up to date are handed out before those outdated (the other way round "
+    "until a changed blueprint has proved itself), then those that have been ready for longest"
 )
 _ENDINGS = {
     EndedBecause.RELEASED: "it was released",

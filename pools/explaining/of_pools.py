@@ -9,6 +9,7 @@ from ..plan import REPLACE_FROM, Create, Fill, Retire, Serve
 from .filling import full_in, pace_of
 from .obstacles import obstacles, taken_by, takes
 from .pool_facts import PoolFacts, kinds
+from .rollouts import comes, outdated
 from .shape import Coming, Explanation, Happening, in_time
 from .words import be, plural, quoted, sentence, span
 
@@ -57,12 +58,7 @@ def _size(facts: PoolFacts) -> Iterator[str]:
     )
     if facts.snapshot.occupied:
         yield f"It has {facts.snapshot.occupied} now: {taken_by(facts)}."
-    if facts.snapshot.outdated:
-        count = facts.snapshot.outdated
-        yield (
-            f"{count} of the ready ones {be(count)} outdated: made to an earlier blueprint, handed out "
-            "after the others, and removed as soon as an up-to-date one stands ready in its place."
-        )
+    yield from outdated(facts)
     if facts.waiting_since is not None:
         queue = facts.spec.queue
         yield (
@@ -93,7 +89,8 @@ def _decisions(facts: PoolFacts) -> Iterator[str]:
                 made = f"to make {command.count} at once for those who wait"
                 yield _decided(ago, made, command.reason)
             case Fill():
-                yield _decided(ago, f"to make {command.count} more", command.reason)
+                before = " of the blueprint before" if command.previous else ""
+                yield _decided(ago, f"to make {command.count} more{before}", command.reason)
     for (cause, reason), count in retired.items():
         yield _decided(ago, f"to retire {count} ({cause})", reason)
 
@@ -107,7 +104,7 @@ def _decided(ago: str, what: str, reason: str) -> str:
 
 def _full_in(facts: PoolFacts) -> float | None:
     """Seconds; None when nobody can tell, or when it needs a slot that is not free."""
-    if facts.missing > facts.snapshot.coming + facts.free or facts.ledger_error:
+    if facts.missing > facts.snapshot.on_the_way + facts.free or facts.ledger_error:
         return None
     if facts.breaker.failures or facts.snapshot.paused:
         return None
@@ -132,7 +129,7 @@ def _filling(facts: PoolFacts) -> Iterator[str]:
 
 
 def _next(facts: PoolFacts) -> tuple[Coming, ...]:
-    found = [*_switched(facts), *_tries(facts), *_ages(facts), *_ends(facts)]
+    found = [*_switched(facts), *_tries(facts), *comes(facts), *_ages(facts), *_ends(facts)]
     seconds = _full_in(facts)
     if facts.missing and seconds is not None:
         found.append(Coming.after("it is full (an estimate)", seconds, facts.present))
@@ -212,6 +209,10 @@ def _numbers(facts: PoolFacts) -> dict[str, Json]:
         "revision": status.revision,
         "digest": status.digest,
     }
+    rollout = status.rollout
+    if rollout is not None:
+        found["rollout"] = rollout.stage.value
+        found["previousDigest"] = rollout.previous
     if facts.breaker.last_error:
         found["lastError"] = sentence(facts.breaker.last_error)
     if facts.creation is not None:

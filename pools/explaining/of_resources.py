@@ -178,7 +178,7 @@ def _blueprint(facts: ResourceFacts, resource: Resource) -> Iterator[str]:
         fate = (
             "it lives until its claim ends"
             if resource.claim is not None
-            else "it is replaced as soon as an up-to-date one is ready"
+            else "it is replaced by the pool's rollout"
         )
         yield f"{made}. It is outdated: its pool makes {facts.digest[:12]} now; {fate}."
 

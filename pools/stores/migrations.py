@@ -79,6 +79,11 @@ _STEP_3 = (
     "ALTER TABLE claims ADD COLUMN wish TEXT",
     # The groups of the claimant, and whose token it had. NULL for neither.
     "ALTER TABLE claims ADD COLUMN caller TEXT",
+    # How far the rollouts of changed blueprints have come, and from which revision each one goes.
+    """CREATE TABLE rollouts (
+        pool TEXT PRIMARY KEY, digest TEXT NOT NULL, previous TEXT NOT NULL, revision TEXT NOT NULL,
+        stage TEXT NOT NULL, started_at REAL NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL
+        ) WITHOUT ROWID""",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

@@ -17,9 +17,11 @@ from .encoding import (
     CLAIM_COLUMNS,
     PART_COLUMNS,
     RESOURCE_COLUMNS,
+    ROLLOUT_COLUMNS,
     SWITCH_COLUMNS,
     Decoder,
     Row,
+    decode_rollout,
     decode_switch,
 )
 
@@ -33,8 +35,10 @@ _SWITCHES = f"SELECT {', '.join(SWITCH_COLUMNS)} FROM switches ORDER BY since, k
 _REVISIONS = "SELECT id, source, applied_at, files, commit_id FROM revisions"
 _LIVE_REVISIONS = (
     f"{_REVISIONS} WHERE number = (SELECT max(number) FROM revisions) "  # noqa: S608
-    "OR id IN (SELECT revision FROM resources) ORDER BY number DESC"
+    "OR id IN (SELECT revision FROM resources) OR id IN (SELECT revision FROM rollouts) "
+    "ORDER BY number DESC"
 )
+_ROLLOUTS = f"SELECT {', '.join(ROLLOUT_COLUMNS)} FROM rollouts ORDER BY pool"  # noqa: S608
 EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim", "request"})
 
 
@@ -61,6 +65,7 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             anchor=_load_anchor(connection),
             last_event=chain_end(connection).seq,
             switches=[decode_switch(row) for row in connection.execute(_SWITCHES)],
+            rollouts=[decode_rollout(row) for row in connection.execute(_ROLLOUTS)],
         )
     finally:
         connection.execute("COMMIT")

@@ -7,12 +7,20 @@ from ...config.json_types import JsonObject
 from ..claim import Claim
 from ..ids import ClaimId, PartId, ResourceId
 from ..resource import Part, Resource
+from ..rollout import Rollout
 from ..sealing import Sealer
 from ..store import ClockAnchor, KeptRevision, NewEvent
 from ..switches import Switch
 from . import encoding
 from .chain import EVENT_COLUMNS, Draft, draft
-from .encoding import CLAIM_COLUMNS, PART_COLUMNS, RESOURCE_COLUMNS, SWITCH_COLUMNS, Row
+from .encoding import (
+    CLAIM_COLUMNS,
+    PART_COLUMNS,
+    RESOURCE_COLUMNS,
+    ROLLOUT_COLUMNS,
+    SWITCH_COLUMNS,
+    Row,
+)
 
 Statement: TypeAlias = tuple[str, Row]
 """SQL and the values for its question marks."""
@@ -36,6 +44,10 @@ _PUT_CLAIM = _upsert("claims", CLAIM_COLUMNS, ("id",), " WHERE excluded.version 
 _PUT_PART = _upsert("parts", PART_COLUMNS, ("resource", "name"))
 _PUT_SWITCH = _upsert("switches", SWITCH_COLUMNS, ("kind", "subject"))
 _DROP_SWITCH = "DELETE FROM switches WHERE kind = ? AND subject = ?"
+_PUT_ROLLOUT = _upsert(
+    "rollouts", ROLLOUT_COLUMNS, ("pool",), " WHERE excluded.started_at >= rollouts.started_at"
+)
+_DROP_ROLLOUT = "DELETE FROM rollouts WHERE pool = ? AND started_at <= ?"
 _PUT_REVISION = (
     "INSERT OR REPLACE INTO revisions (id, source, applied_at, files, commit_id)"
     " VALUES (?, ?, ?, ?, ?)"
@@ -52,7 +64,7 @@ _DROP_REVISIONS = (
     "DELETE FROM revisions WHERE number NOT IN "
     "(SELECT number FROM revisions ORDER BY number DESC LIMIT ?1 - 1) AND number NOT IN "
     "(SELECT number FROM revisions WHERE id IN (SELECT revision FROM resources) "
-    "ORDER BY number DESC LIMIT ?1)"
+    "ORDER BY number DESC LIMIT ?1) AND id NOT IN (SELECT revision FROM rollouts)"
 )
 ADD_EVENT = _insert("events", EVENT_COLUMNS)
 
@@ -108,7 +120,11 @@ class SqliteTransaction:
         self.statements.append((_DROP_CLAIM, (claim,)))
 
     def put_revision(self, revision: KeptRevision) -> None:
-        """It is the newest one from now on, also when it was applied before."""
+        """It is the newest one from now on, also when it was applied before.
+
+        Beside the newest ones those are kept from which resources stand, or a rollout goes that was put
+        before, in this transaction or earlier.
+        """
         files: JsonObject = dict(revision.files)
         encoded = encoding.encode_json(files).decode()
         row = (
@@ -134,6 +150,12 @@ class SqliteTransaction:
 
     def drop_switch(self, switch: Switch) -> None:
         self.statements.append((_DROP_SWITCH, (switch.kind.value, switch.subject)))
+
+    def put_rollout(self, rollout: Rollout) -> None:
+        self.statements.append((_PUT_ROLLOUT, encoding.encode_rollout(rollout)))
+
+    def drop_rollout(self, rollout: Rollout) -> None:
+        self.statements.append((_DROP_ROLLOUT, (rollout.pool, rollout.started_at)))
 
     def add_event(self, event: NewEvent) -> None:
         self.events.append(draft(event))

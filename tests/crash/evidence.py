@@ -48,6 +48,8 @@ def unsettled(subject: Subject, sizes: dict[str, int]) -> list[str]:
             problems.append(f"{name} does not drain")
         if pool["outdated"] or counts.get("ready", 0) != sizes.get(name, 0):
             problems.append(f"{name} has {counts}, of them {pool['outdated']} outdated")
+        if "rollout" in pool:
+            problems.append(f"{name} is rolling: {pool['rollout']}")
         if set(counts) - {"ready", "bound"} or pool["ready"] != counts.get("ready", 0):
             problems.append(f"{name} has {counts}")
     problems += [

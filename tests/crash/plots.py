@@ -3,10 +3,19 @@
 import asyncio
 from dataclasses import replace
 
-from stoker.config.revision import Backfill, Courtesy, Lifetime, PoolSpec, Queue, Size
+from stoker.config.revision import (
+    Backfill,
+    Courtesy,
+    Lifetime,
+    PoolSpec,
+    Queue,
+    RolloutSpec,
+    Size,
+)
 from stoker.pools.binding import Process
 from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import ResourceState
+from stoker.pools.rollout import Stage
 from stoker.pools.switches import PoolAction, ResourceAction
 from stoker.pools.wishes import Wish
 from tests.crash.playing import Plot
@@ -27,6 +36,7 @@ def a_web_pool(min: int = 1, max: int = 4, *, digest: str = "d1") -> PoolSpec:  
         Lifetime(ttl=3600.0, max_ttl=7200.0),
         Backfill(rate=1000.0, burst=4, concurrency=2),
         Queue(wait=600.0),
+        RolloutSpec(settle=1.0),
     )
 
 
@@ -210,6 +220,41 @@ async def fill(history: History) -> None:
 async def change(history: History) -> None:
     """Another blueprint for one pool; one is removed and one is added."""
     await history.declare(a_web_pool(1, 4, digest="d2"), NEW)
+
+
+def _rolled_pool(digest: str, *, works: bool = True) -> PoolSpec:
+    pool = a_web_pool(2, 4, digest=digest)
+    box = a_part(settings={"reject": not works})
+    return replace(
+        pool,
+        blueprint=replace(pool.blueprint, prepare=(box,)),
+        rollout=RolloutSpec(settle=1.0, progress_deadline=3.0),
+    )
+
+
+async def roll(history: History) -> None:
+    """A claim comes in the middle of it."""
+    await history.declare(_rolled_pool("d2"))
+    await asyncio.sleep(1.0)
+    await history.claim(key=KEY)
+    await history.settle()
+
+
+async def roll_something_bad(history: History) -> None:
+    """It is paused, and what served before serves on."""
+    await history.declare(_rolled_pool("d2", works=False))
+    while (rollout := history.run.status().rollout) is None or rollout.stage is not Stage.PAUSED:
+        await asyncio.sleep(0.1)
+    assert history.run.ready() == 2
+    await claim(history)
+
+
+async def repaired(history: History) -> None:
+    """Whatever the daemon had come to: it serves, and goes on to what is repaired."""
+    await asyncio.sleep(5.0)
+    assert history.run.ready() >= 1
+    await history.declare(_rolled_pool("d3"), revision="r3")
+    await claim(history)
 
 
 async def shrink(history: History) -> None:
@@ -473,6 +518,8 @@ PLOTS = (
     Plot("backfill", (a_web_pool(0),), fill, pairs=2),
     Plot("first start", (a_web_pool(2),), from_the_start=True),
     Plot("config change", (a_web_pool(), OLD), change, before=hold, pairs=3),
+    Plot("rollout", (_rolled_pool("d1"),), roll, after=claim, pairs=9),
+    Plot("bad rollout", (_rolled_pool("d1"),), roll_something_bad, after=repaired),
     Plot("smaller", (a_web_pool(3),), shrink),
     Plot("removed pool", WEB, remove_all, before=hold),
     Plot(

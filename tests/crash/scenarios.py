@@ -83,6 +83,7 @@ spec:
   size: {{min: {min}, max: {max}}}
   lifetime: {{ttl: 1h, maxTtl: 2h}}
   backfill: {{rate: {rate}, burst: {burst}, concurrency: {concurrency}}}
+  rollout: {{settle: 20ms}}
 """
 
 
@@ -144,6 +145,8 @@ def declare(caller: Caller, pools: Declared, *, seconds: int = 600, gone: str = 
 WEB: Declared = {"web": Size("sandbox", 1)}
 EMPTY: Declared = {"web": Size("sandbox", 0)}
 MANY: Declared = {"web": Size("sandbox", 2, concurrency=2)}
+ONE_BY_ONE: Declared = {"web": Size("sandbox", 2)}
+"""It is certain in which order they become ready, and are replaced."""
 FOLDERS: Declared = {"web": Size("folder", 1)}
 TWO_FOLDERS: Declared = {"web": Size("folder", 2)}
 NO_FOLDERS: Declared = {"web": Size("folder", 0)}
@@ -251,6 +254,18 @@ def _change(caller: Caller) -> None:
     declare(caller, NEW, seconds=601, gone="old")
 
 
+def _roll(caller: Caller) -> None:
+    """A canary is made, and then both that are ready are replaced; the one that is bound is not."""
+    before = caller.subject.get("/v1/pools/web")["digest"]
+    declare(caller, ONE_BY_ONE, seconds=601)
+
+    def rolled() -> bool:
+        pool = caller.subject.get("/v1/pools/web")
+        return pool["digest"] != before and "rollout" not in pool
+
+    caller.subject.until("rolled", rolled)
+
+
 def _fill(caller: Caller) -> None:
     declare(caller, MANY)
 
@@ -283,6 +298,7 @@ SCENARIOS = (
     Scenario("backfill", EMPTY, _fill, later=MANY),
     Scenario("first start", MANY, _nothing, from_the_start=True),
     Scenario("config change", OLD, _change, before=_hold_old, later=NEW),
+    Scenario("rollout", ONE_BY_ONE, _roll, before=_claim, later=ONE_BY_ONE),
     Scenario("drift", WEB, _drift),
     Scenario("failing finish", MOODY, _claim, before=_be_moody, after=_claim),
     Scenario(

@@ -5,6 +5,7 @@ runs under virtual time, so that thousands of histories take seconds.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import ClaimRequest, Refusal
+from stoker.pools.rollout import Stage
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
 from stoker.pools.wishes import Wish
@@ -113,7 +115,7 @@ class History:
 
     async def _begin(self) -> None:
         await self.run.open()
-        await self.run.fleet.apply(self.revision)
+        await self.run.apply(self.revision)
         if not self.sweeps:
             self.run.fleet.orphans.sweep = self._sweep_nothing  # type: ignore[method-assign]
         await self.run.fleet.start()
@@ -121,10 +123,10 @@ class History:
     async def _sweep_nothing(self) -> None:
         """In place of the sweep."""
 
-    async def declare(self, *pools: PoolSpec) -> None:
+    async def declare(self, *pools: PoolSpec, revision: str = "r2") -> None:
         """The directory holds it before the daemon knows."""
-        self.revision = a_revision(*pools, id="r2")
-        await self.run.fleet.apply(self.revision)
+        self.revision = a_revision(*pools, id=revision)
+        await self.run.apply(self.revision)
 
     async def settle(self, within: float = 300.0) -> None:
         deadline = self.run.host.clock.now() + within
@@ -144,8 +146,11 @@ class History:
         for status in run.fleet.pools():
             wanted = declared[status.name].size.min if status.name in declared else 0
             wanted = 0 if status.draining else wanted
-            if status.ready != wanted or status.outdated:
-                problems.append(f"{status.name} has {status.ready} ready, not {wanted}")
+            rollout = status.rollout
+            paused = rollout is not None and rollout.stage is Stage.PAUSED
+            rolls = not paused and (status.outdated or rollout)
+            if status.ready != wanted or rolls:
+                problems.append(f"{status.name} has {status.ready} ready, not {wanted}: {status}")
         problems += [
             f"{claim.id} is {claim.state}"
             for claim in run.fleet.live_claims()
@@ -282,6 +287,8 @@ class History:
         events = await store.events(after=0, limit=10_000)
         assert len(events) == await store.verify_chain()
         served: set[str] = set()
+        begun = Counter(e.data["digest"] for e in events if e.kind == "rollout.started")
+        assert set(begun.values()) <= {1}, "a rollout was begun anew, and not gone on with"
         for event in events:
             if event.kind in {"claim.bound", "resource.bound"} and event.resource:
                 assert event.resource not in served, "leased twice"

@@ -6,7 +6,6 @@ answered is lost, and where the disk comes back, so does the daemon.
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stoker.client import StokerError
-from tests.fixtures.daemons import RealDaemon, until, work_pool
+from tests.fixtures.daemons import RealDaemon, ask, until, work_pool
 from tests.fixtures.mounts import FailingDisk, fill, mounted, remount, standing_still
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a loop device needs root of the host")
@@ -31,16 +30,6 @@ def refusal(daemon: RealDaemon, key: str) -> StokerError | None:
     except StokerError as error:
         return error
     return None
-
-
-def ask(daemon: RealDaemon, path: str) -> tuple[int, str]:
-    """Status and body, by curl: nothing is repeated or explained away."""
-    words = ["curl", "-s", "--max-time", "5", "-w", "\\n%{http_code}", "--unix-socket"]
-    done = subprocess.run(
-        [*words, str(daemon.socket), f"http://stoker{path}"], check=True, capture_output=True
-    )
-    body, _, code = done.stdout.decode().rpartition("\n")
-    return int(code), body
 
 
 def assert_goes_on_without_its_ledger(daemon: RealDaemon, answered: str) -> None:

@@ -165,7 +165,7 @@ def test_what_comes_near_its_age_is_replaced_before_it_goes() -> None:
     result = plan(spec, a_snapshot(ready=3, ready_at=0.0), 95.0)
 
     assert [type(command).__name__ for command in result.commands] == ["Fill"]
-    assert result.fill == 3
+    assert [fill.count for fill in result.fills] == [3]
     assert result.wake_at == 100.0
 
 

@@ -92,7 +92,8 @@ def test_a_warm_claim_says_which_rule_chose_its_resource_and_how_long_that_was_r
     found = " ".join(explain_claim(ClaimFacts(a_claim(), PRESENT, resource=resource)).why)
     assert (
         "It got web-aaaaaaaa, which was ready for 30s when it came: of the ready ones, those up to "
-        "date are handed out before those outdated, then those that have been ready for longest."
+        "date are handed out before those outdated (the other way round until a changed blueprint "
+        "has proved itself), then those that have been ready for longest."
     ) in found
 
 

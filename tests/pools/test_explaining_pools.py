@@ -13,9 +13,10 @@ from stoker.pools.ids import ClaimId, ResourceId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.part_times import Measured
 from stoker.pools.plan import Snapshot, plan
-from stoker.pools.status import PoolStatus
+from stoker.pools.rollout import Stage
+from stoker.pools.status import PoolStatus, RolloutStatus
 from stoker.pools.switches import Operator, Switch, SwitchKind
-from tests.builders import a_member, a_pool, a_snapshot
+from tests.builders import a_member, a_pool, a_snapshot, under_way
 
 S = ResourceState
 NOW = 1000.0
@@ -241,3 +242,53 @@ def test_a_refresh_is_told_with_who_asked_for_it() -> None:
     known = facts(ready=3, refresh=True)
     status = replace(known.status, refresh=a_switch(SwitchKind.REFRESH))
     assert "It is being refreshed by ada" in sentences(replace(known, status=status))
+
+
+def rolled(stage: Stage, *, waits: str = "", **snapshot: Any) -> PoolFacts:
+    under = under_way(stage, progress_at=NOW - 60, proves_at=NOW + 20)
+    known = facts(rolling=under, **snapshot)
+    status = RolloutStatus(
+        stage, "d1" * 20, "d0" * 20, NOW - 90, NOW - 60, "it made no progress.", waits,
+        NOW + 3600 if waits else None,
+    )  # fmt: skip
+    return replace(known, status=replace(known.status, rollout=status))
+
+
+def test_a_canary_is_told_with_what_it_takes_and_what_serves_meanwhile() -> None:
+    found = explain_pool(rolled(Stage.CANARY, outdated=3, ready=1))
+    told = " ".join(found.why)
+
+    assert (
+        "The blueprint changed 1m30s ago. First 1 (rollout.canary) is made of it and must stay healthy "
+        "for 30s (rollout.settle); until then the one before serves."
+    ) in told
+    assert "3 of the ready ones are outdated" in told
+    assert "handed out before the others" in told
+    assert "1 more than size.min at most (rollout.maxSurge), and 3 ready at least" in told
+    coming = {one.what: one.within for one in found.next}
+    assert coming["a canary has proved itself, if it stays healthy"] == 20.0
+    assert coming["its rollout is paused, unless it makes progress"] == 540.0
+    assert (found.facts["rollout"], found.facts["previousDigest"]) == ("canary", "d0" * 20)
+
+
+def test_a_paused_rollout_is_told_first_with_its_reason_and_the_way_out() -> None:
+    found = explain_pool(rolled(Stage.PAUSED, outdated=3))
+
+    assert found.why[0] == (
+        "The rollout of d1d1d1d1d1d1 has been paused for 1m: it made no progress. The blueprint before "
+        "(d0d0d0d0d0d0) serves on, until another revision changes the blueprint or "
+        "'stoker resume web' tries again."
+    )
+
+
+def test_a_rollout_that_waits_says_what_for_and_until_when() -> None:
+    found = explain_pool(rolled(Stage.ROLLING, waits="its windows are closed", outdated=3))
+
+    assert found.why[0] == "The rollout waits: its windows are closed; a window opens in 1h."
+    assert ("a window of its rollout opens", 3600.0) in [(o.what, o.within) for o in found.next]
+
+
+def test_what_is_made_of_the_blueprint_before_is_told_apart() -> None:
+    told = sentences(rolled(Stage.CANARY, outdated=1, ready=1))
+
+    assert "to make 1 more of the blueprint before: 2 ready, 0 on the way, 3 wanted" in told

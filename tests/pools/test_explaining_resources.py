@@ -64,9 +64,9 @@ def test_one_that_was_not_looked_at_or_has_drifted_cannot_be_claimed() -> None:
 
 def test_its_blueprint_is_told_and_whether_it_is_outdated() -> None:
     assert "(d1) under the revision r1, which is what its pool makes now." in said(facts())
-    assert (
-        "It is outdated: its pool makes d2 now; it is replaced as soon as an up-to-date one is ready."
-    ) in said(facts(digest="d2"))
+    assert ("It is outdated: its pool makes d2 now; it is replaced by the pool's rollout.") in said(
+        facts(digest="d2")
+    )
     bound = resource(ResourceState.BOUND, claim="c-1")
     assert "it lives until its claim ends" in said(facts(bound, digest="d2"))
     assert "its pool is no longer declared" in said(facts(digest=""))

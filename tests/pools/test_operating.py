@@ -71,7 +71,7 @@ async def test_a_paused_pool_makes_and_rolls_nothing_and_goes_on_when_resumed() 
     assert (made(run), run.ready(), run.status().outdated) == (before, 2, 2)
 
     await do(run, PoolAction.RESUME)
-    await run.settle(10)
+    await run.settle(60)  # the canary has to settle
     assert (run.ready(), run.status().outdated) == (4, 0)
     await run.stop()
 

@@ -88,9 +88,11 @@ def test_outdated_ones_stay_until_new_ones_stand_in_their_place() -> None:
     spec = a_pool(min=3, max=10)
 
     before = plan(spec, a_snapshot(outdated=3), 0.0)
-    halfway = plan(spec, a_snapshot(ready=1, outdated=3, coming=2), 0.0)
+    meanwhile = plan(spec, a_snapshot(outdated=3, coming=1), 0.0)
+    halfway = plan(spec, a_snapshot(ready=1, outdated=3), 0.0)
 
-    assert counts(before.commands) == {"Fill": 3}
+    assert counts(before.commands) == {"Fill": 1}
+    assert counts(meanwhile.commands) == {}
     assert counts(halfway.commands) == {"Retire": 1}
 
 
@@ -157,7 +159,7 @@ def test_a_full_pool_that_is_refreshed_lets_one_go_and_says_why() -> None:
     full = a_snapshot(outdated=3, refresh=True)
     (rolled,) = plan(a_pool(min=3, max=3), full, 0.0).commands
 
-    assert rolled.reason == "the pool was refreshed and no slot is free for a new one"
+    assert rolled.reason == "the pool was refreshed: 3 ready, of which 2 have to stay"
 
 
 small = st.integers(0, 12)

@@ -125,9 +125,9 @@ async def test_one_old_failure_in_a_full_pool_is_not_given_as_the_reason() -> No
         await run.claim(wait=0.0)
     await run.settle(5)
     replace_method(run.driver, "create", create)
-    run.fleet.own("web").breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
+    run.fleet.own("web").making.breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
     held = await run.claim()
-    run.fleet.own("web").breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
+    run.fleet.own("web").making.breaker = run.fleet.own("web").breaker.failed("once", 0.0, 0.0)
 
     with pytest.raises(Refusal) as caught:
         await run.claim(wait=1.0)

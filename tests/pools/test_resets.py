@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stoker.config.revision import Lifetime
+from stoker.config.revision import Lifetime, RolloutSpec
 from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.ids import part_id
 from stoker.pools.lifecycle import ResourceState
@@ -16,6 +16,8 @@ from tests.rig import Host, Run, a_box_pool, a_part, boxes, reusable
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
+AT_ONCE = RolloutSpec(canary=0)
+"""Otherwise the blueprint before serves on, and its resources are reset, until a canary proved itself."""
 S = ResourceState
 TOKEN = a_part("token", "token", {"kind": "random"})
 FINISHED = boxes(finish=(a_part("page"), TOKEN))
@@ -260,7 +262,7 @@ async def test_a_drifted_resource_is_not_reset() -> None:
 async def test_an_outdated_resource_is_not_reset() -> None:
     run = await start()
     first, resource = await a_used_one(run)
-    newer = a_box_pool(min=1, max=1, blueprint=reusable(boxes(digest="d2")))
+    newer = a_box_pool(min=1, max=1, blueprint=reusable(boxes(digest="d2")), rollout=AT_ONCE)
     await run.fleet.apply(a_revision(newer, id="r2"))
 
     await released(run, first)
@@ -274,7 +276,7 @@ async def test_a_change_of_the_blueprint_during_the_reset_ends_the_resource() ->
     first, resource = await a_used_one(run)
     await released(run, first)
     assert resource.state is S.RESETTING
-    newer = a_box_pool(min=1, max=1, blueprint=reusable(boxes(digest="d2")))
+    newer = a_box_pool(min=1, max=1, blueprint=reusable(boxes(digest="d2")), rollout=AT_ONCE)
 
     await run.fleet.apply(a_revision(newer, id="r2"))
 

@@ -73,6 +73,7 @@ class Watcher:
             self._fail_if(list(self._gangs.look(story.daemon, story.now())))
             self._fail_if(list(self._turns.look(story.daemon, story.now())))
             self._check_resets()
+        self._fail_if(story.rolls.problems)
 
     def settle(self) -> None:
         """Everything is calm: the declared state is reached and nothing is forgotten."""
@@ -89,6 +90,8 @@ class Watcher:
                 raise Broken(f"{status.name} still drains: {status.counts}")
             if status.ready != status.min:
                 raise Broken(f"{status.name} has {status.ready} ready of {status.min}: {status}")
+            if status.rollout is not None or status.outdated:
+                raise Broken(f"{status.name} is not rolled to its end: {status}")
             if status.switch is not None or status.counts[ResourceState.HELD]:
                 raise Broken(f"{status.name} is not as operators left it: {status}")
             if any(status.counts[state] for state in LEAVING):

@@ -8,6 +8,7 @@ from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import COMING, ResourceState
 from stoker.pools.requests import Code, Refusal
 from stoker.pools.resource import Resource
+from stoker.pools.rollout import Stage
 from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class Operators:
         for resource in list(fleet.resources()):
             if resource.hold is not None:
                 await self._try_on_resource(ResourceAction.UNHOLD, resource.id, None)
+
+    async def retry_rollouts(self) -> None:
+        """What was paused while nothing worked goes on."""
+        for status in self._story.daemon.fleet.pools():
+            if status.rollout is not None and status.rollout.stage is Stage.PAUSED:
+                await self._try_on_pool(PoolAction.RESUME, status.name, None)
 
     async def _on_a_pool(self) -> None:
         draw = self._story.random

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from tests.rig import virtual_throttle
@@ -32,6 +33,8 @@ class Outcome:
     created: int
     fingerprint: str
     """Hash of all effects in the world with their times: equal when a seed replays exactly."""
+    rollouts: Counter[str]
+    """The events of rollouts, by kind."""
     errors: Errors
     """Of the estimates that waiting claims were told."""
     rush: Errors = field(default_factory=Errors)
@@ -98,6 +101,7 @@ async def _play(seed: int, hours: float) -> Outcome:
         await story.tell(watch)
         for _ in range(int(CALM_DOWN / 10)):
             await asyncio.sleep(10.0)
+            await story.operators.retry_rollouts()
             watcher.look()
         watcher.settle()
     except* Broken as broken:
@@ -117,6 +121,7 @@ async def _play(seed: int, hours: float) -> Outcome:
         watcher.reused,
         sum(1 for effect in log if effect.kind == "created"),
         digest.hexdigest()[:16],
+        story.rolls.told,
         story.estimates.errors,
     )
 

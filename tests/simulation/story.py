@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from zoneinfo import ZoneInfo
 
 from stoker.config.expressions import compile_expression
 from stoker.config.priorities import ENVIRONMENT
 from stoker.config.revision import (
     Backfill,
+    Blueprint,
     Courtesy,
     Lifetime,
     PoolSpec,
@@ -20,6 +22,7 @@ from stoker.config.revision import (
     Queue,
     Revision,
 )
+from stoker.config.windows import Window
 from stoker.pools.binding import Bind, Binding, Process, Tie
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.expiry import ends_at
@@ -34,6 +37,7 @@ from tests.fakes.world import Faults
 from tests.rig import EPOCH, Host, Run, a_part, boxes, reusable
 from tests.simulation.estimates import Estimates
 from tests.simulation.operators import Operators
+from tests.simulation.rolls import Rolls, draw_rollout
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
@@ -47,6 +51,8 @@ PRIORITIES = (
     Priority("broken", compile_expression("claim.labels.late == 'yes'", ENVIRONMENT), 99),
     Priority("later", compile_expression("caller.uid == 1002", ENVIRONMENT), -1),
 )
+NIGHT = Window(frozenset(range(7)), 22 * 60 + 40, 22 * 60 + 18, ZoneInfo("UTC"))
+"""When some pools may be rolled: not from five minutes after the beginning of a story on, but in the end."""
 SELECTS = (
     "resource.labels.zone == 'a'",
     "resource.labels.zone == 'b' || outputs.name.endsWith('q.box')",
@@ -102,6 +108,9 @@ class Caller:
 class Story:
     def __init__(self, seed: int, length: float) -> None:
         self.random = Random(seed)
+        self.rolling = Random(f"rollouts of {seed}")
+        """Of its own, so that the rest of a story hangs on no setting of rollouts."""
+        self.rolls = Rolls()
         self.host = Host(self.random.getrandbits(48), replace(CALM))
         self.length = length
         self.wishes = self.random.choice([0.0, 0.2, 0.6])
@@ -162,16 +171,18 @@ class Story:
             self.host.world.faults = replace(CALM)
             if not self.up:
                 await self._start()
+            await self._repair()
             await self.operators.lift_all()
 
     async def _start(self) -> None:
         self.life += 1
         run = Run(self.host)
+        self.rolls.watch(run)
         run.store.on_events(lambda events: self._committed(run, events))
         await run.open()
         while True:
             try:
-                await run.fleet.apply(self.revision)
+                await run.apply(self.revision)
                 break
             except Refusal:
                 await asyncio.sleep(1)
@@ -182,6 +193,8 @@ class Story:
 
     def _committed(self, run: Run, events: Sequence[Event]) -> None:
         for event in events:
+            if event.kind.startswith("rollout."):
+                self.rolls.told[event.kind] += 1
             if event.kind in {"claim.expiring", "claim.lapsed"}:
                 self.announced[event.kind, event.claim, str(event.data["expiresAt"])] += 1
         if self.up and self.run is run:
@@ -251,9 +264,18 @@ class Story:
     async def _apply(self) -> None:
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                await self.daemon.fleet.apply(self.revision)
+                await self.daemon.apply(self.revision)
         except TimeoutError:
             return  # the daemon was killed meanwhile; the next one starts with this revision
+
+    async def _repair(self) -> None:
+        """The last blueprint of each pool works."""
+        pools = [
+            replace(pool, blueprint=_working(pool.blueprint))
+            for pool in self.revision.pools.values()
+        ]
+        self.revision = a_revision(*pools, id="repaired")
+        await self._apply()
 
     async def _meddler(self) -> None:
         while True:
@@ -264,6 +286,15 @@ class Story:
         draw = self.random
         pools = [self._draw_pool(pool) for pool in POOLS if pool == "web" or draw.random() < 0.8]
         pools = [replace(pool, labels={"zone": draw.choice("ab")}) for pool in pools]
+        rolling = self.rolling
+        pools = [
+            replace(
+                pool,
+                rollout=draw_rollout(rolling, pool.size, NIGHT),
+                blueprint=_broken(pool.blueprint) if rolling.random() < 0.2 else pool.blueprint,
+            )
+            for pool in pools
+        ]
         for pool in pools:
             self.most[pool.name] = max(self.most.get(pool.name, 0), pool.size.max)
         return a_revision(*pools, id=name)
@@ -506,6 +537,16 @@ class Story:
 
     def now(self) -> float:
         return self.host.clock.now()
+
+
+def _broken(blueprint: Blueprint) -> Blueprint:
+    """The same, of which nothing can be made."""
+    box = a_part(settings={"reject": True})
+    return replace(blueprint, digest=f"broken {blueprint.digest}", prepare=(box,))
+
+
+def _working(blueprint: Blueprint) -> Blueprint:
+    return replace(blueprint, digest=blueprint.digest.removeprefix("broken "), prepare=(a_part(),))
 
 
 def tokens_of(claim: Claim) -> tuple[object, ...]:

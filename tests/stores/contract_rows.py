@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stoker.pools.ids import PartId, ResourceId
+from stoker.pools.rollout import Rollout, Stage
 from stoker.pools.store import ClockAnchor, KeptRevision, StoreError
 from stoker.pools.stores.transaction import KEPT_REVISIONS
 from stoker.pools.switches import Operator, Switch, SwitchKind
@@ -19,13 +20,14 @@ class RowPromises:
     async def test_a_new_ledger_is_empty(self, disk: Disk) -> None:
         store = disk.open()
         image = store.load()
-        assert ([], [], None, ClockAnchor(), 0, []) == (
+        assert ([], [], None, ClockAnchor(), 0, [], []) == (
             image.resources,
             image.claims,
             image.revision,
             image.anchor,
             image.last_event,
             image.switches,
+            image.rollouts,
         )
         assert [] == await all_events(store)
         await store.close()
@@ -172,6 +174,57 @@ class RowPromises:
         await again.commit(transaction)
         assert [changed] == again.load().switches
         await again.close()
+
+    async def test_a_rollout_is_kept_until_it_is_over_and_one_begun_later_is_not_undone(
+        self, disk: Disk
+    ) -> None:
+        store = disk.open()
+        other = Rollout("a", "d2", "d1", "rev1", Stage.PAUSED, 1.0, 2.0, "caf\u00e9")
+        first = Rollout("web", "d2", "d1", "rev1", Stage.CANARY, 10.5, 10.5, "it changed")
+        second = Rollout("web", "d3", "d1", "rev1", Stage.CANARY, 20.5, 20.5)
+
+        async def write(*puts: Rollout, drops: tuple[Rollout, ...] = ()) -> list[Rollout]:
+            transaction = store.transaction()
+            for one in puts:
+                transaction.put_rollout(one)
+            for one in drops:
+                transaction.drop_rollout(one)
+            await store.commit(transaction)
+            return store.load().rollouts
+
+        assert [other, first] == await write(first, other)
+        further = replace(first, stage=Stage.ROLLING, since=11.0, reason="")
+        assert [other, further] == await write(further)
+        assert [other, second] == await write(second)
+        assert [other, second] == await write(further, drops=(first,))
+        await store.close()
+        store = disk.open()
+        assert [second] == await write(drops=(other,))
+        assert [] == await write(drops=(replace(second, stage=Stage.PAUSED),))
+        await store.close()
+
+    async def test_the_revision_from_which_a_rollout_goes_is_kept_as_long(self, disk: Disk) -> None:
+        store = disk.open()
+        rollout = Rollout("web", "d2", "d1", "rev1", Stage.CANARY, 1.0, 1.0)
+
+        async def apply(number: int, begins: Rollout | None = None) -> list[str]:
+            transaction = store.transaction()
+            if begins is not None:
+                transaction.put_rollout(begins)
+            transaction.put_revision(
+                KeptRevision(f"rev{number}", "/etc", float(number), {"a": "b"})
+            )
+            await store.commit(transaction)
+            return [older.id for older in store.load().older]
+
+        assert [] == await apply(1)
+        assert ["rev1"] == await apply(2, rollout)
+        assert ["rev1"] == await apply(3)
+        transaction = store.transaction()
+        transaction.drop_rollout(rollout)
+        await store.commit(transaction)
+        assert [] == await apply(4)
+        await store.close()
 
     async def test_the_last_revision_and_the_clock_are_kept(self, disk: Disk) -> None:
         store = disk.open()
