@@ -38,6 +38,7 @@ from .requests import (
     explain_request,
     list_request,
     new_key,
+    operate_host_request,
     operate_request,
     release_request,
     renew_request,
@@ -198,6 +199,14 @@ class AsyncStoker:
         """
         request = operate_request(kind, name, action, reason=reason, until=until)
         return await self.request(request)
+
+    async def operate_host(
+        self, action: str, *, reason: str | None = None, until: str | None = None
+    ) -> Document:
+        """What an operator does to the whole host (freeze, thaw, drain, resume); returns what is set
+        on it then. `until`: `90m`, or an RFC 3339 moment.
+        """
+        return await self.request(operate_host_request(action, reason=reason, until=until))
 
     async def status(self) -> Document:
         return await self.request(list_request("status"))

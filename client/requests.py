@@ -122,6 +122,15 @@ def operate_request(
     return _with_body("POST", f"{_one(kind, name)}/{quote(action, safe='')}", body)
 
 
+def operate_host_request(
+    action: str, *, reason: str | None = None, until: str | None = None
+) -> Request:
+    """An operator's action on the whole host. Repeating one is harmless."""
+    given = {"reason": reason, "until": until}
+    body = {key: value for key, value in given.items() if value}
+    return _with_body("POST", f"/v1/{quote(action, safe='')}", body)
+
+
 def show_request(kind: str, name: str, *, wait: Span | None = None) -> Request:
     """One claim, pool or resource; with `wait`, a claim once it has left `pending`."""
     if wait is None:

@@ -36,6 +36,7 @@ from .requests import (
     explain_request,
     list_request,
     new_key,
+    operate_host_request,
     operate_request,
     release_request,
     renew_request,
@@ -196,6 +197,14 @@ class Stoker:
         """
         request = operate_request(kind, name, action, reason=reason, until=until)
         return self.request(request)
+
+    def operate_host(
+        self, action: str, *, reason: str | None = None, until: str | None = None
+    ) -> Document:
+        """What an operator does to the whole host (freeze, thaw, drain, resume); returns what is set
+        on it then. `until`: `90m`, or an RFC 3339 moment.
+        """
+        return self.request(operate_host_request(action, reason=reason, until=until))
 
     def status(self) -> Document:
         return self.request(list_request("status"))

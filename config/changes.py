@@ -127,6 +127,7 @@ def _settings(pool: PoolSpec) -> dict[str, str]:
             for rule in queue.priorities
         },
         **_rollout(pool.rollout),
+        "paused": "true" if pool.paused_at else "",
         **{f"labels.{key}": value for key, value in pool.labels.items()},
     }
 

@@ -16,7 +16,7 @@ from . import contradictions
 from .blueprints import compile_blueprint
 from .catalogue import Catalogue
 from .digests import digest_of
-from .documents import Document
+from .documents import Document, ReadFiles
 from .json_types import Json
 from .kinds import KINDS, AnyKind
 from .manifests import API_VERSION, Blueprint, Pool, Provider
@@ -61,10 +61,16 @@ class Declared(Generic[AnyManifest]):
 
 @dataclass(slots=True)
 class Reuse:
-    """What compiling a blueprint gave, kept from one load to the next: CEL compiles slowly.
+    """What parsing and compiling gave, kept from one load to the next, so that a change costs what changed.
 
-    Belongs to one catalogue. After a load it holds the blueprints of that load alone.
+    Belongs to one catalogue. After a load it holds what is of that load alone.
     """
+
+    files: ReadFiles = field(default_factory=ReadFiles)
+    manifests: dict[int, tuple[Document, AnyKind]] = field(
+        default_factory=dict[int, tuple[Document, AnyKind]]
+    )
+    """Without mistakes of form, by the `id` of their document."""
 
     blueprints: dict[str, CompiledBlueprint] = field(default_factory=dict[str, CompiledBlueprint])
 
@@ -88,6 +94,7 @@ def check(
     """`complete` is False when some file could not be read: then a missing name may be in there."""
     checker = _Checker(catalogue, complete, reuse)
     checker.read(documents)
+    reuse.manifests = checker.manifests
     providers = checker.providers()
     blueprints = checker.blueprints(providers)
     pools = checker.pools(blueprints)
@@ -111,6 +118,9 @@ class _Checker:
     )
     declared_policies: list[Declared[Policy]] = field(default_factory=list[Declared[Policy]])
     declared_tests: list[Declared[PolicyTest]] = field(default_factory=list[Declared[PolicyTest]])
+    manifests: dict[int, tuple[Document, AnyKind]] = field(
+        default_factory=dict[int, tuple[Document, AnyKind]]
+    )
     expressions: int = 0
     """Texts with expressions that were met."""
     seen: dict[tuple[str, str], Document] = field(default_factory=dict[tuple[str, str], Document])
@@ -160,8 +170,13 @@ class _Checker:
         return False
 
     def _read(self, document: Document, model: type[AnyKind]) -> None:
+        before = self.reuse.manifests.get(id(document))
         try:
-            manifest = model.model_validate(document.value)
+            if before is not None and before[0] is document:
+                manifest = before[1]
+            else:
+                manifest = model.model_validate(document.value)
+            self.manifests[id(document)] = document, manifest
         except ValidationError as error:
             self.problems += mistakes_of(error, document, model, document.value)
             found = _without_unknown_keys(model, document.value, error)
@@ -288,6 +303,7 @@ class _Checker:
                 backfill=contradictions.backfill_of(manifest),
                 queue=contradictions.queue_of(manifest, priorities),
                 rollout=rollout,
+                paused_at=_paused_at(declared),
             )
         return found
 
@@ -348,6 +364,13 @@ class _Checker:
         key: bool = False,
     ) -> None:
         self.problems.append(document.problem(path, message, remedy, key=key))
+
+
+def _paused_at(declared: Declared[Pool]) -> str:
+    if not declared.manifest.spec.paused:
+        return ""
+    place = declared.document.place(("spec", "paused"), key=True)
+    return f"{declared.document.file}:{place.line}:{place.column}"
 
 
 def _without_unknown_keys(

@@ -7,6 +7,7 @@ wait without end. Called by `loading`; the checks ask a `Document` where somethi
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from .json_types import Json
 from .problems import Place, Problem
@@ -83,8 +84,26 @@ def path_text(path: Path) -> str:
     return text
 
 
-def read_documents(files: Mapping[str, str | bytes]) -> tuple[list[Document], list[Problem]]:
-    """The documents of all files, and every file's problem. Files go in the order of their names."""
+class ReadFile(NamedTuple):
+    """What reading one file gave."""
+
+    content: str | bytes
+    documents: list[Document]
+    problems: list[Problem]
+
+
+ReadFiles: TypeAlias = dict[str, ReadFile]
+
+
+def read_documents(
+    files: Mapping[str, str | bytes], before: ReadFiles | None = None
+) -> tuple[list[Document], list[Problem]]:
+    """The documents of all files, and every file's problem. Files go in the order of their names.
+
+    `before` has what was read the last time: a file that is still the same is not parsed again, and its
+    documents are the same objects. It is brought up to date.
+    """
+    known, kept = before or {}, ReadFiles()
     documents: list[Document] = []
     problems: list[Problem] = []
     total = 0
@@ -106,9 +125,15 @@ def read_documents(files: Mapping[str, str | bytes]) -> tuple[list[Document], li
                 )
             )  # fmt: skip
             break
-        found, wrong = read_file(name, files[name])
-        documents += found
-        problems += wrong
+        one = known.get(name)
+        if one is None or one.content != files[name]:
+            one = ReadFile(files[name], *read_file(name, files[name]))
+        kept[name] = one
+        documents += one.documents
+        problems += one.problems
+    if before is not None:
+        before.clear()
+        before.update(kept)
     return documents, problems
 
 

@@ -53,11 +53,12 @@ def load(
     """Parses, checks and compiles. Never raises, whatever the files hold.
 
     `source` says to people where the files come from. `problems` are those that reading the files
-    met already. `reuse` carries compiled blueprints from one load to the next. `commit` is the Git
+    met already. `reuse` carries from one load to the next what stays the same. `commit` is the Git
     commit that the files are of, if any.
     """
     digest = files_digest(files)
-    documents, found = read_documents(files)
+    reuse = reuse or Reuse()
+    documents, found = read_documents(files, reuse.files)
     found += problems
     complete = not errors(found)
     if not documents and complete:
@@ -67,7 +68,7 @@ def load(
                 "write a Pool and a Blueprint; 'stoker init DIR' makes an example",
             )
         )  # fmt: skip
-    checked = check(documents, catalogue, complete=complete, reuse=reuse or Reuse())
+    checked = check(documents, catalogue, complete=complete, reuse=reuse)
     found += checked.problems
     if errors(found):
         return LoadResult(None, sort(found), digest, source, commit)

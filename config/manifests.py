@@ -241,6 +241,8 @@ class PoolSpec(Manifest):
     backfill: Backfill = Field(default_factory=Backfill)
     queue: Queue = Field(default_factory=Queue)
     rollout: Rollout = Field(default_factory=Rollout)
+    paused: bool = False
+    """Whether it stands still: no new claims, nothing is made or rolled."""
 
 
 class ProviderLimits(Manifest):

@@ -177,6 +177,8 @@ class PoolSpec:
     backfill: Backfill
     queue: Queue
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
+    paused_at: str = ""
+    """Where it is declared `paused`, `web.yaml:12:3`; empty when it is not."""
 
     @staticmethod
     def undeclared(name: str) -> "PoolSpec":

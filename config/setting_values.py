@@ -5,10 +5,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from .repositories.urls import Location, is_location, parse_location
 from .spelling import nearest
 from .units import UnitError, parse_duration
+
+_PORT = re.compile(r":?[0-9]+")
+_CONFIG_EVENT = re.compile(r"config\.[a-z-]+")
 
 Parser = Callable[[str], object]
 """Text to value; raises ValueError with what was expected."""
@@ -64,6 +68,27 @@ def parse_address(text: str) -> Address:
     if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("HOST:PORT such as 127.0.0.1:9464")
     return Address(host or "0.0.0.0", int(port))  # noqa: S104 - ":9464" means everywhere, as usual
+
+
+def parse_local_address(text: str) -> Address:
+    """As `parse_address`, but a port alone means this host alone."""
+    return parse_address(f"127.0.0.1:{text.removeprefix(':')}" if _PORT.fullmatch(text) else text)
+
+
+def parse_event_kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not all(_CONFIG_EVENT.fullmatch(kind) for kind in kinds):
+        raise ValueError("kinds of events such as config.applied,config.refused")
+    return kinds
+
+
+def parse_receiver(text: str) -> str:
+    """An address that is told of events."""
+    found = urlsplit(text)
+    plain = re.fullmatch(r"[\x21-\x7e]+", text) is not None and "#" not in text
+    if not plain or found.scheme not in {"http", "https"} or not found.hostname:
+        raise ValueError("an address such as https://hooks.example.org/stoker")
+    return text
 
 
 def one_of(*words: str) -> Parser:

@@ -20,10 +20,13 @@ from .setting_values import (
     parse_address,
     parse_config,
     parse_count,
+    parse_event_kinds,
     parse_events,
+    parse_local_address,
     parse_mode,
     parse_path,
     parse_percent,
+    parse_receiver,
     parse_socket,
     parse_yes_or_no,
     span,
@@ -32,6 +35,9 @@ from .settings_file import FileValue, SettingsFile, read_settings_file
 from .spelling import suggestion
 
 __all__ = ["SETTINGS", "Address", "Setting", "Settings", "SettingsError", "load_settings"]
+
+
+NOTIFIED = ("config.applied", "config.refused", "config.held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class Settings:
     max_connections: int = 1024
     resync_interval: float = 300.0
     """How often every resource is observed even though nothing was reported."""
+    freeze_file: Path | None = None
+    """Where the file may be that freezes the host; None: `freeze` in the state folder."""
     config_poll: float = 30.0
     config_token: Path | None = None
     config_key: Path | None = None
@@ -70,6 +78,17 @@ class Settings:
     """Whose bearer tokens are accepted; empty: nobody's."""
     max_destroy: float = 0.3
     """The share of a pool's resources that a revision may destroy unless it is accepted."""
+    webhook_address: Address | None = None
+    """Where Git hosts say that something was pushed; None: nowhere."""
+    webhook_secret_file: Path | None = None
+    notify_url: str | None = None
+    """Who is told of events of the configuration. May hold credentials: never shown as it is."""
+    notify_secret_file: Path | None = None
+    notify_events: tuple[str, ...] = NOTIFIED
+
+    @property
+    def freeze_path(self) -> Path:
+        return self.freeze_file or self.state / "freeze"
 
 
 class SettingsError(Exception):
@@ -93,21 +112,26 @@ class Setting:
     help: str
     parse: Parser
     is_path: bool = False
+    is_secret: bool = False
+    """What is written is never quoted."""
 
 
-GROUPS = ("verify", "audit")
+GROUPS = ("verify", "audit", "webhook", "notify")
 """Settings that stand together below one word of the file: `verify: {gpg: FILE}`."""
 IDENTITY = "identity"
 """What stands below this word is a tree of its own, and in the file alone: see `issuers`."""
 
 
 def _setting(
-    field: str, metavar: str, default: str, text: str, parse: Parser, *, is_path: bool = False
+    field: str, metavar: str, default: str, text: str, parse: Parser, **more: bool
 ) -> Setting:
     first, *rest = field.split("_")
-    dotted = f"{first}.{'_'.join(rest)}"
+    if first in GROUPS:
+        name = f"{first}.{rest[0]}" + "".join(word.capitalize() for word in rest[1:])
+    else:
+        name = first + "".join(word.capitalize() for word in rest)
     return Setting(
-        name=dotted if first in GROUPS else first + "".join(word.capitalize() for word in rest),
+        name=name,
         field=field,
         flag="--" + field.replace("_", "-"),
         env="STOKER_" + field.upper(),
@@ -115,7 +139,7 @@ def _setting(
         default=default,
         help=text,
         parse=parse,
-        is_path=is_path,
+        **more,
     )
 
 
@@ -187,6 +211,14 @@ SETTINGS: tuple[Setting, ...] = (
         "`5m`",
         "How often every resource is observed even though nothing was reported.",
         span(1, "5m"),
+    ),
+    _setting(
+        "freeze_file",
+        "FILE",
+        "`freeze` in the state folder",
+        "While this file exists the host is frozen: nothing changes by itself. Its text is the reason.",
+        parse_path,
+        is_path=True,
     ),
     _setting(
         "config_poll",
@@ -279,6 +311,44 @@ SETTINGS: tuple[Setting, ...] = (
         "How many of the files with old events are kept; the oldest are removed.",
         parse_count,
     ),
+    _setting(
+        "webhook_address",
+        "[HOST:]PORT",
+        "none",
+        "Where Git hosts may say that something was pushed; of a port alone, this host only.",
+        parse_local_address,
+    ),
+    _setting(
+        "webhook_secret_file",
+        "FILE",
+        "the credential `stoker-webhook-secret`",
+        "A file with the secret that the Git host has too.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "notify_url",
+        "URL",
+        "none",
+        "Who is told, by POST, of what became of each configuration.",
+        parse_receiver,
+        is_secret=True,
+    ),
+    _setting(
+        "notify_secret_file",
+        "FILE",
+        "the credential `stoker-notify-secret`",
+        "A file with the secret that signs what is told.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "notify_events",
+        "KIND,…",
+        "`config.applied,config.refused,config.held`",
+        "Of which events it is told.",
+        parse_event_kinds,
+    ),
 )
 
 
@@ -341,8 +411,8 @@ def _parse(values: Mapping[str, FileValue], problems: list[str]) -> dict[str, ob
         try:
             result = setting.parse(value.text)
         except (ValueError, RuntimeError) as error:
-            said = without_secrets(value.text)
-            problems.append(f"{value.place}: {said!r} does not do; expected {error}")
+            said = "this" if setting.is_secret else repr(without_secrets(value.text))
+            problems.append(f"{value.place}: {said} does not do; expected {error}")
             continue
         if setting.is_path and isinstance(result, Path):
             result = Path(os.path.abspath(value.folder / result))  # noqa: PTH100 - no look at links

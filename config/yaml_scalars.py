@@ -38,6 +38,10 @@ class YamlError(Exception):
         self.remedy = remedy
 
 
+_NUMERIC = ("+", "-", ".", *"0123456789")
+"""What every number begins with."""
+
+
 def scalar_value(event: yaml.ScalarEvent, place: Place) -> Json:
     """The value of a scalar. Raises YamlError for one that is no JSON value."""
     text: str = event.value
@@ -61,6 +65,8 @@ def _plain(text: str, place: Place) -> Json:
     """A scalar without quotes, by the core schema of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]
+    if not text.startswith(_NUMERIC):
+        return text  # as most scalars are; looking for a number would take most of the time
     if _INT.fullmatch(text):
         return _integer(text, place)
     if _FLOAT.fullmatch(text):

@@ -147,19 +147,22 @@ class OperatorJson(TypedDict):
 
 
 class SwitchJson(TypedDict):
-    """What an operator has set, and until when it is in force."""
+    """What an operator has set, and until when it is in force. `host`: it holds for all pools."""
 
     by: OperatorJson
     reason: str
     since: Time
     until: NotRequired[Time]
+    host: NotRequired[bool]
 
 
 class InForceJson(SwitchJson):
     """The same, in a list of all."""
 
     action: str
-    subject: Annotated[str, Field(description="The name of a pool, or the id of a resource.")]
+    subject: Annotated[
+        str, Field(description="A pool, a resource, `*` for the host, or the file that freezes it.")
+    ]
 
 
 class ResourceJson(TypedDict):
@@ -184,6 +187,16 @@ class ResourceJson(TypedDict):
         Annotated[SwitchJson, Field(description="It is held, or will be when its claim ends.")]
     ]
     parts: NotRequired[list[PartJson]]
+
+
+class HostJson(TypedDict):
+    """What is set on all pools at once: whether the host is frozen, and whether it is drained."""
+
+    frozen: bool
+    draining: bool
+    freeze: NotRequired[SwitchJson]
+    freezeFile: NotRequired[str]
+    drain: NotRequired[SwitchJson]
 
 
 class EventJson(TypedDict):

@@ -43,6 +43,8 @@ class Exposition(Protocol):
 
     def problem(self, code: str) -> None: ...
 
+    def pushed(self, outcome: str) -> None: ...
+
 
 class Background(Protocol):
     """Starts what goes on after its request has ended."""

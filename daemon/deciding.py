@@ -1,8 +1,9 @@
-"""What becomes of a configuration that was found: applied, held, left or refused. Pure.
+"""What becomes of a configuration that was found: applied, held, left, delayed or refused. Pure.
 
     found ── broken? ──────────────► REFUSE   the one before serves on
       ├── a revision is pinned? ───► LEAVE    seen, and remembered until it is unpinned
       ├── destroys too much? ──────► HOLD     until it is accepted, by a person or in its own files
+      ├── the host is frozen? ─────► WAIT     until it is thawed
       └── else ────────────────────► APPLY
 
 The base is always what serves or, at a start, what served last. A restart therefore decides as the run
@@ -22,6 +23,7 @@ class Verdict(StrEnum):
     APPLY = "apply"
     HOLD = "hold"
     LEAVE = "leave"
+    WAIT = "wait"
     REFUSE = "refuse"
 
 
@@ -34,6 +36,8 @@ class Circumstances:
     standing: Mapping[str, Standing]
     pinned: bool
     max_destroy: float
+    frozen: bool = False
+    """The host is: nothing takes the place of what serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,12 @@ def decide(found: LoadResult, at: Circumstances) -> Decision:
         return Decision(Verdict.LEAVE)
     accepted = accepted_by(at.before, found.revision)
     left = object_to(found.revision, at, accepted)
-    if left or not accepted:
-        return Decision(Verdict.HOLD if left else Verdict.APPLY, _sentences(left))
+    if left:
+        return Decision(Verdict.HOLD, _sentences(left))
+    if at.frozen and at.before is not None:
+        return Decision(Verdict.WAIT)
+    if not accepted:
+        return Decision(Verdict.APPLY)
     return Decision(Verdict.APPLY, _sentences(object_to(found.revision, at)))
 
 

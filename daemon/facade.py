@@ -14,9 +14,9 @@ from ..pools.ids import ClaimId, ResourceId
 from ..pools.reasons import WaitingFor
 from ..pools.requests import ClaimRequest
 from ..pools.resource import Resource
-from ..pools.status import PoolStatus
+from ..pools.status import HostStatus, PoolStatus
 from ..pools.store import Event, EventListener
-from ..pools.switches import Order, PoolAction, ResourceAction
+from ..pools.switches import HostAction, Order, PoolAction, ResourceAction
 from ..pools.ties import Ties
 
 
@@ -52,6 +52,8 @@ class FleetView(Protocol):
     def ties(self) -> Ties: ...
 
     async def operate_pool(self, action: PoolAction, name: str, order: Order, /) -> PoolStatus: ...
+
+    async def operate_host(self, action: HostAction, order: Order, /) -> HostStatus: ...
 
     async def operate_resource(
         self, action: ResourceAction, resource_id: ResourceId, order: Order, /

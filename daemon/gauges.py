@@ -1,5 +1,6 @@
 """Metrics that are a state: read from the fleet, the ledger and the server when they are asked for."""
 
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -43,10 +44,14 @@ _POOL_GAUGES: tuple[tuple[str, str, Callable[[PoolStatus], float]], ...] = (
     ("unverified", "Ready by the ledger, not yet observed.", lambda pool: pool.unverified),
     ("drifted", "Ready or bound, and different from what was made.", lambda pool: pool.drifted),
     ("outdated", "Made from an earlier blueprint.", lambda pool: pool.outdated),
-    ("paused", "1 when an operator has paused the pool.", lambda pool: pool.paused),
+    (
+        "paused",
+        "1 when the pool is paused, by an operator or where it is declared.",
+        lambda pool: pool.paused,
+    ),
     (
         "draining",
-        "1 when the pool empties itself: no longer declared, or drained by an operator.",
+        "1 when the pool empties itself: no longer declared, or drained, alone or with the host.",
         lambda pool: pool.draining,
     ),
     (
@@ -182,6 +187,22 @@ def _of_status(facts: StatusFacts) -> Iterator[Metric]:
         value=facts.config_pin is not None,
     )
     yield GaugeMetricFamily(
+        "stoker_frozen",
+        "1 when the host is frozen: nothing changes by itself.",
+        value=facts.host.freeze is not None,
+    )
+    yield GaugeMetricFamily(
+        "stoker_draining",
+        "1 when all pools of the host are drained.",
+        value=facts.host.drain is not None,
+    )
+    failing = None if facts.notify is None else facts.notify.failing_since
+    yield GaugeMetricFamily(
+        "stoker_notify_failing_seconds",
+        "For how long the receiver of events could not be told.",
+        value=0.0 if failing is None else max(0.0, time.time() - failing),
+    )
+    yield GaugeMetricFamily(
         "stoker_clock_step_seconds",
         "How far the wall clock was moved while the daemon ran.",
         value=facts.clock_step,
@@ -194,26 +215,43 @@ def _of_repository(facts: StatusFacts, now: float) -> Iterator[Metric]:
     looks = CounterMetricFamily(
         "stoker_config_polls", "Times that the repository was asked.", labels=["outcome"]
     )
-    behind, silent = 0.0, 0.0
+    silent = 0.0
+    since = _behind_since(facts)
     if repository is not None:
         looks.add_metric(["unchanged"], repository.unchanged)
         looks.add_metric(["new"], repository.fetched)
         looks.add_metric(["failed"], repository.failed)
-        applied = facts.revision.commit if facts.revision is not None else ""
-        if repository.seen != applied and repository.seen_at is not None:
-            behind = now - repository.seen_at
         silent = now - (repository.asked_at or repository.followed_at)
     yield looks
     yield GaugeMetricFamily(
+        "stoker_config_behind",
+        "1 when another revision is applied than the newest one that was seen.",
+        value=since is not None,
+    )
+    yield GaugeMetricFamily(
         "stoker_config_behind_seconds",
-        "For how long the repository has named another commit than the one that is applied.",
-        value=max(0.0, behind),
+        "Since when the oldest revision was seen that is newer than the applied one.",
+        value=0.0 if since is None else max(0.0, now - since),
     )
     yield GaugeMetricFamily(
         "stoker_config_silent_seconds",
         "Since when the repository has not answered, or since the start.",
         value=max(0.0, silent),
     )
+
+
+def _behind_since(facts: StatusFacts) -> float | None:
+    """Since when something newer than what is applied has been seen; None when nothing has."""
+    applied = facts.revision.commit if facts.revision is not None else ""
+    repository = facts.repository
+    known = [
+        facts.config_broken_since,
+        None if facts.waiting is None else facts.waiting.applied_at,
+        None if facts.config_held is None else facts.config_held.since,
+    ]
+    if repository is not None and repository.asked_at is not None and repository.seen != applied:
+        known.append(repository.behind_since)
+    return min((since for since in known if since is not None), default=None)
 
 
 def _of_socket(facts: SocketFacts) -> Iterator[Metric]:

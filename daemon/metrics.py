@@ -132,6 +132,18 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._pushes = Counter(
+            "stoker_webhook_requests_total",
+            "What came to the webhook, by what became of it.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._notices = Counter(
+            "stoker_notify_deliveries_total",
+            "Attempts to tell the receiver of an event, by their outcome.",
+            ["outcome"],
+            registry=registry,
+        )
         self._defects = Counter(
             "stoker_defects_total",
             "Background tasks that ended by an error nobody foresaw; each is in the log.",
@@ -259,6 +271,14 @@ class Metrics:
 
     def problem(self, code: str) -> None:
         self._problems.labels(code).inc()
+
+    def pushed(self, outcome: str) -> None:
+        """outcome: accepted | denied | malformed | failed"""
+        self._pushes.labels(outcome).inc()
+
+    def notified(self, outcome: str) -> None:
+        """outcome: delivered | failed | dropped"""
+        self._notices.labels(outcome).inc()
 
     def defect(self) -> None:
         self._defects.inc()

@@ -1,6 +1,6 @@
-"""`/v1/pools/{name}/…` and `/v1/resources/{id}/…`: what operators do."""
+"""`/v1/pools/{name}/…`, `/v1/resources/{id}/…`, `/v1/freeze` and the like: what operators do."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from aiohttp import web
 from pydantic import Field, PlainValidator, WithJsonSchema
@@ -8,12 +8,12 @@ from pydantic_core import PydanticCustomError
 
 from ..pools.ids import ResourceId
 from ..pools.requests import Code
-from ..pools.switches import Operator, Order, PoolAction, ResourceAction
-from .answers import ResourceJson
+from ..pools.switches import HostAction, Operator, Order, PoolAction, ResourceAction
+from .answers import HostJson, ResourceJson
 from .calls import Call, Handle, Route
 from .models import MAX_REASON, Body, Plain, read
 from .pool_answers import PoolJson
-from .presentation import show_pool, show_resource
+from .presentation import show_host, show_pool, show_resource
 from .problems_http import AnyCode, HttpCode, Problem
 from .until import Until, UntilError, parse_until
 
@@ -52,15 +52,22 @@ class SetBody(TakeBackBody):
     ] = None
 
 
-_SET = frozenset({PoolAction.PAUSE, PoolAction.DRAIN, PoolAction.REFRESH, ResourceAction.HOLD})
+Action: TypeAlias = PoolAction | ResourceAction | HostAction
+_SET: frozenset[Action] = frozenset(
+    {
+        *(PoolAction.PAUSE, PoolAction.DRAIN, PoolAction.REFRESH),
+        *(HostAction.FREEZE, HostAction.DRAIN),
+        ResourceAction.HOLD,
+    }
+)
 """Those that stay in force."""
 
 
-def _body_of(action: PoolAction | ResourceAction) -> type[TakeBackBody]:
+def _body_of(action: Action) -> type[TakeBackBody]:
     return SetBody if action in _SET else TakeBackBody
 
 
-async def _order(call: Call, action: PoolAction | ResourceAction, now: float, wall: float) -> Order:
+async def _order(call: Call, action: Action, now: float, wall: float) -> Order:
     data = await call.body()
     model = _body_of(action)
     return order_of(call, read(model, data) if data.strip() else model(), now, wall)
@@ -95,6 +102,17 @@ def _on_pool(action: PoolAction) -> Handle:
     return handle
 
 
+def _on_host(action: HostAction) -> Handle:
+    async def handle(call: Call) -> web.StreamResponse:
+        core = await call.host.gate.enter()
+        now = core.clock.now()
+        order = await _order(call, action, now, core.clock.to_wall(now))
+        host = await core.fleet.operate_host(action, order)
+        return call.answer(show_host(host, core.clock.to_wall))
+
+    return handle
+
+
 def _on_resource(action: ResourceAction) -> Handle:
     async def handle(call: Call) -> web.StreamResponse:
         name = ResourceId(call.name(Code.NO_SUCH_RESOURCE))
@@ -122,6 +140,15 @@ _ON_POOLS = {
     PoolAction.DRAIN: "Empties the pool: what is bound lives on, nothing new is bound or made.",
     PoolAction.REFRESH: "Replaces every ready resource by a new one, as the pool rolls.",
 }
+_ON_HOST: dict[HostAction, tuple[str, tuple[Code, ...]]] = {
+    HostAction.FREEZE: (
+        "Lets nothing change by itself in any pool, until it is thawed; what is ready is handed out.",
+        (),
+    ),
+    HostAction.THAW: ("Ends a freeze, unless a file freezes the host.", (Code.SET_ELSEWHERE,)),
+    HostAction.DRAIN: ("Empties every pool of all that is not bound, until it is resumed.", ()),
+    HostAction.RESUME: ("Ends a drain of all pools; what is set on one pool stays.", ()),
+}
 _ON_RESOURCES: dict[ResourceAction, tuple[str, tuple[Code, ...]]] = {
     ResourceAction.HOLD: (
         "Keeps the resource for inspection, until a date: now, or when its claim has ended.",
@@ -142,11 +169,28 @@ ROUTES = (
             _on_pool(action),
             summary,
             {200: PoolJson},
-            codes=(Code.NO_SUCH_POOL, *BODY_CODES),
+            codes=(
+                Code.NO_SUCH_POOL,
+                *([Code.SET_ELSEWHERE] if action is PoolAction.RESUME else []),
+                *BODY_CODES,
+            ),
             body=_body_of(action),
             body_required=False,
         )
         for action, summary in _ON_POOLS.items()
+    ),
+    *(
+        Route(
+            "POST",
+            f"/v1/{action}",
+            _on_host(action),
+            summary,
+            {200: HostJson},
+            codes=(*codes, *BODY_CODES),
+            body=_body_of(action),
+            body_required=False,
+        )
+        for action, (summary, codes) in _ON_HOST.items()
     ),
     *(
         Route(

@@ -47,6 +47,7 @@ class PoolJson(TypedDict):
     ready: int
     waiting: int
     paused: bool
+    frozen: bool
     draining: bool
     counts: dict[str, int]
     unverified: int
@@ -54,6 +55,7 @@ class PoolJson(TypedDict):
     outdated: int
     breaker: BreakerJson
     decisions: list[str]
+    pausedAt: NotRequired[str]
     pause: NotRequired[SwitchJson]
     drain: NotRequired[SwitchJson]
     refresh: NotRequired[SwitchJson]

@@ -10,14 +10,15 @@ from ..policies.access import Verdict
 from ..pools.claim import Claim, Claimant, ClaimState
 from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
-from ..pools.status import PoolStatus, RolloutStatus
+from ..pools.status import HostStatus, PoolStatus, RolloutStatus
 from ..pools.store import Event
-from ..pools.switches import Switch
+from ..pools.switches import HOST, Switch, of_the_host
 from ..pools.wishes import Wish
 from .answers import (
     CallerJson,
     ClaimJson,
     EventJson,
+    HostJson,
     PartJson,
     ResourceJson,
     SwitchJson,
@@ -218,6 +219,7 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         "ready": pool.ready,
         "waiting": pool.waiting,
         "paused": pool.paused,
+        "frozen": pool.frozen,
         "draining": pool.draining,
         "counts": {state.value: count for state, count in pool.counts.items() if count},
         "unverified": pool.unverified,
@@ -226,6 +228,8 @@ def show_pool(pool: PoolStatus, to_wall: ToWall) -> PoolJson:
         "breaker": breaker,
         "decisions": list(pool.decisions),
     }
+    if pool.paused_at:
+        shown["pausedAt"] = pool.paused_at
     if pool.switch is not None and pool.paused:
         shown["pause"] = show_switch(pool.switch, to_wall)
     elif pool.switch is not None:
@@ -253,6 +257,17 @@ def _rollout(rollout: RolloutStatus, to_wall: ToWall) -> RolloutJson:
     return shown
 
 
+def show_host(host: HostStatus, to_wall: ToWall) -> HostJson:
+    shown: HostJson = {"frozen": host.freeze is not None, "draining": host.drain is not None}
+    if host.freeze is not None:
+        shown["freeze"] = show_switch(host.freeze, to_wall)
+        if host.freeze.subject != HOST:
+            shown["freezeFile"] = host.freeze.subject
+    if host.drain is not None:
+        shown["drain"] = show_switch(host.drain, to_wall)
+    return shown
+
+
 def show_switch(switch: Switch, to_wall: ToWall) -> SwitchJson:
     shown: SwitchJson = {
         "by": {"uid": switch.by.uid, "user": switch.by.user},
@@ -261,6 +276,8 @@ def show_switch(switch: Switch, to_wall: ToWall) -> SwitchJson:
     }
     if switch.until is not None:
         shown["until"] = rfc3339(to_wall(switch.until))
+    if of_the_host(switch):
+        shown["host"] = True
     return shown
 
 

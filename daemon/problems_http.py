@@ -90,6 +90,7 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.FINISH_FAILED: Meaning(503, "Finishing failed", retry=True),
     Code.PAUSED: Meaning(503, "Pool is paused", retry=True),
     Code.DRAINING: Meaning(503, "Pool is draining", retry=True),
+    Code.SET_ELSEWHERE: Meaning(409, "Set elsewhere"),
     Code.RESOURCE_CLAIMED: Meaning(409, "Resource is claimed"),
     Code.RESOURCE_COMING: Meaning(409, "Resource is being made"),
     Code.RESOURCE_LEAVING: Meaning(409, "Resource is being removed"),

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -52,11 +52,15 @@ from .openapi import describe
 from .peers import PeerNames, credentials_of
 from .problems_http import HttpCode, Problem, of_refusal, raw_answer
 from .routing import Router
+from .shared_secrets import NoSecret, find_secret, read_secret
 from .status import StatusFacts
+from .webhook import Looks, Webhook
 
 log = logging.getLogger(__name__)
 
 MAX_METRICS_CONNECTIONS = 64
+MAX_WEBHOOK_CONNECTIONS = 16
+WEBHOOK_SECRET = "stoker-webhook-secret"  # noqa: S105 - the name of a credential
 ROUTES: tuple[Route, ...] = (
     *claims_api.ROUTES,
     *inventory_api.ROUTES,
@@ -92,10 +96,13 @@ class SocketServer:
         )
         self._file: SocketFile | None = None
         self._doors: list[_Door] = []
+        self._metrics: _Door | None = None
+        self._webhook: _Door | None = None
+        self.pushes = Looks()
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self, fd: int | None = None) -> None:
-        """Opens the socket, or takes over a listening one. Raises `SocketError`."""
+        """Opens the socket, or takes over a listening one. Raises `SocketError`, `NoSecret`."""
         try:
             await self._open(fd)
         except BaseException:
@@ -114,15 +121,39 @@ class SocketServer:
             dispatch = _Dispatch(
                 self.host, Router(METRICS_ROUTES), self._names, self.bearers, trusting=True
             )
-            listening = _listen_tcp(self._settings.metrics)
-            self._doors.append(_Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS))
+            listening = _listen_tcp(self._settings.metrics, "metrics")
+            self._metrics = _Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS)
+            self._doors.append(self._metrics)
+        if self._settings.webhook_address:
+            await self._open_webhook(self._settings.webhook_address)
         self.bearers.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep of connections")
+
+    async def _open_webhook(self, address: Address) -> None:
+        secret = find_secret(self._settings.webhook_secret_file, WEBHOOK_SECRET, os.environ)
+        if secret is None:
+            raise NoSecret(
+                "the webhook needs a secret that the Git host has too: webhook.secretFile"
+            )
+        await asyncio.to_thread(read_secret, secret)  # so that a start says what is wrong with it
+        webhook = Webhook(secret, self.pushes, count=self._count_push, new_id=self.host.new_id)
+        listening = _listen_tcp(address, "webhook")
+        self._webhook = _Door(listening, webhook, self.host, MAX_WEBHOOK_CONNECTIONS)
+        self._doors.append(self._webhook)
+
+    def _count_push(self, outcome: str) -> None:
+        if self.host.exposition is not None:
+            self.host.exposition.pushed(outcome)
 
     @property
     def metrics_port(self) -> int | None:
         """The TCP port that serves the metrics, once started."""
-        return self._doors[1].port if len(self._doors) > 1 else None
+        return self._metrics.port if self._metrics is not None else None
+
+    @property
+    def webhook_port(self) -> int | None:
+        """The TCP port that takes notices of pushes, once started."""
+        return self._webhook.port if self._webhook is not None else None
 
     def tell_status(self, status: Callable[[], StatusFacts], metrics: Metrics) -> None:
         """What `/v1/status`, `/readyz` and `/metrics` read. Called before `serve`."""
@@ -194,11 +225,19 @@ def _description() -> bytes:
     return describe(ROUTES, importlib.metadata.version("stoker"))
 
 
+class _Answers(Protocol):
+    """Who answers what comes through a door."""
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse: ...
+
+    def count(self, problem: Problem, /) -> None: ...
+
+
 class _Door:
     """A listening socket with its connections."""
 
     def __init__(
-        self, listening: socket.socket, dispatch: "_Dispatch", host: Host, max_connections: int
+        self, listening: socket.socket, dispatch: _Answers, host: Host, max_connections: int
     ) -> None:
         self.server = ConnectionServer(
             dispatch, new_id=host.new_id, on_problem=dispatch.count, max_connections=max_connections
@@ -338,8 +377,8 @@ def _internal() -> Problem:
     )
 
 
-def _listen_tcp(address: Address) -> socket.socket:
-    """Raises `SocketError`."""
+def _listen_tcp(address: Address, what: str) -> socket.socket:
+    """`what` is the setting that names the address. Raises `SocketError`."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -349,7 +388,7 @@ def _listen_tcp(address: Address) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SocketError(
-            f"The metrics address {address.host}:{address.port} cannot be opened:"
-            f" {error.strerror}; choose another with --metrics."
+            f"The {what} address {address.host}:{address.port} cannot be opened:"
+            f" {error.strerror}; choose another one in the settings."
         ) from error
     return listening

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from ..config.repositories.facts import RepositoryFacts
 from ..config.repositories.source import RepositorySource
+from ..config.revision import Revision
 from ..config.settings import Settings
 from ..pools.clock import Clock, SteadyClock, read_boot_id, resume_clock
 from ..pools.driver import DriverError, Drivers
@@ -41,11 +42,14 @@ from ..pools.switches import Switch, SwitchKind
 from ..pools.tasks import Tasks
 from ..pools.timers import Timers
 from .facade import Core
+from .freeze_file import FreezeFile
 from .jwks import KeyFacts
 from .listener import SocketError
 from .logs import set_up_logs
 from .metrics import Metrics
+from .notifying import Notifier, open_notifier
 from .server import SocketServer
+from .shared_secrets import NoSecret
 from .sources import open_source
 from .status import HeldFacts, RevisionFacts, StatusFacts
 from .steering import Steering
@@ -102,10 +106,10 @@ def run(settings: Settings, surroundings: Surroundings = HOST) -> int:
             last_resort.start()
         last_resort.cancel()
         return code
-    except (StoreError, SocketError, OSError) as error:
+    except (StoreError, SocketError, NoSecret, OSError) as error:
         log.critical("stoker cannot start: %s", error)
     except BaseExceptionGroup as group:
-        expected, defects = group.split((StoreError, SocketError, OSError, DriverError))
+        expected, defects = group.split((StoreError, SocketError, NoSecret, OSError, DriverError))
         if defects is not None:
             log.critical("stoker ends because of a defect", exc_info=defects)
         for one in _leaves(expected):
@@ -135,6 +139,7 @@ class Daemon:
     issuers: Callable[[], Sequence[KeyFacts]]
     repository: Callable[[], RepositoryFacts] | None = None
     """What is known of the followed repository; None for a directory."""
+    notifier: Notifier | None = None
 
     def status(self) -> StatusFacts:
         config = self.synchroniser.state
@@ -146,14 +151,7 @@ class Daemon:
             uptime=self.clock.now() - self.started,
             state_folder=str(self.settings.state),
             socket=str(self.settings.socket),
-            revision=None
-            if config.revision is None
-            else RevisionFacts(
-                config.revision.id,
-                config.revision.source,
-                config.applied_at,
-                config.revision.commit,
-            ),
+            revision=_facts_of(config.revision, config.applied_at),
             config_held=None
             if config.held is None
             else HeldFacts(
@@ -163,9 +161,8 @@ class Daemon:
                 config.held.since,
             ),
             config_pin=config.pin,
-            config_seen=None
-            if config.seen is None
-            else RevisionFacts(config.seen.id, config.seen.source, 0.0, config.seen.commit),
+            config_seen=_facts_of(config.seen, 0.0),
+            waiting=_facts_of(config.waiting, config.waiting_since),
             repository=None if self.repository is None else self.repository(),
             config_ok=config.broken_since is None,
             config_problems=config.problems,
@@ -181,6 +178,8 @@ class Daemon:
             clock_step=self.clock.step(),
             head=self.store.head(),
             issuers=tuple(self.issuers()),
+            host=fleet.host(),
+            notify=None if self.notifier is None else self.notifier.facts,
             in_force=tuple(islice(self._in_force(), MOST_IN_FORCE)),
         )
 
@@ -203,6 +202,12 @@ class Daemon:
             reasons.append(f"the ledger refuses writes: {self.fleet.ledger_error}")
         reasons += self.fleet.housekeeping.breaches
         return tuple(reasons)
+
+
+def _facts_of(revision: Revision | None, since: float | None) -> RevisionFacts | None:
+    if revision is None or since is None:
+        return None
+    return RevisionFacts(revision.id, revision.source, since, revision.commit)
 
 
 def _report_stray(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -256,11 +261,13 @@ async def _run_daemon(
     )
     fleet = Fleet(services, resync_every=settings.resync_interval)
     source = open_source(settings, services.catalogue, fleet, clock)
+    freeze_file = FreezeFile(settings.freeze_path, fleet.see_freeze_file, clock.now)
     synchroniser = Synchroniser(
         source, fleet, services.catalogue, clock, metrics, max_destroy=settings.max_destroy
     )
     steering = Steering(synchroniser, services)
     repository = source.facts if isinstance(source, RepositorySource) else None
+    notifier = await open_notifier(settings, store, image, metrics.notified)
     daemon = Daemon(
         settings,
         store,
@@ -271,6 +278,7 @@ async def _run_daemon(
         started=clock.now(),
         issuers=server.bearers.facts,
         repository=repository,
+        notifier=notifier,
     )
     metrics.observe(fleet, store)
     server.tell_status(daemon.status, metrics)
@@ -279,6 +287,11 @@ async def _run_daemon(
         async with asyncio.TaskGroup() as group:
             stop = group.create_task(_until_told_to_stop(), name="signals")
             await fleet.open(image)
+            await freeze_file.look()  # before anything is made or applied
+            group.create_task(freeze_file.watch(), name="freeze file")
+            if notifier is not None:
+                group.create_task(notifier.run(), name="notify")
+            group.create_task(server.pushes.run(synchroniser.sync), name="looks after pushes")
             pin = next((one for one in image.switches if one.kind is SwitchKind.PIN), None)
             group.create_task(
                 synchroniser.follow(image.revision, image.older, pin), name="configuration"

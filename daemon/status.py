@@ -3,9 +3,10 @@
 The composition root makes them; the API shows them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config.repositories.facts import RepositoryFacts
+from ..pools.status import HostStatus
 from ..pools.store import Head
 from ..pools.switches import Switch
 from .jwks import KeyFacts
@@ -37,6 +38,19 @@ class HeldFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyFacts:
+    """For the status. Times are wall-clock seconds."""
+
+    receiver: str
+    """Without its path, which may be a secret."""
+    delivered: int
+    """The number of the last event that was delivered, or passed over."""
+    error: str = ""
+    """Why the next one is not delivered yet."""
+    failing_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StatusFacts:
     """Times are steady seconds, widths are seconds."""
 
@@ -55,6 +69,8 @@ class StatusFacts:
     """While it is set, its revision serves, whatever the source says."""
     config_seen: RevisionFacts | None = None
     """While a revision is pinned: the newest one that the source held, if it is another."""
+    waiting: RevisionFacts | None = None
+    """The revision that waits for the end of a freeze; its `applied_at` is since when."""
     repository: RepositoryFacts | None = None
     """None when the configuration is a plain directory."""
     ledger_ok: bool = True
@@ -74,5 +90,9 @@ class StatusFacts:
     """The newest event of the audit."""
     issuers: tuple[KeyFacts, ...] = ()
     """Whose tokens are accepted."""
+    host: HostStatus = field(default_factory=HostStatus)
+    """What is set on all pools at once."""
+    notify: NotifyFacts | None = None
+    """None when nobody is told of events."""
     in_force: tuple[Switch, ...] = ()
     """What operators have set, the oldest first; the first hundred."""

@@ -5,7 +5,7 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .answers import AnyObject, Duration, InForceJson, SwitchJson, Time
+from .answers import AnyObject, Duration, HostJson, InForceJson, SwitchJson, Time
 
 
 class RevisionJson(TypedDict):
@@ -57,6 +57,13 @@ class PinnedJson(SwitchJson):
     revision: str
 
 
+class WaitingRevisionJson(NamedRevisionJson):
+    """A revision that is applied when the host is thawed."""
+
+    source: str
+    since: Time
+
+
 class ConfigJson(TypedDict):
     """Whether the newest state of the config directory could be applied. `seen` is what the source
     holds while another revision is pinned.
@@ -66,6 +73,7 @@ class ConfigJson(TypedDict):
     problems: list[str]
     brokenSince: NotRequired[Time]
     held: NotRequired[HeldJson]
+    waiting: NotRequired[WaitingRevisionJson]
     pinned: NotRequired[PinnedJson]
     seen: NotRequired[NamedRevisionJson]
     repository: NotRequired[RepositoryJson]
@@ -121,6 +129,15 @@ class IssuerJson(TypedDict):
     error: NotRequired[str]
 
 
+class NotifyJson(TypedDict):
+    """Who is told of events, and up to which one. The receiver's path is left out: it may be a secret."""
+
+    receiver: str
+    delivered: int
+    error: NotRequired[str]
+    failingSince: NotRequired[Time]
+
+
 class LedgerJson(TypedDict):
     """`head` is NUMBER:HASH of the newest event: kept elsewhere, it proves the end of the audit."""
 
@@ -147,10 +164,12 @@ class StatusJson(TypedDict):
     claims: int
     clockStep: Duration
     issuers: NotRequired[list[IssuerJson]]
+    host: HostJson
+    notify: NotRequired[NotifyJson]
     inForce: Annotated[
         list[InForceJson],
         Field(
-            description="What operators have set: pauses, drains, refreshes, holds; 100 at most."
+            description="What operators have set: pauses, drains, refreshes, holds, freezes; 100 at most."
         ),
     ]
 

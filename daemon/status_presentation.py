@@ -9,14 +9,15 @@ from ..pools.impact import Standing
 from ..pools.store import KeptRevision
 from ..pools.switches import Switch
 from .jwks import KeyFacts
-from .presentation import ToWall, rfc3339, show_switch
-from .status import RevisionFacts, StatusFacts
+from .presentation import ToWall, rfc3339, show_host, show_switch
+from .status import NotifyFacts, RevisionFacts, StatusFacts
 from .status_answers import (
     ConfigJson,
     IssuerJson,
     KeptRevisionJson,
     LedgerJson,
     NamedRevisionJson,
+    NotifyJson,
     RefusedJson,
     RepositoryJson,
     RevisionJson,
@@ -37,6 +38,13 @@ def show_config(facts: StatusFacts, to_wall: ToWall) -> ConfigJson:
             **_named(held.id, held.commit),
             "because": list(held.because),
             "since": rfc3339(to_wall(held.since)),
+        }
+    if facts.waiting is not None:
+        waiting = facts.waiting
+        config["waiting"] = {
+            **_named(waiting.id, waiting.commit),
+            "source": waiting.source,
+            "since": rfc3339(to_wall(waiting.applied_at)),
         }
     if facts.config_pin is not None:
         pin = facts.config_pin
@@ -153,6 +161,7 @@ def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
         "resources": facts.resources,
         "claims": facts.claims,
         "clockStep": format_duration(round(facts.clock_step, 3)),
+        "host": show_host(facts.host, to_wall),
         "inForce": [
             {"action": one.kind.value, "subject": one.subject, **show_switch(one, to_wall)}
             for one in facts.in_force
@@ -162,6 +171,16 @@ def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
         shown["revision"] = _revision(facts.revision, to_wall)
     if facts.issuers:
         shown["issuers"] = [_issuer(one) for one in facts.issuers]
+    if facts.notify is not None:
+        shown["notify"] = _notify(facts.notify)
+    return shown
+
+
+def _notify(facts: NotifyFacts) -> NotifyJson:
+    shown: NotifyJson = {"receiver": facts.receiver, "delivered": facts.delivered}
+    if facts.error and facts.failing_since is not None:
+        shown["error"] = facts.error
+        shown["failingSince"] = rfc3339(facts.failing_since)
     return shown
 
 

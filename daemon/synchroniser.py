@@ -21,7 +21,7 @@ from ..config.loading import LoadResult, load
 from ..config.revision import Revision
 from ..policies.testing import checked
 from ..pools.clock import Clock
-from ..pools.fleet import Fleet
+from ..pools.fleet import Fleet, Frozen
 from ..pools.impact import MAX_DESTROY, Standing
 from ..pools.store import KeptRevision, NewEvent, StoreError
 from ..pools.switches import Switch
@@ -32,6 +32,7 @@ from .metrics import Metrics
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 1.0
+FROZEN = "the host is frozen; it is decided about when the host is thawed"
 SHOWN = 20
 """How many problems are kept for the status and the log."""
 
@@ -77,6 +78,9 @@ class ConfigState:
     """While it is set, nothing that the source holds is applied."""
     seen: Revision | None = None
     """While a revision is pinned: the newest one that the source held."""
+    waiting: Revision | None = None
+    """What was found in a freeze, and is decided about again when that is over."""
+    waiting_since: float | None = None
 
 
 class Synchroniser:
@@ -107,6 +111,8 @@ class Synchroniser:
         """`_kept`, once it was read."""
         self._newest: LoadResult | None = None
         """What the source held when it was looked at last."""
+        self._waits = asyncio.Event()
+        """Set while a revision waits for the end of a freeze."""
 
     async def follow(
         self,
@@ -116,13 +122,25 @@ class Synchroniser:
     ) -> None:
         """Runs until cancelled. `kept` served last, and from `older` ones resources stand."""
         self._kept, self._older, self.state.pin = kept, older, pin
-        if self._source.remote:
+        if self._source.remote or not self._fleet.thawed.is_set():
             await self._fall_back()
-        async with aclosing(self._source.changes()) as results:
+        async with asyncio.TaskGroup() as group, aclosing(self._source.changes()) as results:
+            thaw = group.create_task(self._catch_up(), name="configuration after a freeze")
             async for loaded in results:
                 result = await _tested(loaded)
                 async with self.lock:
                     await self._judge(result)
+            thaw.cancel()
+
+    async def _catch_up(self) -> None:
+        """Decides again about what waits for the end of a freeze."""
+        while True:
+            await self._waits.wait()
+            await self._fleet.thawed.wait()
+            async with self.lock:
+                self._waits.clear()
+                if self.state.waiting is not None and self._newest is not None:
+                    await self._judge(self._newest)
 
     async def sync(self, within: float) -> bool:
         """Looks for something new now; whether that came to its end in time."""
@@ -163,7 +181,11 @@ class Synchroniser:
         if before is None and self._kept is not None and files_digest(self._kept.files) != digest:
             before = await self._read_last_good()
         return Circumstances(
-            before, self._fleet.standing(), self.state.pin is not None, self.max_destroy
+            before,
+            self._fleet.standing(),
+            self.state.pin is not None,
+            self.max_destroy,
+            frozen=not self._fleet.thawed.is_set(),
         )
 
     async def _judge(self, result: LoadResult) -> None:
@@ -183,6 +205,8 @@ class Synchroniser:
                     await self._hold(revision, decision.because)
                 case Verdict.LEAVE:
                     self._leave(revision)
+                case Verdict.WAIT:
+                    await self._wait(revision)
                 case _:
                     await self._first(revision)
                     await self._apply(revision, decision.because)
@@ -227,6 +251,21 @@ class Synchroniser:
             told = told_of(revision, because=list(because[:SHOWN]))
             await self._tell(NewEvent("config.held", reason=because[0], data=told))
 
+    async def _wait(self, revision: Revision) -> None:
+        """The host is frozen: what is valid and new waits, and what serves already is no news."""
+        before, since = self.state.waiting, self.state.waiting_since
+        self._set_aside()
+        serving = self.state.revision
+        if serving is not None and (serving.id, serving.source) == (revision.id, revision.source):
+            return
+        again = before is not None and before.id == revision.id
+        self.state.waiting = revision
+        self.state.waiting_since = since if again else self._clock.now()
+        self._waits.set()
+        if not again:
+            log.warning("revision %s waits until the host is thawed", revision.id)
+            await self._tell(NewEvent("config.held", reason=FROZEN, data=told_of(revision)))
+
     def _leave(self, revision: Revision) -> None:
         self._set_aside()
         self.state.seen = revision
@@ -258,9 +297,12 @@ class Synchroniser:
     # Applying
 
     async def take(self, revision: Revision, taking: Taking) -> None:
-        """Makes it the one that serves. Raises `StoreError` and changes nothing if the ledger refuses."""
+        """Makes it the one that serves, as an operator orders: also in a freeze.
+
+        Raises `StoreError` and changes nothing if the ledger refuses.
+        """
         await self._first(revision)
-        await self._fleet.apply(revision, taking)
+        await self._fleet.apply(revision, taking, ordered=True)
         self._took(revision)
 
     async def _apply(self, revision: Revision, accepted: tuple[str, ...] = ()) -> None:
@@ -270,6 +312,9 @@ class Synchroniser:
             try:
                 await self._fleet.apply(revision, taking)
                 break
+            except Frozen:
+                await self._wait(revision)
+                return
             except StoreError as error:
                 log.error("revision %s waits, the ledger refuses: %s", revision.id, error)  # noqa: TRY400 - expected, no traceback
                 await asyncio.sleep(RETRY_AFTER)

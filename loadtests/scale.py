@@ -25,6 +25,11 @@ class Scale:
     backfilled: int = 1000
     changes: int = 40
     """Changes of the configuration, each timed to its first effect."""
+    pools: int = 500
+    files: int = 2_000
+    """Of a large configuration."""
+    looks: int = 40
+    """Looks at an unchanged repository, in each repetition."""
 
 
 QUICK = Scale(
@@ -35,6 +40,9 @@ QUICK = Scale(
     rounds=3,
     backfilled=100,
     changes=5,
+    pools=50,
+    files=200,
+    looks=5,
 )
 
 

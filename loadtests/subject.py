@@ -79,11 +79,11 @@ class Subject:
         began = time.perf_counter()
         async with serving(command, self.socket) as process:
             self.pid = process.pid
-            await self._until_ready()
+            await self.until_ready()
             self.started_in = time.perf_counter() - began
             yield self
 
-    async def _until_ready(self) -> None:
+    async def until_ready(self) -> None:
         wire = await Wire.connect(str(self.socket))
         async with asyncio.timeout(60):
             while (await wire.ask(encode("GET", "/readyz")))[0] != 200:

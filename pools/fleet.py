@@ -42,6 +42,10 @@ CLOSE_WITHIN = 5.0
 """Seconds that each driver may take to close; they close at the same time."""
 
 
+class Frozen(Exception):
+    """The host is frozen: no revision is applied in the place of the one that serves."""
+
+
 class Fleet:
     def __init__(self, services: Services, *, resync_every: float = RESYNC_EVERY) -> None:
         self._services = services
@@ -85,6 +89,10 @@ class Fleet:
         self._operating = Operating(services, self._pools)
         self._holding = Holding(services, self.dismantler, touch=self._touch)
         self.operate_pool = self._operating.operate
+        self.operate_host = self._operating.operate_host
+        self.host = self._operating.host
+        self.see_freeze_file = self._operating.see_file
+        self.thawed = self._operating.thawed
         self.operate_resource = self._holding.operate
         self.orphans = OrphanSweep(services, resync_every)
         self.evidence = Evidence(
@@ -108,6 +116,8 @@ class Fleet:
         services = self._services
         for driver in services.drivers.values():
             await driver.open(self.health.changed)
+        if image.revision is not None:
+            services.store.serves(image.revision.id)
         self._recovered = recovery.recover(services, image)
         self._desk.remember(self._recovered.claims)
         pools = [one for one in self._recovered.switches if one.kind is not SwitchKind.PIN]
@@ -148,13 +158,22 @@ class Fleet:
         """The revisions from which rollouts of an earlier run go."""
         return {one.revision for one in self._earlier.rollouts.values()}
 
-    async def apply(self, revision: Revision, taking: Taking | None = None) -> None:
-        """Takes over a revision, live. Raises `StoreError` and changes nothing if the ledger refuses.
+    async def apply(
+        self, revision: Revision, taking: Taking | None = None, *, ordered: bool = False
+    ) -> None:
+        """Takes over a revision, live.
 
-        Whoever tries again does so with the same `taking`: then the audit tells of it once.
+        Raises `StoreError` if the ledger refuses, and `Frozen` if another one serves and the host is
+        frozen, unless an operator has ordered it; nothing is changed then. Whoever tries again does so
+        with the same `taking`: then the audit tells of it once.
         """
+        async with self._operating.lock:
+            if self.revision is not None and not self.thawed.is_set() and not ordered:
+                raise Frozen
+            await self._apply(revision, taking or Taking((applied(revision),)))
+
+    async def _apply(self, revision: Revision, taking: Taking) -> None:
         services = self._services
-        taking = taking or Taking((applied(revision),))
         transaction, now = services.store.transaction(), services.clock.now()
         begun = beginnings(revision, self._pools, self._earlier, services.inventory, now)
         begun.write(transaction)
@@ -169,6 +188,7 @@ class Fleet:
         )
         taking.write(transaction)
         await services.commit(transaction)
+        services.store.serves(revision.id)
         self.revision = revision
         services.providers.declare(revision.providers)
         for name, spec in revision.pools.items():
@@ -258,6 +278,7 @@ class Fleet:
             pool.prospects.seconds_to_create,
             services.ledger_error,
             pool.shut_because().message if pool.gate.paused else "",
+            pool.frozen_because(),
         )
         return why_waiting(pool.spec, pool.snapshot(), services.clock.now(), known)
 

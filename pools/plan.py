@@ -2,7 +2,8 @@
 
 The order is the policy: broken and expired resources go first, then waiting claims are served,
 outdated ones are rolled within the budget that `rollout` works out, surplus is removed, and last
-the pool is filled up. Of a paused pool, only the first.
+the pool is filled up. Of a paused pool, only the first. Of a frozen one, waiting claims are served and
+nothing else: what stands may be the last that works, so even what is too old stays until somebody thaws.
 """
 
 from collections.abc import Iterator
@@ -60,12 +61,12 @@ class Snapshot:
     """Said of a draining one."""
     paused: bool = False
     """An operator wants it to stand still: what is broken goes, and nothing comes."""
+    frozen: str = ""
+    """Why nothing may change by itself at present, if so."""
     refresh: bool = False
     """An operator wants every ready one replaced; those begun before that are outdated."""
     rolling: Underway | None = None
     """The rollout of a changed blueprint."""
-    frozen: str = ""
-    """Why nothing may be rolled at present, if so."""
     wall: float = 0.0
     """Wall-clock seconds, by which the windows of rollouts open."""
 
@@ -153,6 +154,9 @@ class Plan:
 
 def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     """The commands for one pool at `now` (steady seconds), in the order to carry them out."""
+    if snapshot.frozen:
+        served = _served(snapshot, snapshot.current + snapshot.outdated)
+        return Plan(served, waits=snapshot.frozen)
     wakes: list[float] = []
     target = 0 if snapshot.draining else spec.size.min
     drifted = [
@@ -168,13 +172,9 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     if snapshot.paused:
         waits = "the pool is paused"
         return Plan((*drifted, *expired), min(wakes, default=None), waits=waits)
-    way = rollout.course(
-        spec, snapshot.rolling, snapshot.outdated, snapshot.breaker, snapshot.frozen, snapshot.wall
-    )
+    way = rollout.course(spec, snapshot.rolling, snapshot.outdated, snapshot.breaker, snapshot.wall)
     serve = min(snapshot.waiting, current + outdated)
-    served: list[Command] = []
-    if serve:
-        served.append(Serve(serve, f"{snapshot.waiting} waiting, {current + outdated} ready"))
+    served = _served(snapshot, current + outdated)
     from_current = max(0, serve - outdated) if way.holding else min(serve, current)
     current -= from_current
     outdated -= serve - from_current
@@ -200,6 +200,11 @@ def plan(spec: PoolSpec, snapshot: Snapshot, now: float) -> Plan:
     left = rollout.remaining(counts, target)
     opens_at = None if way.opens_in is None else now + way.opens_in
     return Plan(commands, min(wakes, default=None), step, way.waits, opens_at, left)
+
+
+def _served(snapshot: Snapshot, ready: int) -> tuple[Command, ...]:
+    serve = 0 if snapshot.paused else min(snapshot.waiting, ready)
+    return (Serve(serve, f"{snapshot.waiting} waiting, {ready} ready"),) if serve else ()
 
 
 def _expired(

@@ -10,7 +10,7 @@ import logging
 
 from ..config.revision import Blueprint, PoolSpec
 from .breaker import THRESHOLD, Breaker
-from .gates import Gate
+from .gates import Gate, InForce
 from .lifecycle import ResourceState
 from .making import Making, Told
 from .neighbours import Neighbours
@@ -25,7 +25,6 @@ from .services import Services
 from .serving import Serving
 from .snapshots import refreshed, take_snapshot, take_status
 from .status import PoolStatus
-from .switches import Switch
 from .timers import Timer
 from .waiting import Line, complaints
 
@@ -52,7 +51,7 @@ class Pool:
         """`older`: blueprints that resources of an earlier run may have been made from."""
         self.spec = spec
         self.revision = revision
-        self.gate = Gate(spec.name)
+        self.gate = Gate(spec.name, spec.paused_at)
         self.line = Line(complaints(spec.name, services.telemetry))
         self.line.priorities = spec.queue.priorities
         self.last_plan = Plan(())
@@ -109,9 +108,9 @@ class Pool:
         self.spec = spec
         self.revision = revision
         self._choose_who_serves()
-        self.gate.declare(declared=True)
+        self.gate.declare(declared=True, paused_at=spec.paused_at)
         self.retire_unknown()
-        self.touch()
+        self._obey_gate()
 
     def retry_rollout(self, rollout: Rollout) -> None:
         """A paused one goes on from its beginning, which is durable."""
@@ -138,10 +137,10 @@ class Pool:
         self._choose_who_serves()
         self._obey_gate()
 
-    def switch(self, switch: Switch | None, refresh: Switch | None) -> None:
-        """What operators have set is this from now on: a pause or a drain, and a refresh."""
-        self.gate.set(switch, refresh)
-        since = None if refresh is None else refresh.since
+    def switch(self, in_force: InForce) -> None:
+        """What operators have set is this from now on."""
+        self.gate.set(in_force)
+        since = None if in_force.refresh is None else in_force.refresh.since
         if since != self._members.refreshed_at:
             self._members.refile_all(self.spec.blueprint.digest, since)
             self.rolling.begin_anew()
@@ -151,6 +150,10 @@ class Pool:
         """What a claim is told that comes to a pool which is shut."""
         clock = self._services.clock
         return self.gate.refusal(clock.now(), clock.to_wall)
+
+    def frozen_because(self) -> str:
+        """Why nothing is made, when the host is frozen; empty when it is not."""
+        return self.gate.frozen_because(self._services.clock.to_wall)
 
     def _obey_gate(self) -> None:
         if self.gate.draining:
@@ -309,8 +312,9 @@ class Pool:
             return
         if self.last_plan.wake_at is not None:
             self._wake_at(self.last_plan.wake_at)
-        if self.gate.refresh is not None and refreshed(self._members):
-            self._neighbours.refreshed(self.gate.refresh)
+        refresh = self.gate.in_force.refresh
+        if refresh is not None and refreshed(self._members):
+            self._neighbours.refreshed(refresh)
         if not self.gate.declared and self.empty:
             self._neighbours.drained(self.spec.name)
         self._services.telemetry.pass_done(self.spec.name, self._services.clock.now() - started)

@@ -112,8 +112,8 @@ class Prospects:
 
     def wait(self, wanted: int, pool: Asked, claims: Claims, now: float) -> float | None:
         """Seconds until the `wanted`-th resource from now is bound; None when that is unknown."""
-        if pool.gate.shut:
-            return None  # nobody knows when it will be open again
+        if pool.gate.shut or (pool.gate.frozen and wanted > self._members.ready):
+            return None  # nobody knows when it will be open, or make one, again
         members = self._members
         sight = (pool.line.wanted, *members.counts.values(), len(members.unverified))
         if sight != self._sight or not 0.0 <= now - self._looked_at <= FRESH:

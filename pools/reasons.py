@@ -21,6 +21,7 @@ class WaitCode(StrEnum):
     HANDED_OVER = "being-handed-over"
     FINISHING = "finishing"
     PAUSED = "paused"
+    FROZEN = "frozen"
     NO_CAPACITY = "no-capacity"
     NO_MATCH = "no-match"
     BLUEPRINT_FAILING = "blueprint-failing"
@@ -47,6 +48,8 @@ class Waited:
     ledger_error: str = ""
     paused: str = ""
     """By whom the pool is paused, until when and why, when it is."""
+    frozen: str = ""
+    """That nothing is made, by whom, until when and why, when the host is frozen."""
 
 
 def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -> WaitingFor:
@@ -65,6 +68,8 @@ def why_waiting(spec: PoolSpec, snapshot: Snapshot, now: float, known: Waited) -
     if known.position - ready <= snapshot.on_the_way + snapshot.resetting:
         why = f"{_count(snapshot.resetting, 'resource is', 'resources are')} being reset after a claim"
         return WaitingFor(WaitCode.BEING_RESET, why)
+    if known.frozen:
+        return WaitingFor(WaitCode.FROZEN, known.frozen, "freeze")
     return _held_up(spec, snapshot, now) or WaitingFor(
         WaitCode.BEING_MADE, "a resource is about to be made for it" + _takes(known)
     )

@@ -33,6 +33,14 @@ def timed_out(pool: Pool, waited: float, wanted: int = 1) -> Refusal:
     if pool.gate.shut:
         return pool.shut_because()
     name, size = pool.spec.name, pool.spec.size
+    waited_for = format_duration(round(waited, 3))
+    frozen = pool.frozen_because()
+    if frozen:
+        return Refusal(
+            Code.WAIT_TIMEOUT,
+            f"nothing became ready in the pool {name} within {waited_for}, and {frozen}",
+            retry_after=30.0,
+        )
     failures = pool.breaker.failures
     if failures >= THRESHOLD or (failures and not pool.full):
         return Refusal(
@@ -54,7 +62,7 @@ def timed_out(pool: Pool, waited: float, wanted: int = 1) -> Refusal:
         )
     return Refusal(
         Code.WAIT_TIMEOUT,
-        f"{'nothing' if wanted == 1 else f'fewer than {wanted}'} became ready in the pool {name} within {format_duration(round(waited, 3))}; "
+        f"{'nothing' if wanted == 1 else f'fewer than {wanted}'} became ready in the pool {name} within {waited_for}; "
         "wait longer or raise size.min",
         retry_after=max(1.0, pool.prospects.seconds_to_create or 1.0),
     )

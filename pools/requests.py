@@ -42,6 +42,7 @@ class Code(StrEnum):
     FINISH_FAILED = "finish-failed"
     PAUSED = "paused"
     DRAINING = "draining"
+    SET_ELSEWHERE = "set-elsewhere"
     RESOURCE_CLAIMED = "resource-claimed"
     RESOURCE_COMING = "resource-coming"
     RESOURCE_LEAVING = "resource-leaving"

@@ -206,24 +206,23 @@ def course(
     under: Underway | None,
     outdated: int,
     breaker: Breaker,
-    frozen: str,
     wall: float,
 ) -> Course:
-    """`outdated` ones are ready; `frozen` says why nothing may be rolled at present, if so.
+    """`outdated` ones are ready; `breaker` is the new blueprint's.
 
-    `breaker` is the new blueprint's; `wall` is wall-clock time, by which windows open.
+    `wall` is wall-clock time, by which windows open.
     """
     if under is None:
-        return Course(replacing=not frozen, waits=frozen)
+        return Course()
     stage = under.rollout.stage
     keeps = holding(under, outdated, breaker)
-    waits, wake_in, opens_in = frozen, None, None
+    waits, wake_in, opens_in = "", None, None
     if not _lost(under, outdated) and stage is not Stage.PAUSED:
         window = opening(spec.rollout.windows, wall)
         wake_in = None if window.changes_at is None else window.changes_at - wall
         if not window.open:
             opens_in = wake_in
-            waits = waits or "its windows are closed"
+            waits = "its windows are closed"
     return Course(
         keeps,
         not waits and stage is not Stage.PAUSED,

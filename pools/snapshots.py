@@ -55,9 +55,9 @@ def take_snapshot(  # noqa: PLR0913 - what a pool knows of itself
         draining=gate.draining,
         emptied_because=gate.emptied_because,
         paused=gate.paused,
-        refresh=gate.refresh is not None,
-        rolling=rolling,
         frozen=gate.frozen,
+        refresh=gate.in_force.refresh is not None,
+        rolling=rolling,
         wall=wall,
     )
 
@@ -116,8 +116,10 @@ def take_status(  # noqa: PLR0913 - what a pool knows of itself
             breaker.until if breaker.until > now else None,
         ),
         decisions=tuple(command.reason for command in last_plan.commands),
+        paused=gate.paused,
+        paused_at=gate.paused_at,
         switch=gate.switch,
-        refresh=gate.refresh,
+        refresh=gate.in_force.refresh,
         rollout=None
         if rollout is None
         else RolloutStatus(
@@ -130,6 +132,8 @@ def take_status(  # noqa: PLR0913 - what a pool knows of itself
             last_plan.waits,
             last_plan.opens_at,
         ),
+        frozen=bool(gate.frozen),
+        freeze=gate.in_force.freeze,
     )
 
 

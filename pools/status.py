@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from .lifecycle import ResourceState
 from .rollout import Stage
-from .switches import Switch, SwitchKind
+from .switches import Switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ class RolloutStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What is set on the host as a whole."""
+
+    freeze: Switch | None = None
+    """The one that has held for longest, of that by command and that by file."""
+    drain: Switch | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStatus:
     name: str
     blueprint: str
@@ -51,7 +60,7 @@ class PoolStatus:
     waiting: int
     """Claims in the queue."""
     draining: bool
-    """It empties itself: no longer declared, or drained by an operator."""
+    """It empties itself: no longer declared, or drained by an operator, alone or with the host."""
     counts: Mapping[ResourceState, int]
     unverified: int
     """Ready by the ledger, not yet observed by this run."""
@@ -62,11 +71,15 @@ class PoolStatus:
     breaker: BreakerStatus = field(default_factory=lambda: BreakerStatus("closed"))
     decisions: tuple[str, ...] = ()
     """The reasons of the last plan's commands."""
+    paused: bool = False
+    """By an operator, or where it is declared."""
+    paused_at: str = ""
+    """Where it is declared to be paused; empty when it is not."""
     switch: Switch | None = None
-    """The pause or drain that is in force."""
+    """The pause or drain that operators have set; that of the host before that of the pool."""
     refresh: Switch | None = None
     rollout: RolloutStatus | None = None
-
-    @property
-    def paused(self) -> bool:
-        return self.switch is not None and self.switch.kind is SwitchKind.PAUSE
+    frozen: bool = False
+    """Nothing of it changes by itself, because the host is frozen; what is being drained goes on."""
+    freeze: Switch | None = None
+    """Of the host, when it is frozen."""

@@ -116,6 +116,8 @@ class Image:
     """What operators have set, the oldest first."""
     rollouts: list[Rollout] = field(default_factory=list[Rollout])
     """Those that are not over, by pool."""
+    cursors: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How far readers of the events have come, by their names: the number of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,10 @@ class Transaction(Protocol):
 
     def put_anchor(self, anchor: ClockAnchor) -> None: ...
 
+    def put_cursor(self, reader: str, event: int) -> None:
+        """Writes how far a reader of the events has come."""
+        ...
+
     def put_switch(self, switch: Switch) -> None:
         """Writes what an operator has set; of each kind a subject has one."""
         ...
@@ -197,6 +203,10 @@ class Store(Protocol):
     def load(self) -> Image: ...
 
     def transaction(self) -> Transaction: ...
+
+    def serves(self, revision: str) -> None:
+        """Events say from now on that they happened under this revision: `data.revision`."""
+        ...
 
     async def commit(self, transaction: Transaction, *, urgent: bool = False) -> None:
         """Returns when durable; raises `StoreError` when nothing of it was written.

@@ -89,11 +89,11 @@ def a_snapshot(
     breaker: Breaker | None = None,
     draining: bool = False,
     paused: bool = False,
+    frozen: str = "",
     refresh: bool = False,
     ready_at: float = 0.0,
     coming_outdated: int = 0,
     rolling: Underway | None = None,
-    frozen: str = "",
     wall: float = 0.0,
 ) -> Snapshot:
     """A consistent snapshot: `occupied` is the sum of its kinds."""
@@ -121,11 +121,11 @@ def a_snapshot(
         breaker=breaker or Breaker(),
         draining=draining,
         paused=paused,
+        frozen=frozen,
         refresh=refresh,
         coming_outdated=coming_outdated,
         under_way_outdated=coming_outdated,
         rolling=rolling,
-        frozen=frozen,
         wall=wall,
     )
 

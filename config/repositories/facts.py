@@ -14,6 +14,15 @@ class Verdict:
     """Steady seconds."""
 
 
+def behind_since(before: "RepositoryFacts", seen: str, applied: str, now: float) -> float | None:
+    """Since when there is something that is not applied, now that the ref names `seen`."""
+    if seen == applied:
+        return None
+    if before.behind_since is None or before.seen == applied:
+        return now
+    return before.behind_since
+
+
 @dataclass(frozen=True, slots=True)
 class RepositoryFacts:
     """Times are steady seconds; None: not in this run."""
@@ -28,6 +37,8 @@ class RepositoryFacts:
     """The commit that the ref named when it was last asked."""
     seen_at: float | None = None
     """When it was first seen to name that commit."""
+    behind_since: float | None = None
+    """When the oldest commit was first seen that is newer than the applied one; see `seen`."""
     asked_at: float | None = None
     """When the repository last answered."""
     refused: Verdict | None = None

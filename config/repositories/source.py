@@ -18,7 +18,7 @@ from ..revision import Revision
 from ..wishes import Wishes
 from .access import Access
 from .clone import Clone
-from .facts import RepositoryFacts, Verdict
+from .facts import RepositoryFacts, Verdict, behind_since
 from .failures import Unavailable
 from .following import SHORT, Follower, Look, Rules
 from .programs import Programs, Stopped
@@ -145,6 +145,7 @@ class RepositorySource:
             facts,
             seen=look.commit,
             seen_at=seen_at if look.commit else None,
+            behind_since=behind_since(facts, look.commit, self._applied(), now),
             asked_at=now,
             refused=self._verdict(look, now),
             error="",
@@ -152,6 +153,10 @@ class RepositorySource:
             unchanged=facts.unchanged + (not new),
             fetched=facts.fetched + new,
         )
+
+    def _applied(self) -> str:
+        serving = self._serving()
+        return "" if serving is None else serving.commit
 
     def _verdict(self, look: Look, now: float) -> Verdict | None:
         if look.result is None:

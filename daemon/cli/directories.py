@@ -1,5 +1,6 @@
 """`stoker init`, `validate` and `schema`: what can be done with a config directory alone."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,11 @@ def validate(folder: Path, output: str) -> int:
 
     if not folder.is_dir():
         raise Failed(f"There is no directory {folder}. Write one with: stoker init {folder}")
-    result = checked(load_directory(folder, catalogue()))
+    gc.disable()  # nothing made here is garbage, and looking for some takes a third of the time
+    try:
+        result = checked(load_directory(folder, catalogue()))
+    finally:
+        gc.enable()
     errors = len(result.errors)
     if output == "json":
         print_json([problem_json(problem) for problem in result.problems])

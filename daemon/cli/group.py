@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("operate", "End a pause or a drain."),
     "drain": ("operate", "Empty pools."),
     "refresh": ("operate", "Replace what stands ready."),
+    "freeze": ("operate", "Let nothing change by itself on this host."),
+    "thaw": ("operate", "End a freeze."),
     "hold": ("operate", "Keep resources for inspection."),
     "unhold": ("operate", "End a hold."),
     "retire": ("operate", "Remove resources."),

@@ -153,6 +153,8 @@ def pool_troubles(pool: Document) -> list[str]:
             f"{held} held for inspection, with their slots. See: "
             f"stoker resources --pool {pool.get('name')} --state held"
         )
+    if pool.get("frozen"):
+        found.append("Frozen with the whole host: nothing is made. See: stoker status")
     if pool.get("draining") and not section(pool, "drain"):
         found.append("It is draining: it left the config, and goes when its claims have ended.")
     return found
@@ -176,11 +178,14 @@ def _rolled(pool: Document, rollout: Document) -> str:
 def _set_by_operators(pool: Document) -> list[str]:
     found: list[str] = []
     pause, drain, refresh = (section(pool, name) for name in ("pause", "drain", "refresh"))
-    name = pool.get("name")
+    name, place = pool.get("name"), pool.get("pausedAt")
+    if place:
+        found.append(f"Paused in the configuration ({place}).")
     if pause:
         found.append(f"Paused {by_whom(pause)}. End it with: stoker resume {name}")
     if drain:
-        found.append(f"Drained {by_whom(drain)}. End it with: stoker resume {name}")
+        which = "--all" if drain.get("host") else name
+        found.append(f"Drained {by_whom(drain)}. End it with: stoker resume {which}")
     if refresh:
         found.append(f"Refreshed {by_whom(refresh)}; older ones are being replaced.")
     return found

@@ -48,6 +48,7 @@ def status_text(daemon: Document) -> str:
             ("health", _health(daemon)),
             ("config", revision_text(revision)),
             ("repository", _repository(section(config, "repository"))),
+            ("notify", section(daemon, "notify").get("receiver")),
             ("state", daemon.get("stateFolder")),
             ("socket", daemon.get("socket")),
             ("tracked", f"{_count(daemon, 'resource')}, {_count(daemon, 'claim')}"),
@@ -59,7 +60,10 @@ def status_text(daemon: Document) -> str:
 
 
 def _set(switch: Document) -> str:
-    return f"{switch.get('subject')}, {by_whom(switch)}"
+    if not switch.get("host"):
+        return f"{switch.get('subject')}, {by_whom(switch)}"
+    file = switch.get("subject") if switch.get("subject") != "*" else ""
+    return f"the whole host, {f'by {file}, which is ' if file else ''}{by_whom(switch)}"
 
 
 def _health(daemon: Document) -> str:
@@ -112,6 +116,12 @@ def _troubles(daemon: Document, config: Document) -> list[str]:
         for one in daemon.get("issuers") or ()
         if one.get("error")
     ]
+    notify = section(daemon, "notify")
+    if notify.get("error"):
+        found.append(
+            f"{mark} {notify.get('receiver')} has not been told of events for "
+            f"{ago(notify.get('failingSince'))}: {clean(str(notify['error']))}"
+        )
     error = section(daemon, "ledger").get("error")
     if error:
         found.append(f"{mark} The ledger cannot be written: {clean(str(error))}")
@@ -152,6 +162,12 @@ def config_troubles(config: Document) -> list[str]:
             "the last good revision is served. Repair what follows (stoker validate DIR checks it):"
         )
         found += [f"    {clean(str(problem))}" for problem in config.get("problems") or ()]
+    waiting = section(config, "waiting")
+    if waiting:
+        found.append(
+            f"{mark} Revision {waiting.get('revision')} has waited for {ago(waiting.get('since'))}: "
+            "it is applied when the host is thawed."
+        )
     found += _decided(config)
     error = repository.get("error")
     if error:

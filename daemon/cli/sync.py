@@ -20,8 +20,8 @@ from .status import config_troubles, revision_text
 def sync(output: str, socket: str | None) -> int:
     """Look for a new configuration now, instead of at the next poll, and wait until it serves.
 
-    Exits with 1 when what was found is refused, with 3 when it is held because it would destroy too
-    much, and with 5 when the repository does not answer.
+    Exits with 1 when what was found is refused or waits for a thaw, with 3 when it is held because it
+    would destroy too much, and with 5 when the repository does not answer.
     """
     with Stoker(socket) as stoker:
         found = stoker.sync()
@@ -41,6 +41,6 @@ def _code(found: Document) -> int:
     repository = section(config, "repository")
     if not found.get("done") or repository.get("error"):
         return UNAVAILABLE
-    if not config.get("ok", True) or repository.get("refused"):
+    if not config.get("ok", True) or repository.get("refused") or config.get("waiting"):
         return FAILED
     return DENIED if config.get("held") else DONE

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from ...config.units import format_rate
 from ..breaker import THRESHOLD
-from ..switches import SwitchKind
+from ..switches import HOST, SwitchKind
 from .pool_facts import KINDS, PoolFacts, kinds
 from .rollouts import stands_still
 from .words import be, listed, ordered, plural, quoted, span, within
@@ -18,10 +18,11 @@ def obstacles(facts: PoolFacts) -> Iterator[str]:
             "is removed, and what is bound lives until its claim ends."
         )
         return
-    if facts.snapshot.paused and facts.status.switch is not None:
+    yield from _paused(facts)
+    if facts.snapshot.frozen and facts.status.freeze is not None:
         yield (
-            f"{facts.spec.name} is paused {ordered(facts.status.switch, facts.present.now)}: nothing new is "
-            "bound, made or rolled until 'stoker resume'."
+            f"The host is frozen {ordered(facts.status.freeze, facts.present.now)}: nothing is made, rolled "
+            "or removed by itself, and what is ready is handed out, until 'stoker thaw'."
         )
     if facts.status.refresh is not None:
         order = ordered(facts.status.refresh, facts.present.now)
@@ -45,7 +46,19 @@ def _draining(facts: PoolFacts) -> str:
     switch = facts.status.switch
     if switch is None or switch.kind is not SwitchKind.DRAIN:
         return "is no longer declared"
-    return f"is drained {ordered(switch, facts.present.now)}"
+    host = " with the whole host" if switch.subject == HOST else ""
+    return f"is drained{host} {ordered(switch, facts.present.now)}"
+
+
+def _paused(facts: PoolFacts) -> Iterator[str]:
+    if not facts.snapshot.paused:
+        return
+    name, switch, place = facts.spec.name, facts.status.switch, facts.status.paused_at
+    still = "nothing new is bound, made or rolled"
+    if switch is not None:
+        yield f"{name} is paused {ordered(switch, facts.present.now)}: {still} until 'stoker resume'."
+    if place:
+        yield f"{name} is paused in the configuration ({place}): {still} until that is changed."
 
 
 def _failing(facts: PoolFacts) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ...config.json_types import Json
 from ...config.units import format_duration
 from ..plan import REPLACE_FROM, Create, Fill, Retire, Serve
+from ..switches import of_the_host
 from .filling import full_in, pace_of
 from .obstacles import obstacles, taken_by, takes
 from .pool_facts import PoolFacts, kinds
@@ -34,6 +35,7 @@ def _summary(facts: PoolFacts) -> str:
         left = plural(facts.snapshot.occupied, "resource")
         return f"{name} is draining: {left} {be(facts.snapshot.occupied)} left."
     paused = "is paused, " if facts.snapshot.paused else ""
+    paused += "is frozen, " if facts.snapshot.frozen else ""
     head = f"{name} {paused}has {ready} ready and keeps {target}"
     if facts.snapshot.waiting:
         waiting = facts.snapshot.waiting
@@ -106,7 +108,7 @@ def _full_in(facts: PoolFacts) -> float | None:
     """Seconds; None when nobody can tell, or when it needs a slot that is not free."""
     if facts.missing > facts.snapshot.on_the_way + facts.free or facts.ledger_error:
         return None
-    if facts.breaker.failures or facts.snapshot.paused:
+    if facts.breaker.failures or facts.snapshot.paused or facts.snapshot.frozen:
         return None
     pace = pace_of(facts.spec.backfill, facts.creation, facts.providers)
     return full_in(facts.missing, facts.spec.backfill, facts.creation, pace, rest=facts.rest)
@@ -142,9 +144,11 @@ def _next(facts: PoolFacts) -> tuple[Coming, ...]:
 
 
 def _switched(facts: PoolFacts) -> Iterator[Coming]:
-    for switch in (facts.status.switch, facts.status.refresh):
+    status = facts.status
+    for switch in (status.switch, status.refresh, status.freeze):
         if switch is not None and switch.until is not None:
-            yield Coming.when(f"its {switch.kind} ends", switch.until, facts.present)
+            whose = "the host's" if of_the_host(switch) else "its"
+            yield Coming.when(f"{whose} {switch.kind} ends", switch.until, facts.present)
 
 
 def _tries(facts: PoolFacts) -> Iterator[Coming]:
@@ -162,7 +166,7 @@ def _tries(facts: PoolFacts) -> Iterator[Coming]:
 
 def _ages(facts: PoolFacts) -> Iterator[Coming]:
     age = facts.spec.lifetime.max_age
-    if age is None or facts.oldest is None or facts.snapshot.draining:
+    if age is None or facts.oldest is None or facts.snapshot.draining or facts.snapshot.frozen:
         return
     name, ready_at = facts.oldest
     soft, hard = ready_at + age * REPLACE_FROM, ready_at + age
@@ -202,6 +206,7 @@ def _numbers(facts: PoolFacts) -> dict[str, Json]:
         "missing": facts.missing,
         "draining": snapshot.draining,
         "paused": snapshot.paused,
+        "frozen": bool(snapshot.frozen),
         "breaker": facts.breaker.state(facts.present.now),
         "failures": facts.breaker.failures,
         "fillRate": str(pace),

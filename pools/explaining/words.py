@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ...config.units import format_duration
-from ..switches import Switch
+from ..switches import Switch, said_by
 
 _SMALL = 0.01
 _MOST_LISTED = 5
@@ -33,7 +33,7 @@ def ordered(switch: Switch, now: float) -> str:
     """Who set it, how long it lasts, and why: `by ada, for 29m more, because the disk is replaced`."""
     left = "" if switch.until is None else f", for {span(switch.until - now)} more"
     because = f", because: {quoted(switch.reason)}" if switch.reason else ""
-    return f"by {switch.by}{left}{because}"
+    return f"by {said_by(switch)}{left}{because}"
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

@@ -24,6 +24,7 @@ from .encoding import (
     decode_rollout,
     decode_switch,
 )
+from .transaction import CURSOR
 
 _CHUNK = 2000
 _EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608
@@ -66,6 +67,7 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             last_event=chain_end(connection).seq,
             switches=[decode_switch(row) for row in connection.execute(_SWITCHES)],
             rollouts=[decode_rollout(row) for row in connection.execute(_ROLLOUTS)],
+            cursors=_load_cursors(connection),
         )
     finally:
         connection.execute("COMMIT")
@@ -106,6 +108,11 @@ def find_revision(connection: sqlite3.Connection, id_: str, source: str) -> Kept
 def _load_anchor(connection: sqlite3.Connection) -> ClockAnchor:
     row = connection.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
     return ClockAnchor() if row is None else ClockAnchor(**json.loads(row[0]))
+
+
+def _load_cursors(connection: sqlite3.Connection) -> dict[str, int]:
+    rows = connection.execute("SELECT name, value FROM meta WHERE name GLOB ?", (f"{CURSOR}*",))
+    return {name.removeprefix(CURSOR): event for name, event in rows}
 
 
 def find_key(connection: sqlite3.Connection, key: bytes, sealer: Sealer) -> Claim | None:

@@ -99,6 +99,7 @@ class SqliteStore:
         self._sealer = sealer
         self._listeners: list[EventListener] = []
         self._rotation: Rotation | None = None
+        self._revision = ""
         self._writer: Writer
         if writer == "thread":
             checkpoints = Checkpoints(footing.pen, partial(open_checkpointer, footing.where))
@@ -157,7 +158,10 @@ class SqliteStore:
         return self._reading(reading.load, self._footing.quick, self._sealer)
 
     def transaction(self) -> SqliteTransaction:
-        return SqliteTransaction(self._sealer)
+        return SqliteTransaction(self._sealer, self._revision)
+
+    def serves(self, revision: str) -> None:
+        self._revision = revision
 
     def submit(self, transaction: Transaction, done: Done, *, urgent: bool = False) -> None:
         if not isinstance(transaction, SqliteTransaction):

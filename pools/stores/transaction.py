@@ -57,6 +57,8 @@ _DROP_PART = "DELETE FROM parts WHERE resource = ? AND name = ?"
 _DROP_PARTS = "DELETE FROM parts WHERE resource = ?"
 _DROP_RESOURCE = "DELETE FROM resources WHERE id = ?"
 _DROP_CLAIM = "DELETE FROM claims WHERE id = ?"
+CURSOR = "cursor "
+"""What the names of cursors begin with, in the table of single values."""
 KEPT_REVISIONS = 20
 """Those that were applied last, to go back to; and besides, of those that resources were made from, as
 many: what was made from older ones is replaced when the daemon starts anew."""
@@ -92,10 +94,12 @@ _INSERTS = frozenset({_PUT_RESOURCE, _PUT_CLAIM, _PUT_PART, ADD_EVENT})
 class SqliteTransaction:
     """See `stoker.pools.store.Transaction`. Every `put` encodes at once."""
 
-    __slots__ = ("_sealer", "events", "statements")
+    __slots__ = ("_revision", "_sealer", "events", "statements")
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, revision: str = "") -> None:
+        """`revision`: the one that serves, which every event says."""
         self._sealer = sealer
+        self._revision = revision
         self.statements: list[Statement] = []
         self.events: list[Draft] = []
 
@@ -145,6 +149,9 @@ class SqliteTransaction:
         }
         self.statements.append((_PUT_META, ("clock", encoding.encode_json(value).decode())))
 
+    def put_cursor(self, reader: str, event: int) -> None:
+        self.statements.append((_PUT_META, (CURSOR + reader, event)))
+
     def put_switch(self, switch: Switch) -> None:
         self.statements.append((_PUT_SWITCH, encoding.encode_switch(switch)))
 
@@ -158,4 +165,4 @@ class SqliteTransaction:
         self.statements.append((_DROP_ROLLOUT, (rollout.pool, rollout.started_at)))
 
     def add_event(self, event: NewEvent) -> None:
-        self.events.append(draft(event))
+        self.events.append(draft(event, self._revision))

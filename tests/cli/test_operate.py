@@ -20,7 +20,8 @@ def resumed(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "daemon" in request.fixturenames:
         daemon: RealDaemon = request.getfixturevalue("daemon")
-        daemon.run("resume", "folders", "single")
+        for command in (("thaw",), ("resume", "--all"), ("resume", "folders", "single")):
+            daemon.run(*command)
         eventually(lambda: pool(daemon)["ready"] == 2)
 
 
@@ -149,3 +150,98 @@ def test_errors_follow_the_output_format(server: ScriptedServer) -> None:
 
     assert result.exit_code == 4
     assert json.loads(server.seen[0].body) == {"reason": "x"}
+
+
+def test_a_host_is_frozen_serves_what_is_ready_and_is_thawed(daemon: RealDaemon) -> None:
+    done = daemon.run("freeze", "--until", "4h", "--reason", "an incident")
+    assert re.fullmatch(r"the host is frozen by \w+ .* ago, ends in .*: an incident\n", done.stdout)
+    claims = [daemon.run("claim", "folders", "--ttl", "2m", "-o", "json") for _ in range(2)]
+    assert [claim.returncode for claim in claims] == [0, 0]
+    starved = daemon.run("claim", "folders", "--wait", "500ms")
+    assert (starved.returncode, "the host is frozen by" in starved.stderr) == (5, True)
+    assert "freeze" in daemon.run("status").stdout
+    assert "Frozen with the whole host" in daemon.run("pools", "folders").stdout
+    explained = daemon.run("explain", "pool/folders").stdout
+    assert "until 'stoker thaw'" in " ".join(explained.split())
+    assert pool(daemon)["frozen"] is True
+
+    assert daemon.run("thaw").stdout == "the host is open\n"
+    for claim in claims:
+        daemon.run("release", json.loads(claim.stdout)["id"])
+
+
+def test_a_configuration_waits_for_the_thaw_and_every_view_says_so(daemon: RealDaemon) -> None:
+    file = daemon.folder / "config" / "pools.yaml"
+    before = file.read_text()
+    daemon.run("freeze")
+    file.write_text(before.replace("ttl: 5m", "ttl: 6m"))
+    try:
+        eventually(lambda: daemon.run("sync").returncode == 1)
+        assert "applied when the host is thawed" in daemon.run("status").stdout
+        assert "config.held" in daemon.run("events", "--kind", "config.held").stdout
+        waiting = json.loads(daemon.run("status", "-o", "json").stdout)["config"]["waiting"]
+        daemon.run("thaw")
+        eventually(lambda: pool(daemon)["revision"] == waiting["revision"])
+        assert daemon.run("sync").returncode == 0
+    finally:
+        file.write_text(before)
+        daemon.run("sync")
+
+
+def test_a_file_freezes_the_running_daemon_and_the_one_that_starts(daemon: RealDaemon) -> None:
+    file = daemon.folder / "state" / "freeze"
+    file.write_text("no changes on this day\n")
+    eventually(lambda: pool(daemon)["frozen"])
+    refused = daemon.run("thaw")
+    assert refused.returncode == 1
+    assert str(file) in refused.stderr
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.launch()
+    assert pool(daemon)["frozen"] is True
+    told = json.loads(daemon.run("status", "-o", "json").stdout)["host"]
+    assert (told["frozen"], told["freezeFile"]) == (True, str(file))
+    assert told["freeze"]["reason"] == "no changes on this day"
+    assert f"by {file}" in daemon.run("status").stdout
+
+    file.unlink()
+    eventually(lambda: not pool(daemon)["frozen"])
+
+
+def test_all_pools_are_drained_at_once_and_opened_at_once(daemon: RealDaemon) -> None:
+    done = daemon.run("drain", "--all", "--reason", "the image is bad")
+    assert re.fullmatch(r"the host is drained by \w+ .*: the image is bad\n", done.stdout)
+    eventually(lambda: not pool(daemon)["counts"] and not pool(daemon, "single")["counts"])
+    refused = daemon.run("claim", "single", "--wait", "1s")
+    assert (refused.returncode, "the image is bad" in refused.stderr) == (5, True)
+    assert "stoker resume --all" in daemon.run("resume", "folders").stdout
+    assert "stoker resume --all" in daemon.run("pools", "folders").stdout
+
+    assert daemon.run("resume", "--all").stdout == "the host is open\n"
+    eventually(lambda: pool(daemon)["ready"] == 2)
+
+
+def test_a_pool_that_is_paused_in_the_configuration_is_opened_there(daemon: RealDaemon) -> None:
+    file = daemon.folder / "config" / "pools.yaml"
+    before = file.read_text()
+    head, _, tail = before.rpartition("spec:")
+    file.write_text(f"{head}spec:\n  paused: true{tail}")
+    place = f"pools.yaml:{head.count(chr(10)) + 2}:3"
+    try:
+        eventually(lambda: pool(daemon, "single")["paused"])
+        refused = daemon.run("resume", "single")
+        assert refused.returncode == 1
+        assert place in refused.stderr
+        assert f"Paused in the configuration ({place})" in daemon.run("pools", "single").stdout
+        explained = daemon.run("explain", "pool/single").stdout
+        assert f"paused in the configuration ({place})" in " ".join(explained.split())
+    finally:
+        file.write_text(before)
+        eventually(lambda: not pool(daemon, "single")["paused"])
+
+
+@pytest.mark.parametrize(
+    "args", [("drain",), ("resume",), ("drain", "web", "--all"), ("resume", "--all", "web")]
+)
+def test_pools_are_named_or_all_are_meant(args: tuple[str, ...]) -> None:
+    assert stoker(*args).exit_code == 2

@@ -401,3 +401,17 @@ def test_an_operators_action_says_why_and_until_when(
         ("POST", "/v1/pools/web/pause")
     ] * 2
     assert server.seen[0].json == {"reason": "new disk", "until": "90m"}
+
+
+def test_an_operators_action_on_the_host_names_no_subject(
+    server: ScriptedServer, client: AnyClient
+) -> None:
+    server.answers = [reply(200, {"frozen": True}), reply(200, {"frozen": False})]
+    assert client.call("operate_host", "freeze", reason="an incident", until="4h")["frozen"]
+    assert not client.call("operate_host", "thaw")["frozen"]
+
+    assert [(seen.method, seen.path) for seen in server.seen] == [
+        ("POST", "/v1/freeze"),
+        ("POST", "/v1/thaw"),
+    ]
+    assert [seen.json for seen in server.seen] == [{"reason": "an incident", "until": "4h"}, {}]

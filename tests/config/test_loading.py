@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stoker.config import documents
 from stoker.config.loading import LoadResult, Reuse, load, load_directory, read_tree
 from stoker.config.problems import Severity
+from stoker.config.revision import Revision
 from stoker.config.trees import being_written, survey
 from tests.config.catalogue import BLUEPRINT, CATALOGUE, POOL, a_blueprint_with, the_revision
 
@@ -265,3 +269,53 @@ def test_a_problem_can_be_shown_for_whatever_is_wrong(change: Callable[[str], st
 
     assert result.revision is None
     assert sentences(result)
+
+
+STEPS: list[dict[str, str]] = [
+    {"a.yaml": GOOD},
+    {"a.yaml": GOOD, "b.yaml": "a: ["},
+    {"a.yaml": GOOD, "b.yaml": GOOD},
+    {"b.yaml": GOOD, "a.yaml": GOOD.replace("max: 3", "max: many")},
+    {"a.yaml": GOOD.replace("max: 3", "max: 9"), "c.yaml": "kind: Nothing"},
+    {"c.yaml": GOOD},
+    {"a.yaml": "", "c.yaml": GOOD},
+    {"a.yaml": GOOD},
+]
+
+
+@given(st.lists(st.sampled_from(STEPS), min_size=2, max_size=6))
+def test_what_is_kept_from_one_load_to_the_next_changes_nothing_that_is_found(
+    steps: list[dict[str, str]],
+) -> None:
+    reuse = Reuse()
+    for files in steps:
+        kept, fresh = (load(files, CATALOGUE, "x", reuse=one) for one in (reuse, Reuse()))
+
+        assert fresh.problems == kept.problems
+        assert fresh.digest == kept.digest
+        if fresh.revision is None or kept.revision is None:
+            assert fresh.revision is kept.revision
+            continue
+        assert _shown(fresh.revision) == _shown(kept.revision)
+
+
+def _shown(revision: Revision) -> object:
+    pools = revision.pools.items()
+    return {name: (pool.size, pool.blueprint.digest) for name, pool in pools}, revision.files
+
+
+def test_only_the_files_that_changed_are_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reuse, parsed = Reuse(), list[str]()
+    original = documents.read_file
+
+    def count(name: str, content: str | bytes) -> object:
+        parsed.append(name)
+        return original(name, content)
+
+    monkeypatch.setattr(documents, "read_file", count)
+    load({"a.yaml": GOOD, "b.yaml": "# nothing"}, CATALOGUE, "x", reuse=reuse)
+    load({"a.yaml": GOOD, "b.yaml": "# changed", "c.yaml": ""}, CATALOGUE, "x", reuse=reuse)
+    load({"a.yaml": GOOD}, CATALOGUE, "x", reuse=reuse)
+
+    assert parsed == ["a.yaml", "b.yaml", "b.yaml", "c.yaml"]
+    assert set(reuse.files) == {"a.yaml"}

@@ -67,6 +67,7 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "stop_grace": "1m",
         "max_connections": "5",
         "resync_interval": "1h",
+        "freeze_file": "/freeze",
         "config_poll": "5s",
         "config_token": "/token",
         "config_key": "/key",
@@ -78,6 +79,11 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "audit_events": "5000",
         "audit_files": "7",
         "max_destroy": "12.5%",
+        "webhook_address": "9465",
+        "webhook_secret_file": "/in",
+        "notify_url": "https://hooks.example.org/stoker",
+        "notify_secret_file": "/out",
+        "notify_events": "config.applied, config.held",
     }
     used = [setting for setting in SETTINGS if setting.field != "verify_ssh"]  # or verify_gpg
     assert set(said) == {setting.field for setting in used}
@@ -98,6 +104,7 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         stop_grace=60.0,
         max_connections=5,
         resync_interval=3600.0,
+        freeze_file=Path("/freeze"),
         config_poll=5.0,
         config_token=Path("/token"),
         config_key=Path("/key"),
@@ -109,6 +116,11 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         audit_events=5000,
         audit_files=7,
         max_destroy=0.125,
+        webhook_address=Address("127.0.0.1", 9465),
+        webhook_secret_file=Path("/in"),
+        notify_url="https://hooks.example.org/stoker",
+        notify_secret_file=Path("/out"),
+        notify_events=("config.applied", "config.held"),
     )
 
 
@@ -265,3 +277,35 @@ def test_a_share_is_written_in_percent(text: str) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     (problem,) = problems(flags=None, environ={"STOKER_MAX_DESTROY": text})
     assert "a share from 0% to 100%, such as 30%" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9465", Address("127.0.0.1", 9465)),
+        (":9465", Address("127.0.0.1", 9465)),
+        ("0.0.0.0:9465", Address("0.0.0.0", 9465)),
+    ],
+)
+def test_the_webhook_listens_on_this_host_alone_unless_told_otherwise(
+    text: str, address: Address
+) -> None:
+    assert load(webhook_address=text).webhook_address == address
+
+
+@pytest.mark.parametrize(
+    "text", ["ftp://host/", "host/path", "https://", "https://h/ x", "https://h/#x"]
+)
+def test_a_receiver_is_an_address_over_http(text: str) -> None:
+    assert "an address such as https://hooks.example.org/stoker" in problems(notify_url=text)[0]
+
+
+def test_a_receiver_that_does_not_do_is_refused_without_quoting_it() -> None:
+    (said,) = problems(notify_url="htps://ada:s3cret@hooks.example.org/T0KEN")
+    assert "s3cret" not in said
+    assert "T0KEN" not in said
+
+
+@pytest.mark.parametrize("text", ["claim.bound", "config.", "config.applied,,", "*"])
+def test_only_events_of_the_configuration_are_told(text: str) -> None:
+    assert "kinds of events such as" in problems(notify_events=text)[0]

@@ -16,7 +16,7 @@ from stoker.pools.binding import Process
 from stoker.pools.ids import ResourceId
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.rollout import Stage
-from stoker.pools.switches import PoolAction, ResourceAction
+from stoker.pools.switches import HOST, HostAction, PoolAction, ResourceAction
 from stoker.pools.wishes import Wish
 from tests.crash.playing import Plot
 from tests.crash.simulated import KEY, History
@@ -332,6 +332,29 @@ async def resumed(history: History) -> None:
     await history.on_pool(PoolAction.RESUME)
 
 
+async def freeze(history: History) -> None:
+    await history.on_host(HostAction.FREEZE)
+
+
+async def frozen_and_thawed(history: History) -> None:
+    """What was answered is in force, and what was made before it is handed out in it."""
+    if history.operated == (HostAction.FREEZE, HOST):
+        assert history.run.status().frozen
+    await history.on_host(HostAction.THAW)
+    await claim(history)
+
+
+async def drain_all_and_resume(history: History) -> None:
+    await history.on_host(HostAction.DRAIN)
+    await history.on_host(HostAction.RESUME)
+
+
+async def all_resumed(history: History) -> None:
+    if history.operated == (HostAction.RESUME, HOST):
+        assert not history.run.status().draining
+    await history.on_host(HostAction.RESUME)
+
+
 async def refresh(history: History) -> None:
     await history.on_pool(PoolAction.REFRESH)
 
@@ -532,6 +555,15 @@ PLOTS = (
     Plot("drift", WEB, drift),
     Plot("pause", WEB, pause, after=paused_and_resumed, pairs=1),
     Plot("drain", (a_web_pool(2),), drain_and_resume, before=hold, after=resumed, pairs=2),
+    Plot("freeze", WEB, freeze, after=frozen_and_thawed, pairs=1),
+    Plot(
+        "drain of the host",
+        (a_web_pool(2),),
+        drain_all_and_resume,
+        before=hold,
+        after=all_resumed,
+        pairs=2,
+    ),
     Plot("refresh", (a_web_pool(2, 3),), refresh, before=hold, after=refreshed, pairs=3),
     Plot("hold", WEB, hold_and_let_go, after=let_go, pairs=1),
     Plot(

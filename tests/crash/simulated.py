@@ -18,7 +18,14 @@ from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.rollout import Stage
 from stoker.pools.stores.sqlite import SqliteStore
-from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
+from stoker.pools.switches import (
+    HOST,
+    HostAction,
+    Operator,
+    Order,
+    PoolAction,
+    ResourceAction,
+)
 from stoker.pools.wishes import Wish
 from tests.builders import a_revision
 from tests.crash.cuts import Cuts, CutStore, with_cuts
@@ -99,7 +106,7 @@ class History:
     """The claim that was answered for a key: every retry must get the same."""
     in_the_dark: int = 0
     """Claims without a key that were never answered."""
-    operated: tuple[PoolAction | ResourceAction, str] | None = None
+    operated: tuple[PoolAction | ResourceAction | HostAction, str] | None = None
     """What an operator did last, with the pool or the resource; None unless that was answered."""
     operated_at: float = 0.0
     """When it was answered."""
@@ -217,6 +224,9 @@ class History:
     async def on_pool(self, action: PoolAction) -> None:
         await self._operate(action, "web", self.run.fleet.operate_pool(action, "web", ORDER))
 
+    async def on_host(self, action: HostAction) -> None:
+        await self._operate(action, HOST, self.run.fleet.operate_host(action, ORDER))
+
     async def on_resource(self, action: ResourceAction, resource: ResourceId) -> None:
         """It may be gone by then."""
         work = self.run.fleet.operate_resource(action, resource, ORDER)
@@ -225,7 +235,7 @@ class History:
 
     async def _operate(
         self,
-        action: PoolAction | ResourceAction,
+        action: PoolAction | ResourceAction | HostAction,
         subject: str,
         work: Coroutine[object, object, object],
     ) -> None:

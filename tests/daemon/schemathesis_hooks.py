@@ -18,7 +18,13 @@ BY_THE_POOL = {
     *("unknown-parameter", "bad-parameter", "ttl-too-long", "cannot-follow"),
     *("count-too-large", "bad-select"),
 }
-SHUTTING = {"/v1/pools/{name}/pause", "/v1/pools/{name}/drain"}
+SHUTTING = {
+    "/v1/pools/{name}/pause": "resume",
+    "/v1/pools/{name}/drain": "resume",
+    "/v1/drain": "resume",
+    "/v1/freeze": "thaw",
+}
+"""What keeps a pool from serving, and what ends it."""
 
 for name, (least, most) in BOUNDS.items():
     schemathesis.openapi.format(
@@ -54,7 +60,7 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
     """A pool that was paused or drained for longer all the same is opened again."""
     if case.path in SHUTTING and response.status_code == 200:
         base = str(response.request.url).rpartition("/")[0]
-        urlopen(Request(f"{base}/resume", method="POST"), timeout=10).close()
+        urlopen(Request(f"{base}/{SHUTTING[case.path]}", method="POST"), timeout=10).close()
 
 
 @schemathesis.check

@@ -54,6 +54,10 @@ HOLD, UNHOLD, RETIRE = (
 ACCEPT, PIN, ROLL_BACK, UNPIN = ON_CONFIG = tuple(
     f"POST /v1/config/{action}" for action in ("accept", "pin", "rollback", "unpin")
 )
+FREEZE, THAW, DRAIN_ALL, RESUME_ALL = (
+    f"POST /v1/{action}" for action in ("freeze", "thaw", "drain", "resume")
+)
+ON_HOST = (FREEZE, THAW, DRAIN_ALL, RESUME_ALL)
 ON_POOLS, ON_RESOURCES = (PAUSE, RESUME, DRAIN, REFRESH), (HOLD, UNHOLD, RETIRE)
 
 
@@ -155,7 +159,7 @@ async def requests_are_wrong(book: Book) -> None:
             elif what.startswith("GET") and what.split("/")[1] == "v1":
                 await book.ask(served, what, query="?nope=1")
         await book.ask(served, "GET /v1/claims/{id}", query="?wait=soon")
-        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG):
+        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG, *ON_HOST):
             await book.ask(served, what, {"nope": 1})
             await book.ask(served, what, b"{")
             await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})
@@ -211,6 +215,13 @@ async def operators_act(book: Book) -> None:
         held = await ready_one(served)
         for what in ON_RESOURCES:
             await book.ask(served, what, at=held)
+        for what in ON_HOST:
+            await book.ask(served, what)
+        served.run.fleet.see_freeze_file("/f", Switch(SwitchKind.FREEZE, "/f", Operator(0), "", 0))
+        await book.ask(served, THAW)
+    still = dataclasses.replace(a_box_pool(min=0), paused_at="web.yaml:1:1")
+    async with book.serving(still) as served:
+        await book.ask(served, RESUME, at="web")
 
 
 async def operators_decide_about_revisions(book: Book) -> None:
@@ -352,6 +363,12 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, "GET /v1/explain/pools/{name}", at="web")
             await book.ask(served, "GET /v1/explain/claims/{id}", at=claim["id"])
             await book.ask(served, "GET /v1/explain/resources/{id}")
+    async with book.serving(a_box_pool(min=0)) as served:
+        await book.ask(served, FREEZE)
+        await book.ask(served, DRAIN_ALL)
+        book.patch.setattr(served.run.store, "commit", broken)
+        for what in ON_HOST:
+            await book.ask(served, what, {"reason": "another"})
 
 
 async def the_daemon_starts_and_stops(book: Book) -> None:
@@ -416,6 +433,7 @@ async def the_daemon_has_a_defect(book: Book) -> None:
                 await book.ask(served, what)
 
 
+@pytest.mark.timeout(180)  # hundreds of requests, one after the other
 async def test_every_documented_answer_happens_and_no_other_does(
     short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

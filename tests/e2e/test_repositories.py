@@ -1,5 +1,6 @@
 """The real daemon follows a real repository: through outages, force pushes, restarts and everything at once."""
 
+import hmac
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from typing import Any
 import pytest
 
 from tests.fixtures.daemons import STOKER, RealDaemon, until, work_pool
+from tests.fixtures.receivers import a_receiver
 from tests.fixtures.repositories import (
     HttpServer,
     Repository,
+    free_port,
     http_server,
     signers,
     signs_with_ssh,
@@ -68,6 +72,10 @@ def test_a_push_takes_effect_by_itself_and_the_commit_is_on_everything(
     assert made_from == {first[:12], second[:12]}
     claim = daemon.client.claim("work")
     assert daemon.client.show(claim.id).document["revision"] in made_from
+    under = {event["data"]["revision"] for event in daemon.events()}
+    assert under == made_from
+    (bound,) = daemon.events("claim.bound")
+    assert bound["data"]["revision"] == second[:12]
     told = [event["data"] for event in daemon.events("config.applied")]
     assert [first, second] == [one["commit"] for one in told]
     assert daemon.follows == told[0]["source"]
@@ -215,6 +223,44 @@ def test_a_stop_does_not_wait_for_a_repository_that_hangs(
         waiting.join()
 
 
+def test_a_push_notice_takes_effect_at_once_and_what_became_of_it_is_told(
+    daemon: RealDaemon, repository: Repository, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("what the git host knows\n")
+    (tmp_path / "out").write_text("what the receiver knows\n")
+    with a_receiver() as receiver:
+        port = free_port()
+        settings = tmp_path / "stoker.yaml"
+        settings.write_text(
+            f"configPoll: 1h\n"
+            f"webhook: {{address: {port}, secretFile: in}}\n"
+            f"notify: {{url: 'http://u:p4ss@127.0.0.1:{receiver.port}/T0KEN', secretFile: out}}\n"
+        )
+        repository.commit({"work.yaml": work_pool(1)})
+        daemon.follows = f"{repository.url}?ref=main"
+        daemon.start("--settings", str(settings))
+        second = repository.commit({"work.yaml": work_pool(2)})
+        body = json.dumps({"after": second}).encode()
+        signature = hmac.new(b"what the git host knows", body, "sha256").hexdigest()
+        headers = {"X-Hub-Signature-256": f"sha256={signature}"}
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/", body, headers)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            assert 202 == answer.status
+        until(lambda: applied(daemon) == second, "the push takes effect")
+        broken = repository.commit({"work.yaml": "kind: Nonsense"})
+        assert 1 == stoker(daemon, "sync").returncode
+
+        def told() -> list[tuple[str, str]]:
+            return [(one["kind"], one["data"]["commit"]) for one in receiver.told]
+
+        expected = [("config.applied", second), ("config.refused", broken)]
+        until(lambda: told()[-2:] == expected, f"it is told: {told()}")
+        status = daemon.client.status()["notify"]
+        assert f"http://127.0.0.1:{receiver.port}" == status["receiver"]
+        for secret in ("p4ss", "T0KEN", "what the"):
+            assert secret not in daemon.said() + str(daemon.client.status())
+
+
 def test_figures_tell_how_far_behind_it_is(daemon: RealDaemon, repository: Repository) -> None:
     repository.commit({"work.yaml": work_pool(1)})
     daemon.follows = f"{repository.url}?ref=main"
@@ -229,6 +275,7 @@ def test_figures_tell_how_far_behind_it_is(daemon: RealDaemon, repository: Repos
         text = b"".join(iter(lambda: asking.recv(65536), b"")).decode()
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("stoker_"))
     assert float(figures["stoker_config_behind_seconds"]) > 0.05
+    assert figures["stoker_config_behind"] == "1.0"
     assert float(figures["stoker_config_silent_seconds"]) < 30
     assert float(figures['stoker_config_polls_total{outcome="new"}']) >= 2
     assert figures["stoker_config_last_load_successful"] == "0.0"
@@ -242,12 +289,14 @@ class Writer:
         self.chance = random.Random(seed)
         self.good: list[str] = []
         """Every commit that may be applied if its ancestors allow it, in the order of the pushes."""
-        self.parents: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        """What each of them says, by the revision's name."""
 
     def good_commit(self) -> str:
         size = self.chance.randint(0, 3)
         commit = self.repository.commit({"work.yaml": work_pool(size)}, push=False)
         self.good.append(commit)
+        self.sizes[commit[:12]] = size
         self.repository.push()
         return commit
 
@@ -264,6 +313,7 @@ class Writer:
                 "empty",
                 "delete",
                 "rename",
+                "flip",
                 "link",
             ]
         ):
@@ -286,6 +336,10 @@ class Writer:
                 repository.push("HEAD~1:refs/heads/main")
             case "delete":
                 repository.push(":refs/heads/main")
+            case "flip":  # between two that are good, as fast as it goes
+                for _ in range(3):
+                    repository.push("HEAD~1:refs/heads/main" if len(self.good) > 1 else "HEAD")
+                    repository.push()
             case "rename":
                 repository.push("HEAD:refs/heads/other", ":refs/heads/main")
             case _:
@@ -323,10 +377,13 @@ def test_whatever_a_writer_and_the_network_do_only_allowed_commits_are_applied_a
         commit = applied(daemon)
         if commit != seen[-1]:
             seen.append(commit)
+        pool = daemon.client.pool("work")  # one answer is of one moment
+        assert pool["min"] == writer.sizes[pool["revision"]], "a mixture of two revisions"
     repository.push()  # what was rewritten or deleted last comes back
     last = writer.good_commit()
-    daemon.client.sync()
-    assert last == applied(daemon)
+    until(
+        lambda: last == applied(daemon), "the last one is found by a poll, and nobody asks for it"
+    )
     seen.append(last)
 
     told = [event["data"]["commit"] for event in daemon.events("config.applied")]

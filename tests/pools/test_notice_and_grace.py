@@ -165,7 +165,7 @@ async def test_an_expired_claim_keeps_its_resource_for_its_grace_and_no_longer()
     lapsed = (await events_of(run, claim))[-1]
     assert "claim.lapsed" == lapsed.kind
     assert "15s" in lapsed.reason
-    assert {"expiresAt", "graceUntil"} == {*lapsed.data}
+    assert {"expiresAt", "graceUntil", "revision"} == {*lapsed.data}
     await run.settle(14.8)
     assert ClaimState.BOUND == state_of(claim)
     await run.settle(0.2)

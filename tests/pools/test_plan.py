@@ -155,6 +155,35 @@ def test_a_paused_pool_rolls_serves_and_makes_nothing_but_what_is_broken_or_too_
     assert counts(plan(spec, broken, 200.0).commands) == {"Retire": 4}
 
 
+def test_a_frozen_pool_serves_those_who_wait_and_does_nothing_else() -> None:
+    spec = a_pool(min=3, max=10, lifetime=Lifetime(max_age=100.0))
+    ill = a_snapshot(
+        ready=1,
+        outdated=2,
+        waiting=5,
+        drifted=(a_member("web-9", problem="gone"),),
+        frozen="the host is frozen by ada",
+    )
+
+    for now in (10.0, 95.0, 200.0):
+        found = plan(spec, ill, now)
+        assert [Serve(3, "5 waiting, 3 ready")] == list(found.commands)
+        assert found.wake_at is None
+    for surplus in (
+        a_snapshot(ready=9, frozen="the host is frozen by ada"),
+        a_snapshot(ready=9, frozen="the host is frozen by ada", draining=True),
+    ):
+        assert plan(spec, surplus, 0.0).commands == ()
+    assert (
+        plan(
+            spec,
+            a_snapshot(ready=9, waiting=1, frozen="the host is frozen by ada", paused=True),
+            0.0,
+        ).commands
+        == ()
+    )
+
+
 def test_a_full_pool_that_is_refreshed_lets_one_go_and_says_why() -> None:
     full = a_snapshot(outdated=3, refresh=True)
     (rolled,) = plan(a_pool(min=3, max=3), full, 0.0).commands
@@ -176,6 +205,7 @@ small = st.integers(0, 12)
     waiting=small,
     draining=st.booleans(),
     paused=st.booleans(),
+    frozen=st.booleans(),
 )
 def test_a_plan_never_makes_more_than_there_is_room_for(
     *,
@@ -189,6 +219,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
     waiting: int,
     draining: bool,
     paused: bool,
+    frozen: bool,
 ) -> None:
     spec = a_pool(min=minimum, max=minimum + extra + 1)
     snapshot = a_snapshot(
@@ -200,6 +231,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
         waiting=waiting,
         draining=draining,
         paused=paused,
+        frozen="frozen by ada" if frozen else "",
     )
 
     commands = plan(spec, snapshot, 0.0).commands
@@ -210,6 +242,7 @@ def test_a_plan_never_makes_more_than_there_is_room_for(
     assert made <= max(0, spec.size.max - snapshot.occupied)
     assert served == (0 if paused else min(waiting, ready + outdated))
     assert not (paused and commands)
+    assert not (frozen and (made or retired))
     assert len(retired) == len(set(retired))
     assert all(command.reason for command in commands)
 

@@ -18,10 +18,11 @@ def why(
     seconds: float | None = None,
     ledger: str = "",
     pause: str = "",
+    freeze: str = "",
     **facts: object,
 ) -> WaitingFor:
     snapshot = a_snapshot(waiting=position, **facts)  # type: ignore[arg-type]
-    known = Waited(position, seconds, ledger, pause)
+    known = Waited(position, seconds, ledger, pause, freeze)
     return why_waiting(a_pool(min=0, max=3), snapshot, NOW, known)
 
 
@@ -29,6 +30,14 @@ def test_who_waits_in_a_paused_pool_is_told_so_whatever_is_ready() -> None:
     told = why(ready=3, pause="the pool web is paused by ada")
     assert (WaitCode.PAUSED, "pause") == (told.code, told.limit)
     assert told.detail == "the pool web is paused by ada"
+
+
+def test_who_finds_nothing_ready_in_a_freeze_is_told_so_and_who_does_is_served() -> None:
+    frozen = "nothing is made while the host is frozen by ada"
+    assert WaitCode.HANDED_OVER is why(1, ready=1, freeze=frozen).code
+    assert WaitCode.BEING_MADE is why(1, coming=1, freeze=frozen).code
+    told = why(2, ready=1, freeze=frozen)
+    assert (WaitCode.FROZEN, "freeze", frozen) == (told.code, told.limit, told.detail)
 
 
 def test_what_is_held_is_told_among_what_takes_the_slots() -> None:

@@ -176,14 +176,10 @@ LOST = under_way(breaker=FAILING)
         (a_snapshot(waiting=1, rolling=LOST), [("create", 1, "new"), ("fill", 3, "new")]),
         # It is not known any more how the previous one was made.
         (a_snapshot(outdated=3, rolling=under_way(known=False)), [("fill", 1, "new")]),
-        # Frozen: what claims take is made anew, and nothing is replaced.
-        (a_snapshot(outdated=3, rolling=CANARY, frozen="frozen by ada"), []),
-        (a_snapshot(outdated=2, rolling=CANARY, frozen="frozen"), [("fill", 1, "previous")]),
-        (a_snapshot(outdated=2, ready=1, rolling=ROLLING, frozen="frozen"), []),
-        (a_snapshot(outdated=3, ready=1, rolling=ROLLING, frozen="frozen"), []),
-        (a_snapshot(ready=4, frozen="frozen"), [("retire", 1, "surplus")]),
-        (a_snapshot(outdated=1, ready=1, rolling=ROLLING, frozen="frozen"), [("fill", 1, "new")]),
-        (a_snapshot(outdated=3, refresh=True, frozen="frozen"), []),
+        # Frozen: nothing is made, replaced or removed.
+        (a_snapshot(outdated=2, rolling=CANARY, frozen="frozen by ada"), []),
+        (a_snapshot(outdated=2, ready=1, rolling=ROLLING, frozen="frozen by ada"), []),
+        (a_snapshot(ready=4, outdated=1, refresh=True, frozen="frozen by ada"), []),
         # An emptied pool rolls nothing.
         (
             a_snapshot(outdated=2, ready=1, rolling=CANARY, draining=True),

@@ -3,15 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.pools.gates import Gate
-from stoker.pools.requests import Code
 from stoker.pools.switches import (
+    HOST,
+    HostAction,
     Operator,
     Order,
     PoolAction,
     Switch,
     SwitchKind,
     change,
+    ended_by_itself,
 )
 
 ADA = Operator(1000, "ada")
@@ -79,26 +80,20 @@ def test_an_action_that_says_nothing_new_changes_nothing(
     assert len(set(known) & {SwitchKind.PAUSE, SwitchKind.DRAIN}) <= 1
 
 
-def test_a_claim_at_a_shut_pool_is_told_by_whom_why_and_until_when() -> None:
-    gate = Gate("web")
-    gate.set(Switch(SwitchKind.PAUSE, "web", ADA, "new disk", 0.0, 100.0), None)
-
-    refusal = gate.refusal(40.0, lambda steady: steady + 1_700_000_000.0)
-
-    assert refusal.code is Code.PAUSED
-    assert refusal.message == (
-        "the pool web is paused by ada until 2023-11-14T22:15:00.000Z: new disk"
+def test_the_host_is_thawed_and_resumed_each_by_its_own_action() -> None:
+    freeze, drain = (
+        Switch(kind, HOST, ADA, "", 0.0) for kind in (SwitchKind.FREEZE, SwitchKind.DRAIN)
     )
-    assert refusal.retry_after == 60.0
-    assert refusal.details["by"] == {"uid": 1000, "user": "ada"}
+
+    assert change(HostAction.THAW, HOST, an_order(), [freeze, drain], 1.0).drop == (freeze,)
+    assert change(HostAction.RESUME, HOST, an_order(), [freeze, drain], 1.0).drop == (drain,)
+    assert change(HostAction.DRAIN, HOST, an_order(), [freeze], 1.0).drop == ()
+    assert change(HostAction.FREEZE, HOST, an_order(), [drain], 1.0).drop == ()
+    assert change(HostAction.FREEZE, HOST, an_order(), [freeze], 1.0).nothing
 
 
-def test_a_pool_that_is_no_longer_declared_drains_whatever_operators_say() -> None:
-    gate = Gate("web")
-    gate.set(Switch(SwitchKind.PAUSE, "web", ADA, "", 0.0), None)
-    gate.declare(declared=False)
-
-    assert (gate.shut, gate.draining, gate.paused) == (True, True, False)
-    assert gate.refusal(0.0, float).code is Code.DRAINING
-    gate.declare(declared=True)
-    assert (gate.shut, gate.draining, gate.paused) == (True, False, True)
+def test_a_switch_that_comes_to_its_date_says_so_with_the_event_of_its_subject() -> None:
+    assert ended_by_itself(SwitchKind.FREEZE, HOST) == "host.thawed"
+    assert ended_by_itself(SwitchKind.DRAIN, HOST) == "host.resumed"
+    assert ended_by_itself(SwitchKind.DRAIN, "web") == "pool.resumed"
+    assert ended_by_itself(SwitchKind.REFRESH, "web") == "pool.renewed"

@@ -7,6 +7,8 @@ from stoker.pools.claim import Claim, ClaimState
 from stoker.pools.expiry import ends_at
 from stoker.pools.ids import ResourceId, part_id, resource_of
 from stoker.pools.lifecycle import LEAVING, ResourceState
+from stoker.pools.plan import Serve
+from stoker.pools.switches import HOST
 from stoker.pools.ties import LOOK_AGAIN
 from tests.fakes.world import Effect
 from tests.rig import EPOCH
@@ -68,6 +70,7 @@ class Watcher:
             self._fail_if(story.run.breaches())
             self._check_claims()
             self._check_holds()
+            self._check_freezes()
             self._check_sizes()
             self._check_announcements()
             self._fail_if(list(self._gangs.look(story.daemon, story.now())))
@@ -92,7 +95,7 @@ class Watcher:
                 raise Broken(f"{status.name} has {status.ready} ready of {status.min}: {status}")
             if status.rollout is not None or status.outdated:
                 raise Broken(f"{status.name} is not rolled to its end: {status}")
-            if status.switch is not None or status.counts[ResourceState.HELD]:
+            if status.frozen or status.switch is not None or status.counts[ResourceState.HELD]:
                 raise Broken(f"{status.name} is not as operators left it: {status}")
             if any(status.counts[state] for state in LEAVING):
                 raise Broken(f"{status.name} still removes: {status.counts}")
@@ -118,7 +121,7 @@ class Watcher:
     def _check_what_operators_said(self, told: Promise) -> None:
         operators = self.story.operators
         for shut in operators.shut:
-            if shut.pool == told.pool and shut.since < told.taken_at < shut.until:
+            if shut.pool in {told.pool, HOST} and shut.since < told.taken_at < shut.until:
                 raise Broken(
                     f"{told.resources} were taken for {told.claim} at {told.taken_at}, in a pool that "
                     f"was shut from {shut.since} to {shut.until}"
@@ -146,6 +149,24 @@ class Watcher:
                 raise Broken(f"{resource.id} was to be held and is ready")
             if held is not None and now < held.until and resource.hold is None:
                 raise Broken(f"the hold of {resource.id} was forgotten")
+
+    def _check_freezes(self) -> None:
+        """In a freeze nothing is begun, and no pool decides to remove what is ready."""
+        story, fleet = self.story, self.story.daemon.fleet
+        for frozen in story.operators.frozen:
+            for resource in fleet.resources():
+                if frozen.since < resource.created_at < frozen.until:
+                    raise Broken(f"{resource.id} was begun in a freeze since {frozen.since}")
+            if not frozen.since < story.now() < frozen.until:
+                continue
+            for status in fleet.pools():
+                pool = fleet.own(status.name)
+                decided = pool.planned_at is not None and pool.planned_at > frozen.since
+                if not status.frozen and not status.draining:
+                    raise Broken(f"{status.name} forgot the freeze since {frozen.since}")
+                if decided and status.frozen:
+                    wrong = [one for one in pool.last_plan.commands if not isinstance(one, Serve)]
+                    self._fail_if([f"{status.name} in a freeze: {one}" for one in wrong])
 
     def _check_reuse(self, resource: ResourceId, before: Promise, told: Promise) -> None:
         """One claim after the other, and only where that is declared."""

@@ -9,7 +9,16 @@ from stoker.pools.lifecycle import COMING, ResourceState
 from stoker.pools.requests import Code, Refusal
 from stoker.pools.resource import Resource
 from stoker.pools.rollout import Stage
-from stoker.pools.switches import Operator, Order, PoolAction, ResourceAction
+from stoker.pools.switches import (
+    HOST,
+    HostAction,
+    Operator,
+    Order,
+    PoolAction,
+    ResourceAction,
+    Switch,
+    SwitchKind,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.story import Story
@@ -18,13 +27,17 @@ ADA = Operator(1000, "ada")
 PATIENCE = 60.0
 """Seconds after which an operator gives up on a daemon that was killed while it was asked."""
 SHUTTING = frozenset({PoolAction.PAUSE, PoolAction.DRAIN})
+FILE = "/etc/stoker/freeze"
 
 
 @dataclass
 class Shut:
-    """A pool was paused or drained: from the answer until its date, or until the next thing was asked."""
+    """A pool or all were paused, drained or frozen: from the answer until its date, or until the next
+    thing was asked.
+    """
 
     pool: str
+    """`HOST` for all of them."""
     since: float
     until: float
 
@@ -46,6 +59,9 @@ class Operators:
     def __init__(self, story: "Story") -> None:
         self._story = story
         self.shut: list[Shut] = []
+        self.frozen: list[Shut] = []
+        self.file: Switch | None = None
+        """What the freeze file says."""
         self.holds: dict[ResourceId, Held] = {}
         self.held: set[ResourceId] = set()
         """Those that were seen held after it was answered: never to be leased again."""
@@ -57,7 +73,10 @@ class Operators:
             await asyncio.sleep(draw.expovariate(1 / 30))
             if not self._story.up:
                 continue
-            if draw.random() < 0.3:
+            chance = draw.random()
+            if chance < 0.08:
+                await self._on_the_host()
+            elif chance < 0.35:
                 await self._on_a_pool()
             else:
                 await self._on_a_resource()
@@ -65,6 +84,11 @@ class Operators:
     async def lift_all(self) -> None:
         """Nothing that an operator set is in force any more."""
         fleet = self._story.daemon.fleet
+        self._see_file(None)
+        self._end_shut(HOST)
+        for action in (HostAction.THAW, HostAction.RESUME):
+            await self._try_on_host(action, None)
+        await self._story.catch_up()
         for status in fleet.pools():
             self._end_shut(status.name)
             await self._try_on_pool(PoolAction.RESUME, status.name, None)
@@ -79,6 +103,29 @@ class Operators:
         for status in self._story.daemon.fleet.pools():
             if status.rollout is not None and status.rollout.stage is Stage.PAUSED:
                 await self._try_on_pool(PoolAction.RESUME, status.name, None)
+
+    async def _on_the_host(self) -> None:
+        draw = self._story.random
+        lasting = draw.choice([5.0, 40.0, 200.0])
+        if draw.random() < 0.2:
+            self._see_file(Switch(SwitchKind.FREEZE, FILE, ADA, "so", self._story.now()))
+            asyncio.get_running_loop().call_later(lasting, self._see_file, None)
+            return
+        action = draw.choice(list(HostAction))
+        until = self._story.now() + lasting
+        self._end_shut(HOST, action)
+        if not await self._try_on_host(action, until):
+            return
+        shut = Shut(HOST, self._story.now(), until)
+        if action is HostAction.FREEZE:
+            self.frozen.append(shut)
+        elif action is HostAction.DRAIN:
+            self.shut.append(shut)
+
+    def _see_file(self, found: Switch | None) -> None:
+        self.file = found
+        if self._story.up:  # otherwise the next daemon sees it at its start
+            self._story.daemon.fleet.see_freeze_file(FILE, found)
 
     async def _on_a_pool(self) -> None:
         draw = self._story.random
@@ -140,6 +187,19 @@ class Operators:
         self.done += 1
         return life == story.life and story.up
 
+    async def _try_on_host(self, action: HostAction, until: float | None) -> bool:
+        story, life = self._story, self._story.life
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await story.daemon.fleet.operate_host(action, Order(ADA, "why not", until))
+        except TimeoutError:
+            return False
+        except Refusal as refusal:
+            _expect(refusal, Code.SET_ELSEWHERE)
+            return False
+        self.done += 1
+        return life == story.life and story.up
+
     async def _try_on_resource(
         self, action: ResourceAction, resource: ResourceId, until: float | None
     ) -> bool:
@@ -162,8 +222,11 @@ class Operators:
         self.done += 1
         return life == story.life and story.up
 
-    def _end_shut(self, pool: str) -> None:
-        for shut in self.shut:
+    def _end_shut(self, pool: str, action: HostAction | None = None) -> None:
+        """Once it was asked for, it may be so, whether it is answered or not."""
+        ended = {HostAction.FREEZE: self.frozen, HostAction.THAW: self.frozen}
+        both = [*self.shut, *self.frozen]
+        for shut in both if action is None else ended.get(action, self.shut):
             if shut.pool == pool:
                 shut.until = min(shut.until, self._story.now())
 

@@ -124,7 +124,7 @@ def surge_of(spec: PoolSpec) -> int:
 
 def _stands_still(pool: Pool, now: float) -> str:
     rollout = pool.rolling.rollout
-    if rollout is None or pool.gate.refresh is not None:
+    if rollout is None or pool.gate.in_force.refresh is not None:
         return ""
     if rollout.stage is Stage.PAUSED:
         return "is paused"

@@ -26,6 +26,7 @@ from stoker.config.windows import Window
 from stoker.pools.binding import Bind, Binding, Process, Tie
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.expiry import ends_at
+from stoker.pools.fleet import Frozen
 from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.processes import Tied
 from stoker.pools.requests import ClaimRequest, Refusal
@@ -36,7 +37,7 @@ from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
 from tests.rig import EPOCH, Host, Run, a_part, boxes, reusable
 from tests.simulation.estimates import Estimates
-from tests.simulation.operators import Operators
+from tests.simulation.operators import FILE, Operators
 from tests.simulation.rolls import Rolls, draw_rollout
 
 CALM = Faults(latency=(0.05, 0.5))
@@ -123,6 +124,7 @@ class Story:
         self.most: dict[str, int] = {}
         """The largest `max` that each pool ever had."""
         self.revision = self._draw_revision("r0")
+        self.applied = self.revision
         self.crashes = 0
         self.served = 0
         self.refused = 0
@@ -160,6 +162,7 @@ class Story:
                 group.create_task(self._weather(), name="weather"),
                 group.create_task(self._author(), name="author"),
                 group.create_task(self.operators.work(), name="operators"),
+                group.create_task(self._follow(), name="configuration"),
                 group.create_task(self._meddler(), name="meddler"),
                 group.create_task(self._reaper(), name="reaper"),
                 group.create_task(watch(), name="watch"),
@@ -180,9 +183,12 @@ class Story:
         self.rolls.watch(run)
         run.store.on_events(lambda events: self._committed(run, events))
         await run.open()
+        run.fleet.see_freeze_file(FILE, self.operators.file)
+        if run.fleet.thawed.is_set():
+            self.applied = self.revision
         while True:
             try:
-                await run.apply(self.revision)
+                await run.apply(self.applied)
                 break
             except Refusal:
                 await asyncio.sleep(1)
@@ -258,15 +264,22 @@ class Story:
             await asyncio.sleep(self.random.expovariate(1 / 300))
             number += 1
             self.revision = self._draw_revision(f"r{number}")
-            if self.up:
-                await self._apply()
 
-    async def _apply(self) -> None:
+    async def _follow(self) -> None:
+        """As the daemon does: what comes in a freeze is applied after it."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self.up and self.daemon.fleet.revision is not self.revision:
+                await self.catch_up()
+
+    async def catch_up(self) -> None:
+        revision = self.revision
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                await self.daemon.apply(self.revision)
-        except TimeoutError:
-            return  # the daemon was killed meanwhile; the next one starts with this revision
+                await self.daemon.apply(revision)
+            self.applied = revision
+        except (TimeoutError, Frozen):
+            return  # the daemon was killed meanwhile, or this one waits for the thaw
 
     async def _repair(self) -> None:
         """The last blueprint of each pool works."""
@@ -275,7 +288,7 @@ class Story:
             for pool in self.revision.pools.values()
         ]
         self.revision = a_revision(*pools, id="repaired")
-        await self._apply()
+        await self.catch_up()
 
     async def _meddler(self) -> None:
         while True:

@@ -29,6 +29,19 @@ class EventPromises:
         assert 6 == await store.verify_chain()
         await store.close()
 
+    async def test_every_event_says_under_which_revision_it_happened(self, disk: Disk) -> None:
+        store = disk.open()
+        store.serves("1d85d6b39de4")
+        bare, told = NewEvent("x.done"), NewEvent("x.done", data={"revision": "r2", "n": 1})
+        await put(store, bare, told)
+        assert [{"revision": "1d85d6b39de4"}, {"revision": "r2", "n": 1}] == [
+            event.data for event in await all_events(store)
+        ]
+        store.kill()
+        again = disk.open()
+        assert 2 == await again.verify_chain()
+        await again.close()
+
     async def test_the_chain_goes_on_after_a_restart(self, disk: Disk) -> None:
         for life in range(3):
             store = disk.open()

@@ -32,6 +32,18 @@ class RowPromises:
         assert [] == await all_events(store)
         await store.close()
 
+    async def test_readers_of_the_events_find_how_far_they_came(self, disk: Disk) -> None:
+        store = disk.open()
+        assert {} == store.load().cursors
+        for name, event in (("notify", 3), ("other", 9), ("notify", 7)):
+            transaction = store.transaction()
+            transaction.put_cursor(name, event)
+            await store.commit(transaction)
+        store.kill()
+        again = disk.open()
+        assert {"notify": 7, "other": 9} == again.load().cursors
+        await again.close()
+
     async def test_what_was_committed_is_there_after_a_restart(self, disk: Disk) -> None:
         store = disk.open()
         resource, claim = a_resource(parts=3), a_claim()

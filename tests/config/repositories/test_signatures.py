@@ -49,6 +49,24 @@ def test_a_commit_signed_by_a_key_of_the_keyring_is_taken_and_no_other(
     assert repository.commit({"a.yaml": resized(6)}, "-S") == following.applied()
 
 
+def test_the_signature_of_the_tip_vouches_for_all_that_it_holds_whoever_wrote_what_is_before_it(
+    repository: Repository, follow: Follow, gpg: Gpg, tmp_path: Path
+) -> None:
+    gpg.signs(repository, gpg.make("ada@example.org"))
+    repository.commit({"a.yaml": GOOD}, "-S")
+    following = follow(rules=trusting(tmp_path / "keys", gpg.export("ada@example.org"), "gpg"))
+    following.applied()
+    contributed = repository.commit({"a.yaml": resized(5)})
+    assert "it is not signed" in following.refused()
+    merged = repository.commit({"b.txt": "reviewed"}, "-S")
+
+    assert merged == following.applied()
+    assert following.serving is not None
+    assert following.serving.pools["boxes"].size.max == 5
+    repository.push(f"{contributed}:refs/heads/main")  # what was merged is no tip again
+    assert "it is not signed" in following.refused()
+
+
 def test_a_keyring_may_hold_several_keys(
     repository: Repository, follow: Follow, gpg: Gpg, tmp_path: Path
 ) -> None:
