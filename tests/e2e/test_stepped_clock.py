@@ -52,9 +52,9 @@ def clock(daemon: RealDaemon) -> Iterator[SteppedClock]:
 def test_a_step_ends_no_claim_early_and_keeps_none_for_longer(
     daemon: RealDaemon, clock: SteppedClock, step: str
 ) -> None:
+    began = time.monotonic()
     short = daemon.client.claim("work", wait="5s").id
     long = daemon.client.claim("work", wait="5s", ttl="30m").id
-    began = time.monotonic()
 
     clock.step(step)
 

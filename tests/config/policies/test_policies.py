@@ -101,7 +101,7 @@ def column(text: str, word: str) -> int:
         ("approver.uid == 1", "approver", "'approver' cannot be read here. it is known only to approvers; read caller, who claims"),
         ('resource.id == "x"', "resource", "'resource' cannot be read here. a policy decides before there is a resource; read pool or request"),
         ('request.ttl > "1h"', "request.ttl", "'>' cannot take a duration and a string. check the types"),
-        ("caller.uid", "caller", "the expression gives an int, but a bool is needed here. write bool(…) around it"),
+        ("caller.uid", "caller", "the expression gives an int, but a bool is needed here. compare it with something"),
         ("caller.exe.matches(request.reason)", "reason", "the pattern of matches() must stand here as a text. write it in quotes"),
         ('caller.exe.matches("(")', '"("', "the pattern is no regular expression that RE2 takes. see github.com/google/re2/wiki/Syntax"),
         ('now.inBusinessHours("Mars")', '"Mars"', "there is no such time zone. give one such as Europe/Vienna or +01:00"),
@@ -146,8 +146,8 @@ def test_a_mistake_in_a_condition_is_told_with_its_place(
         ("  approvals: {approvers: 'aprover.uid == 0'}", "p0.yaml:5:26: spec.approvals.approvers: there is no 'aprover' here. did you mean 'approver'?"),
         ("  approvals: {approvers: 'true', quorum: 0}", "p0.yaml:5:42: spec.approvals.quorum: must be at least 1, not 0. write another value"),
         ("  approvals: {approvers: 'true', breakGlass: {when: 'callr.uid == 0'}}", "p0.yaml:5:53: spec.approvals.breakGlass.when: there is no 'callr' here. did you mean 'caller'?"),
-        ("  when: caller.uid", "p0.yaml:5:9: spec.when: the expression gives an int, but a bool is needed here. write bool(…) around it"),
-        ("  mode: canary\n  canary: {when: now}", "p0.yaml:6:18: spec.canary.when: the expression gives a timestamp, but a bool is needed here. write bool(…) around it"),
+        ("  when: caller.uid", "p0.yaml:5:9: spec.when: the expression gives an int, but a bool is needed here. compare it with something"),
+        ("  mode: canary\n  canary: {when: now}", "p0.yaml:6:18: spec.canary.when: the expression gives a timestamp, but a bool is needed here. compare it with something"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place_and_a_remedy(spec: str, told: str) -> None:
