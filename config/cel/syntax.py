@@ -5,7 +5,7 @@ tree whose depth and size are bounded, so that whoever walks it may recurse.
 """
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import cast
 
 from celpy.celparser import CELParseError, CELParser
@@ -44,8 +44,12 @@ _LEVELS = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def parse(source: str) -> Node:
-    """The tree of an expression. Raises ExpressionError with the place of the first mistake."""
+    """The tree of an expression. Raises ExpressionError with the place of the first mistake.
+
+    Large configurations say the same things again and again: parsing is most of their loading.
+    """
     if len(source) > MAX_SOURCE:
         raise ExpressionError(
             f"the expression has {len(source)} characters; at most {MAX_SOURCE} are allowed",
