@@ -130,10 +130,10 @@ def test_aliases_and_merge_keys_repeat_values() -> None:
 def test_aliases_that_explode_are_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
-    started = time.monotonic()
+    started = time.process_time()
 
     assert "aliases" in the_mistake("\n".join(lines)).message
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_merge_keys_that_explode_are_refused_quickly() -> None:
@@ -151,11 +151,11 @@ def test_a_chain_of_aliases_cannot_nest_deeper_than_text_can() -> None:
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "a:\n ", "[\n", "{"])
 def test_deep_nesting_is_refused_quickly(opening: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     read_file("a.yaml", opening * (1_000_000 // len(opening)))
 
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_deep_nesting_is_refused_quickly(opening: str) -> None:
 )  # fmt: skip
 def test_a_file_full_of_the_same_is_read_or_refused_quickly(line: str) -> None:
     text = "".join(line.replace("{0}", str(n)) for n in range(60_000))[: MAX_FILE - 1]
-    started = time.monotonic()
+    started = time.process_time()
 
     read_file("a.yaml", text)
 
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_files_have_bounds() -> None:
