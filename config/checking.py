@@ -7,7 +7,7 @@ let through, so that one run tells of all problems. Called by `loading`.
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ from .policies.compiling import against_pools, compile_policy, conditions_in
 from .policies.manifests import Policy, PolicyTest
 from .policies.rules import Case, PolicySpec
 from .priorities import compile_priorities
-from .problems import Problem, Severity
+from .problems import Problem
 from .revision import Blueprint as CompiledBlueprint
 from .revision import PoolSpec, Priority, ProviderLimits, ProviderSpec
 from .rollouts import compile_rollout
@@ -322,11 +322,6 @@ class _Checker:
 
     def policies(self, pools: Mapping[str, PoolSpec]) -> dict[str, PolicySpec]:
         found: dict[str, PolicySpec] = {}
-        for first in self.declared_policies[:1]:
-            message = "policies are tested and explained by this version, and not enforced yet"
-            remedy = "do not rely on them"
-            problem = first.document.problem(("kind",), message, remedy)
-            self.problems.append(replace(problem, severity=Severity.WARNING))
         for declared in self.declared_policies:
             if not self._counts(declared, conditions_in(declared.manifest)):
                 continue

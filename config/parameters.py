@@ -131,15 +131,31 @@ class Parameters:
         if not given and not self._required:
             return values
         problems: list[ParameterProblem] = []
+        values |= self._values(given, problems)
+        problems += [_missing(name) for name in sorted(self._required - given.keys())]
+        if problems:
+            raise ParameterProblems(tuple(problems[:_MAX_PROBLEMS]))
+        return values
+
+    def typed(self, given: JsonObject) -> dict[str, Json]:
+        """What was passed alone, checked and in the types of the parameters.
+
+        Raises ParameterProblems, though not for what is missing: somebody else may add that.
+        """
+        problems: list[ParameterProblem] = []
+        values = self._values(given, problems)
+        if problems:
+            raise ParameterProblems(tuple(problems[:_MAX_PROBLEMS]))
+        return values
+
+    def _values(self, given: JsonObject, problems: list[ParameterProblem]) -> dict[str, Json]:
+        values: dict[str, Json] = {}
         for name, value in _copied(given).items():
             parameter = self._parameters.get(name)
             if parameter is None:
                 problems.append(self._unknown(name))
             else:
                 values[name] = _checked(name, parameter, value, problems)
-        problems += [_missing(name) for name in sorted(self._required - given.keys())]
-        if problems:
-            raise ParameterProblems(tuple(problems[:_MAX_PROBLEMS]))
         return values
 
     def _unknown(self, name: str) -> ParameterProblem:

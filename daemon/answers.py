@@ -54,10 +54,28 @@ class TimingJson(TypedDict):
 
 
 class DecisionJson(TypedDict):
-    """The rule that allowed the claim."""
+    """The rule that allowed the claim, and what policies made of it."""
 
     policy: str
     rule: str
+    mutations: NotRequired[
+        Annotated[
+            list[AnyObject],
+            Field(
+                description="What policies changed: `path`, `before`, `after` and `policy` of each."
+            ),
+        ]
+    ]
+    costCentre: NotRequired[Annotated[str, Field(description="Who pays.")]]
+    shadow: NotRequired[
+        Annotated[
+            AnyObject,
+            Field(
+                description="What it would be if the policies that do not enforce did: `verdict`,"
+                " `policy`, `rule`, and whether anything `differs`."
+            ),
+        ]
+    ]
 
 
 class WaitingForJson(TypedDict):

@@ -1,8 +1,8 @@
 """What rules read of a caller, from who the kernel and its token say that it is. Pure.
 
-`Claimant.unknown` lists those of `user`, `groups`, `exe` and `unit` that could not be found out; here they
-are empty. A rule that reads one of these has no answer, so whoever asks the rules must count it against
-the caller: an empty list of groups passes every rule that denies a group.
+`Claimant.unknown` lists those of `user`, `groups`, `exe` and `unit` that could not be found out. A rule that
+reads one of these has no answer: it ends in an error, which counts against the caller. An empty list of
+groups would pass every rule that denies a group.
 """
 
 from ..policies.facts import CallerFacts
@@ -22,4 +22,5 @@ def caller_facts(claimant: Claimant, host: str) -> CallerFacts:
         unit=claimant.unit,
         host=host,
         token={} if token is None else token.claims,
+        unknown=claimant.unknown,
     )

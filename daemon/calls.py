@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..config.spelling import suggestion
 from ..config.units import UnitError, format_duration, parse_duration
+from ..policies.access import ROOT
 from ..pools.claim import Claimant
 from ..pools.requests import Code, Refusal
 from .answering import JSON, Answer, encode
@@ -68,6 +69,10 @@ class Host:
     """What operators decide about revisions; there once the ledger was read."""
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None
+    policed: Callable[[], bool] = bool
+    """Whether there is any policy, which may be about anybody."""
+    enforcing: Callable[[], bool] = bool
+    """Whether policies say who may claim."""
     openapi: Callable[[], bytes] = bytes
 
 
@@ -159,6 +164,11 @@ class Call:
             what = unknown.value.removeprefix("no-such-")
             raise Refusal(unknown, f"There is no {what} of that name: it has forbidden characters.")
         return name
+
+    @property
+    def operates(self) -> bool:
+        """It is root or the daemon's own user who calls."""
+        return self.caller.uid in (ROOT, self.host.daemon_uid)
 
     def query(self, allowed: tuple[Parameter, ...]) -> Query:
         """Raises `Problem` for a parameter that is unknown or repeated, naming it."""
@@ -269,6 +279,22 @@ class Call:
 
 
 Handle = Callable[[Call], Awaitable[web.StreamResponse]]
+Door = Callable[[Host], bool]
+"""Whether others than root and the daemon's user may come in now."""
+
+
+def for_operators(_: Host) -> bool:
+    return False
+
+
+def for_callers(host: Host) -> bool:
+    """What anybody may ask for that policies may let claim; the handler looks whose claim it is."""
+    return host.enforcing()
+
+
+def for_claimants(host: Host) -> bool:
+    """To claim: policies that look on have their say too, though they do not let anybody in."""
+    return host.policed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +316,8 @@ class Route:
     """False: it is served while the daemon starts and stops, as far as it can be."""
     open: bool = False
     """True: anyone who can reach the socket may call it, and it never waits for the start."""
+    door: Door = for_operators
+    """Whom it is for, beside root and the daemon's own user."""
     media: str = "application/json"
     headers: tuple[Parameter, ...] = ()
     """Request headers that it reads."""

@@ -14,7 +14,7 @@ from ..pools.requests import ClaimRequest, Code, Refusal
 from .answering import Answer
 from .answers import ClaimJson, ClaimsJson
 from .binding import bind_to
-from .calls import Call, Parameter, Route, paced
+from .calls import Call, Parameter, Route, for_callers, for_claimants, paced
 from .facade import Core
 from .gate import stopping
 from .models import (
@@ -72,7 +72,7 @@ async def create(call: Call) -> web.StreamResponse:
     pool = body.pool
     request = ClaimRequest(
         pool=pool if isinstance(pool, str) else "",
-        claimant=call.caller.kept,
+        claimant=call.caller,
         params=body.params or {},
         ttl=body.ttl,
         wait=body.wait,
@@ -145,11 +145,22 @@ async def show(call: Call) -> web.StreamResponse:
     wait = query.duration("wait", MAX_POLL)
     claim_id = ClaimId(call.name(Code.NO_SUCH_CLAIM))
     core = await call.host.gate.enter()
-    if wait is None:
-        claim = await core.fleet.find_claim(claim_id)
-    else:
+    claim = await own_claim(call, core, claim_id)
+    if wait is not None:
         claim = await _settled(call, core, claim_id, wait)
     return call.answer(_shown(call, core, claim))
+
+
+async def own_claim(call: Call, core: Core, claim_id: ClaimId) -> Claim:
+    """A claim that the caller may see and end: its own, or any for who operates. Raises `Refusal`."""
+    claim = await core.fleet.find_claim(claim_id)
+    if not call.operates and claim.claimant.identity != call.caller.identity:
+        raise Refusal(
+            Code.DENIED,
+            f"the claim {claim_id} is another caller's; ask its claimant, or root",
+            details={"rule": "own-claims"},
+        )
+    return claim
 
 
 async def _settled(call: Call, core: Core, claim: ClaimId, wait: float) -> Claim:
@@ -172,14 +183,17 @@ async def renew(call: Call) -> web.StreamResponse:
     core = await call.host.gate.enter()
     data = await call.body()
     body = read(RenewBody, data) if data.strip() else RenewBody()
-    claim = await core.fleet.renew(claim_id, body.ttl, request_id=call.id)
+    claim = await own_claim(call, core, claim_id)
+    same = call.caller.identity == claim.claimant.identity
+    by = call.caller if same else claim.claimant  # the right stays the claimant's
+    claim = await core.fleet.renew(claim_id, body.ttl, request_id=call.id, by=by)
     return call.answer(_shown(call, core, claim))
 
 
 async def release(call: Call) -> web.StreamResponse:
     claim_id = ClaimId(call.name(Code.NO_SUCH_CLAIM))
     core = await call.host.gate.enter()
-    claim = await core.fleet.find_claim(claim_id)
+    claim = await own_claim(call, core, claim_id)
     ours = claim.claimant.identity == call.caller.identity
     why = "" if ours else f"by {call.caller}, who did not claim it"
     claim = await core.fleet.release(claim_id, request_id=call.id, why=why)
@@ -193,6 +207,7 @@ async def list_all(call: Call) -> web.StreamResponse:
     labels = query.labels()
     limit = query.whole("limit", DEFAULT_LIMIT, MAX_LIMIT)
     core = await call.host.gate.enter()
+    everybody, identity = call.operates, call.caller.identity
     claims: Iterable[Claim] = core.fleet.live_claims()
     if state and ClaimState(state) in OVER:
         claims = await _ended(core, pool, limit)
@@ -202,7 +217,8 @@ async def list_all(call: Call) -> web.StreamResponse:
             if claim is None:
                 yield None
             elif (
-                (not pool or _concerns(claim, pool))
+                (everybody or claim.claimant.identity == identity)
+                and (not pool or _concerns(claim, pool))
                 and state in {"", claim.state.value}
                 and has_labels(claim.labels, labels)
             ):
@@ -267,6 +283,7 @@ ROUTES = (
         create,
         "Claims resources: 201 bound, 202 waiting, 200 when a retried claim has ended since.",
         {201: ClaimJson, 202: ClaimJson, 200: ClaimJson},
+        door=for_claimants,
         codes=(
             HttpCode.MALFORMED,
             HttpCode.INVALID,
@@ -274,6 +291,8 @@ ROUTES = (
             HttpCode.EXPECTATION_FAILED,
             HttpCode.TOO_LARGE,
             HttpCode.TOO_SLOW,
+            Code.LIMIT_REACHED,
+            Code.CALLER_UNKNOWN,
             Code.NO_SUCH_POOL,
             Code.UNKNOWN_PARAMETER,
             Code.BAD_PARAMETER,
@@ -310,6 +329,7 @@ ROUTES = (
         list_all,
         "Lists claims, without secrets.",
         {200: ClaimsJson},
+        door=for_callers,
         codes=(HttpCode.INVALID, HttpCode.MALFORMED, Code.LEDGER_UNAVAILABLE),
         query=_LIST,
     ),
@@ -319,6 +339,7 @@ ROUTES = (
         show,
         "Shows a claim; with `wait`, once it no longer waits.",
         {200: ClaimJson},
+        door=for_callers,
         codes=(*_ID, HttpCode.INVALID, HttpCode.MALFORMED, Code.LEDGER_UNAVAILABLE),
         query=_SHOW,
     ),
@@ -328,8 +349,11 @@ ROUTES = (
         renew,
         "Lets the claim end `ttl` from now.",
         {200: ClaimJson},
+        door=for_callers,
         codes=(
             *_ID,
+            Code.LIMIT_REACHED,
+            Code.CALLER_UNKNOWN,
             HttpCode.MALFORMED,
             HttpCode.INVALID,
             HttpCode.UNSUPPORTED_MEDIA_TYPE,
@@ -350,6 +374,7 @@ ROUTES = (
         release,
         "Ends the claim. Repeating it is harmless.",
         {200: ClaimJson},
+        door=for_callers,
         codes=(*_ID, Code.LEDGER_UNAVAILABLE),
     ),
 )

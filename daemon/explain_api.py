@@ -18,7 +18,8 @@ from ..pools.ids import ClaimId
 from ..pools.requests import Code, Refusal
 from ..pools.store import Event
 from .answers import ComingJson, ExplanationJson, HappeningJson
-from .calls import Call, Handle, Route
+from .calls import Call, Door, Handle, Route, for_callers, for_operators
+from .claims_api import own_claim
 from .event_stream import Filters
 from .presentation import rfc3339
 from .problems_http import AnyCode
@@ -58,6 +59,7 @@ async def explain_one_claim(call: Call) -> web.StreamResponse:
         if refusal.code is not Code.NO_SUCH_CLAIM:
             raise
         raise _near(Code.NO_SUCH_CLAIM, name, core.fleet.evidence.claims()) from None
+    await own_claim(call, core, ClaimId(name))
     events = await _events(call, claim=name)
     claim = await core.fleet.find_claim(ClaimId(name))
     return call.answer(show(explain_claim(core.fleet.evidence.of_claim(claim, events))))
@@ -126,8 +128,18 @@ def _coming(one: Coming) -> ComingJson:
     return shown
 
 
-def _route(kind: str, handle: Handle, summary: str, *codes: AnyCode) -> Route:
-    return Route("GET", f"/v1/explain/{kind}", handle, summary, {200: ExplanationJson}, codes=codes)
+def _route(
+    kind: str, handle: Handle, summary: str, *codes: AnyCode, door: Door = for_operators
+) -> Route:
+    return Route(
+        "GET",
+        f"/v1/explain/{kind}",
+        handle,
+        summary,
+        {200: ExplanationJson},
+        codes=codes,
+        door=door,
+    )
 
 
 ROUTES = (
@@ -144,6 +156,7 @@ ROUTES = (
         "Says what became of a claim, and why.",
         Code.NO_SUCH_CLAIM,
         Code.LEDGER_UNAVAILABLE,
+        door=for_callers,
     ),
     _route(
         "resources/{id}",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..pools.claim import Claim
+from ..pools.claim import Claim, Claimant
 from ..pools.clock import Clock
 from ..pools.evidence import Evidence
 from ..pools.ids import ClaimId, ResourceId
@@ -27,7 +27,15 @@ class FleetView(Protocol):
 
     async def settled(self, claim_id: ClaimId, wait: float, /) -> Claim: ...
 
-    async def renew(self, claim_id: ClaimId, ttl: float | None, /, *, request_id: str) -> Claim: ...
+    async def renew(
+        self,
+        claim_id: ClaimId,
+        ttl: float | None,
+        /,
+        *,
+        request_id: str,
+        by: Claimant | None = None,
+    ) -> Claim: ...
 
     async def release(self, claim_id: ClaimId, /, *, request_id: str, why: str = "") -> Claim: ...
 

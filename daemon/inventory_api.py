@@ -8,7 +8,7 @@ from ..pools.ids import ResourceId
 from ..pools.lifecycle import ResourceState
 from ..pools.requests import Code, Refusal
 from .answers import ResourceJson, ResourcesJson
-from .calls import Call, Parameter, Route, paced
+from .calls import Call, Parameter, Route, for_callers, paced
 from .claims_api import DEFAULT_LIMIT, LABEL, LIMIT, MAX_LIMIT, POOL, has_labels
 from .pool_answers import PoolJson, PoolsJson
 from .presentation import show_pool, show_resource
@@ -90,6 +90,7 @@ ROUTES = (
         list_pools,
         "Lists the pools with their figures.",
         {200: PoolsJson},
+        door=for_callers,
         codes=_LIST_CODES,
         query=_POOLS,
     ),
@@ -99,6 +100,7 @@ ROUTES = (
         show_one_pool,
         "Shows a pool.",
         {200: PoolJson},
+        door=for_callers,
         codes=(Code.NO_SUCH_POOL,),
     ),
     Route(

@@ -35,6 +35,11 @@ _CLAIM_BUCKETS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0,
 )  # fmt: skip
 _PART_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
+_POLICY_BUCKETS = (
+    0.00001, 0.000025, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.02, 0.1,
+)  # fmt: skip
+MOST_RULES = 1000
+"""Series of decisions; rules beyond these are counted together."""
 _PASS_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5)
 
 _HISTOGRAMS_OF_POOLS = {
@@ -144,6 +149,21 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._policies = Tallies(
+            "stoker_policy_seconds",
+            "Time to decide about a claim or a renewal by the policies.",
+            (),
+            _POLICY_BUCKETS,
+        )
+        registry.register(self._policies)
+        self._policy_seconds = self._policies.labels()
+        self._decisions = Counter(
+            "stoker_policy_decisions_total",
+            "Decisions about claims and renewals, by outcome and by the rule that decided.",
+            ["outcome", "policy", "rule"],
+            registry=registry,
+        )
+        self._decided: dict[tuple[str, str, str], Counter] = {}
         self._defects = Counter(
             "stoker_defects_total",
             "Background tasks that ended by an error nobody foresaw; each is in the log.",
@@ -268,6 +288,18 @@ class Metrics:
         self._count("orphans removed", driver, "")
 
     # What the daemon tells
+
+    def policy_asked(self, seconds: float) -> None:
+        self._policy_seconds.observe(seconds)
+
+    def policy_decided(self, outcome: str, policy: str, rule: str) -> None:
+        child = self._decided.get((outcome, policy, rule))
+        if child is None:
+            if len(self._decided) >= MOST_RULES:
+                policy = rule = "other"
+            child = self._decisions.labels(outcome, policy, rule)
+            self._decided[outcome, policy, rule] = child
+        child.inc()
 
     def problem(self, code: str) -> None:
         self._problems.labels(code).inc()

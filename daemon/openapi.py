@@ -69,7 +69,7 @@ def codes_of(route: Route) -> set[AnyCode]:
     """Every error code that the route can answer with."""
     codes: set[AnyCode] = {*route.codes, *_EVERYWHERE}
     if not route.open:
-        codes |= {HttpCode.DENIED, *_OF_TOKENS, *(_BEHIND_THE_GATE if route.gated else ())}
+        codes |= {Code.DENIED, *_OF_TOKENS, *(_BEHIND_THE_GATE if route.gated else ())}
     return codes
 
 

@@ -17,6 +17,7 @@ from ..pools.wishes import Wish
 from .answers import (
     CallerJson,
     ClaimJson,
+    DecisionJson,
     EventJson,
     HostJson,
     PartJson,
@@ -76,12 +77,15 @@ def _caller(claimant: Claimant) -> CallerJson:
 def show_claim(
     claim: Claim,
     to_wall: ToWall,
-    verdict: Verdict,
+    built_in: Verdict,
     *,
     secrets: bool,
     place: Place | None = None,
 ) -> ClaimJson:
-    """`secrets`: whether the caller may see the secret outputs; they exist only while bound."""
+    """`built_in`: what holds where no policy decided.
+
+    `secrets`: whether the caller may see the secret outputs; they exist only while bound.
+    """
     state, claimant, timing = claim.state, claim.claimant, claim.timing
     step = to_wall(claim.created_at) - claim.created_at
     shown: ClaimJson = {
@@ -102,7 +106,7 @@ def show_claim(
             "finish": _span(timing.finish),
             "total": _span(timing.total),
         },
-        "decision": {"policy": verdict.policy, "rule": verdict.rule},
+        "decision": _decision(claim, built_in),
         "reason": claim.reason,
         "labels": claim.labels,
     }
@@ -126,6 +130,20 @@ def show_claim(
         _add_how_it_ended(shown, claim, to_wall)
     if place is not None:
         _add_place(shown, place)
+    return shown
+
+
+def _decision(claim: Claim, built_in: Verdict) -> DecisionJson:
+    decided = claim.decision
+    if decided is None:
+        return {"policy": built_in.policy, "rule": built_in.rule}
+    shown: DecisionJson = {"policy": decided.policy, "rule": decided.rule}
+    if decided.mutations:
+        shown["mutations"] = list(decided.mutations)
+    if decided.cost_centre:
+        shown["costCentre"] = decided.cost_centre
+    if decided.shadow is not None:
+        shown["shadow"] = decided.shadow
     return shown
 
 

@@ -25,7 +25,6 @@ class HttpCode(StrEnum):
     INVALID_TOKEN = "invalid-token"  # noqa: S105 - a code
     EXPIRED_TOKEN = "expired-token"  # noqa: S105 - a code
     KEYS_UNAVAILABLE = "keys-unavailable"
-    DENIED = "denied"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_SLOW = "too-slow"
@@ -56,7 +55,6 @@ MEANINGS: dict[AnyCode, Meaning] = {
     HttpCode.INVALID_TOKEN: Meaning(401, "Invalid token"),
     HttpCode.EXPIRED_TOKEN: Meaning(401, "Expired token"),
     HttpCode.KEYS_UNAVAILABLE: Meaning(503, "Keys unavailable", retry=True),
-    HttpCode.DENIED: Meaning(403, "Denied"),
     HttpCode.NOT_FOUND: Meaning(404, "No such address"),
     HttpCode.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
     HttpCode.TOO_SLOW: Meaning(408, "The request came too slowly"),
@@ -67,6 +65,9 @@ MEANINGS: dict[AnyCode, Meaning] = {
     HttpCode.EXPECTATION_FAILED: Meaning(417, "Expectation failed"),
     HttpCode.BUSY: Meaning(503, "Too busy", retry=True),
     HttpCode.INTERNAL: Meaning(500, "Internal error"),
+    Code.DENIED: Meaning(403, "Denied"),
+    Code.LIMIT_REACHED: Meaning(429, "Limit reached", retry=True),
+    Code.CALLER_UNKNOWN: Meaning(503, "Caller unknown", retry=True),
     Code.NO_SUCH_POOL: Meaning(404, "No such pool"),
     Code.NO_SUCH_CLAIM: Meaning(404, "No such claim"),
     Code.NO_SUCH_RESOURCE: Meaning(404, "No such resource"),

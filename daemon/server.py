@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from ..config.settings import Address, Settings
-from ..policies.access import Verdict, decide
+from ..policies.access import decide
 from ..pools.claim import Claimant
 from ..pools.ids import Ids
 from ..pools.requests import Code, Refusal
@@ -46,6 +46,7 @@ from .event_stream import EventFeed
 from .facade import Core
 from .gate import Gate, stopping
 from .gauges import SocketFacts
+from .judging import PolicyJudge
 from .listener import AcceptLoop, SocketError, SocketFile, adopt, turn_away
 from .metrics import Metrics
 from .openapi import describe
@@ -58,6 +59,8 @@ from .webhook import Looks, Webhook
 
 log = logging.getLogger(__name__)
 
+_LATE = frozenset({"user", "groups"})
+"""What a slow directory of users may tell at another time."""
 MAX_METRICS_CONNECTIONS = 64
 MAX_WEBHOOK_CONNECTIONS = 16
 WEBHOOK_SECRET = "stoker-webhook-secret"  # noqa: S105 - the name of a credential
@@ -161,6 +164,11 @@ class SocketServer:
         self.host.exposition = metrics
         metrics.gauges.status = status
         metrics.gauges.socket = self._facts
+
+    def ask(self, judge: PolicyJudge) -> None:
+        """Who may come in, as the policies are now."""
+        self.host.policed = lambda: judge.looks_on
+        self.host.enforcing = lambda: judge.enforces
 
     def serve(self, core: Core) -> None:
         """The core is open: parked requests go on."""
@@ -326,26 +334,34 @@ class _Dispatch:
         route, names, query = self._router.find(request.method, request.raw_path)
         caller = NOBODY
         if not (route.open or self._trusting):
-            verdict = connection.verdict or self._judge(connection)
-            if not verdict.allowed:
-                raise Problem(HttpCode.DENIED, verdict.reason, details={"rule": verdict.rule})
+            self._let_in(connection, route)
             caller = connection.claimant or await self._identify(connection)
             if "Authorization" in request.headers:
                 caller = await self._with_token(caller, request)
         return await route.handle(Call(request, request_id, caller, self._host, names, query))
 
-    def _judge(self, connection: Connection) -> Verdict:
-        """Once per connection: who connected does not change."""
-        assert connection.credentials is not None
-        connection.verdict = decide(connection.credentials.uid, self._host.daemon_uid)
-        return connection.verdict
+    def _let_in(self, connection: Connection, route: Route) -> None:
+        """Raises `Problem` for who may not ask for this, whatever the claim."""
+        verdict = connection.verdict
+        if verdict is None:  # once per connection: who connected does not change
+            assert connection.credentials is not None
+            verdict = decide(connection.credentials.uid, self._host.daemon_uid)
+            connection.verdict = verdict
+        if verdict.allowed or route.door(self._host):
+            return
+        if self._host.enforcing():
+            reason = "This is for root and the user that runs the daemon alone."
+            raise Problem(Code.DENIED, reason, details={"rule": "operators"})
+        raise Problem(Code.DENIED, verdict.reason, details={"rule": verdict.rule})
 
     async def _identify(self, connection: Connection) -> Claimant:
         assert connection.credentials is not None
-        connection.claimant = await self._names.identify(
+        claimant = await self._names.identify(
             connection.peer, connection.credentials, connection.accepted_at
         )
-        return connection.claimant
+        if _LATE.isdisjoint(claimant.unknown):  # else it is asked again
+            connection.claimant = claimant
+        return claimant
 
     async def _with_token(self, caller: Claimant, request: web.BaseRequest) -> Claimant:
         given = request.headers.getall("Authorization")

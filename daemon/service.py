@@ -11,6 +11,7 @@ import importlib.metadata
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ from ..pools.tasks import Tasks
 from ..pools.timers import Timers
 from .facade import Core
 from .freeze_file import FreezeFile
+from .judging import PolicyJudge
 from .jwks import KeyFacts
 from .listener import SocketError
 from .logs import set_up_logs
@@ -243,6 +245,7 @@ async def _run_daemon(
     server: SocketServer,
 ) -> None:
     metrics = Metrics()
+    judge = PolicyJudge(clock, metrics, daemon_uid=os.geteuid(), host=socket.gethostname())
     readiness = Readiness(clock)
     tasks = Tasks(on_defect=lambda _: metrics.defect())
     services = Services(
@@ -257,6 +260,7 @@ async def _run_daemon(
         inventory=Inventory(),
         tasks=tasks,
         timers=Timers(clock),
+        judge=judge,
         retention=Retention(settings.audit_retention, settings.audit_events, settings.audit_files),
     )
     fleet = Fleet(services, resync_every=settings.resync_interval)
@@ -282,6 +286,7 @@ async def _run_daemon(
     )
     metrics.observe(fleet, store)
     server.tell_status(daemon.status, metrics)
+    server.ask(judge)
     server.host.sync = synchroniser.sync
     try:
         async with asyncio.TaskGroup() as group:

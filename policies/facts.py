@@ -30,9 +30,11 @@ class CallerFacts:
     unit: str = ""
     host: str = ""
     token: JsonObject = field(default_factory=dict[str, Json])
+    unknown: tuple[str, ...] = ()
+    """Those of `user`, `groups`, `exe` and `unit` that could not be found out: reading one is an error."""
 
     def scope(self) -> dict[str, object]:
-        return {
+        found: dict[str, object] = {
             "uid": self.uid,
             "user": self.user,
             "gid": self.gid,
@@ -43,6 +45,9 @@ class CallerFacts:
             "host": self.host,
             "token": self.token,
         }
+        for name in self.unknown:
+            del found[name]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class RequestFacts:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     bind: str = ""
     break_glass: bool = False
+    remaining: float = 0.0
+    """Seconds that a claim to be renewed has left; what it costs is counted already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,10 @@ class PoolPolicies:
         if not self.filed:
             return list(self.anywhere)
         found = {entry.position: entry for entry in self.anywhere}
+        if caller.unknown:  # under which of them they are filed, nobody knows
+            for entries in self.filed.values():
+                found.update((entry.position, entry) for entry in entries)
+            return [found[position] for position in sorted(found)]
         for key in _keys_of(caller):
             for entry in self.filed.get(key, ()):
                 found[entry.position] = entry

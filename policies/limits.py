@@ -40,6 +40,8 @@ def refusals(
             )
             yield Refused(policy.name, "limits.maxTtl", message)
         yield from _parameters(policy, facts, shaped)
+        if policy.limits.max_active_per_group and "groups" in facts.caller.unknown:
+            yield Failed(policy.name, "limits.maxActivePerGroup", "the caller's groups are unknown")
     if policy.reason is not None and facts.request.action is Action.CLAIM:
         try:
             fits = evaluation.found(facts.request.reason, policy.reason.pattern)
@@ -81,7 +83,8 @@ def checks(policy: PolicySpec, facts: Facts, shaped: Shaped) -> Iterator[Check]:
         return
     name, pools, user = policy.name, policy.pools, str(caller.uid)
     if limits.spend_per_day is not None:
-        cost = facts.pool.cost_per_hour * shaped.ttl / _HOUR * request.count
+        longer = max(0.0, shaped.ttl - request.remaining)
+        cost = facts.pool.cost_per_hour * longer / _HOUR * request.count
         yield Check(name, Limit.SPEND_PER_DAY, pools, user, limits.spend_per_day, cost)
     if request.action is Action.RENEW:
         return  # what it holds is counted already

@@ -12,7 +12,7 @@ from ..config.json_types import Json
 from ..config.policies.rules import NO_SHAPE, PolicySpec, Shape
 from ..config.units import format_duration
 from .decision import Failed, Mutation
-from .facts import Facts, Shaped
+from .facts import Action, Facts, Shaped
 
 AnyJson = TypeVar("AnyJson", bound=Json)
 
@@ -66,7 +66,7 @@ def _ttl(facts: Facts, policies: list[PolicySpec], shaping: Shaping) -> float:
     asked = facts.request.ttl
     ttl = shaping.shaped.ttl
     by = ""
-    if asked is None:
+    if asked is None and facts.request.action is Action.CLAIM:  # a renewal has its own width
         defaults = [(it.shape.default_ttl, it.name) for it in policies if it.shape.default_ttl]
         if defaults:
             ttl, by = min(defaults)

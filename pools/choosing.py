@@ -8,6 +8,7 @@ from ..config.revision import PoolSpec
 from ..config.selects import compile_select
 from ..config.units import format_duration
 from .claim import Claim
+from .decided import Decided
 from .expiry import Terms
 from .pool import Pool
 from .requests import ClaimRequest, Code, Refusal, accepted_params
@@ -72,7 +73,12 @@ def ttl_too_long(ttl: float, limit: float, pool: str) -> Refusal:
 
 
 def waits_for(
-    claim: Claim, request: ClaimRequest, pools: Sequence[Pool], others: Mapping[str, Refusal]
+    claim: Claim,
+    request: ClaimRequest,
+    pools: Sequence[Pool],
+    others: Mapping[str, Refusal],
+    *,
+    decisions: Mapping[str, Decided],
 ) -> None:
     """What a new claim wants is kept with it, now that it is known which pools may serve it."""
     wish = request.wish
@@ -82,6 +88,7 @@ def waits_for(
     names = tuple(pool.spec.name for pool in pools) if several else ()
     claim.wish = replace(wish, pools=names, ttl=request.ttl, because=because)
     if several:
+        claim.wish.decisions = decisions
         claim.params = request.params  # each of them fits these to its own blueprint
         if request.wait is None:
             claim.deadline = claim.created_at + max(pool.spec.queue.wait for pool in pools)
@@ -93,6 +100,9 @@ def settle_on(claim: Claim, spec: PoolSpec) -> None:
         return
     claim.pool = spec.name
     claim.ttl = spec.lifetime.ttl if claim.wish.ttl is None else claim.wish.ttl
+    claim.decision = claim.wish.decisions.get(spec.name)
+    if claim.decision is not None:
+        claim.ttl, claim.labels = claim.decision.ttl, claim.decision.labels
     claim.max_ttl = spec.lifetime.max_ttl
     claim.ttl = min(claim.ttl, claim.max_ttl)  # it may have been lowered while the claim waited
     courtesy = spec.lifetime.courtesy

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from ..config.json_types import Json, JsonObject
 from .binding import Binding
+from .decided import Decided
 from .expiry import Terms
 from .ids import ClaimId, ResourceId
 from .resource import nothing
@@ -146,7 +147,7 @@ class Claim:
     state: ClaimState = ClaimState.PENDING
     version: int = 0
     params: JsonObject = field(default_factory=nothing)
-    """Sealed in the ledger while pending or finishing, dropped from it afterwards."""
+    """Sealed in the ledger, and dropped once it is bound, unless policies are asked at renewals."""
     labels: JsonObject = field(default_factory=nothing)
     reason: str = ""
     request_id: str = ""
@@ -176,6 +177,14 @@ class Claim:
     """What its pool grants around the expiry; None for nothing."""
     wish: Wish | None = None
     """What it asks for beside any one resource of the one pool; None for just that."""
+    decision: Decided | None = None
+    """What policies decided; None: none was about it."""
+    record: JsonObject = field(default_factory=nothing)
+    """How they did, for the first event of the claim; not kept."""
+    spent: float = 0.0
+    """What it cost on `spent_day`, the last day on which it was charged."""
+    spent_day: int = 0
+    """Days since 1970, in UTC."""
 
     @property
     def count(self) -> int:
@@ -210,6 +219,16 @@ def advance(claim: Claim, to: ClaimState) -> None:
         raise ValueError(f"the claim {claim.id} is {claim.state} and cannot become {to}")
     claim.state = to
     claim.version += 1
+
+
+def trim(claim: Claim) -> None:
+    """It is bound, and durable: what only its making needed is forgotten.
+
+    Its parameters are kept where policies are asked at renewals.
+    """
+    claim.record = nothing()
+    if claim.decision is None:
+        claim.params = nothing()
 
 
 def retry(claim: Claim) -> None:

@@ -28,11 +28,12 @@ from dataclasses import replace
 
 from ..config.revision import Blueprint
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
-from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry
+from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry, trim
 from .driver import DriverError, Rejected, Unavailable
 from .endings import Endings
 from .errands import Errand, GivenUp, Left
 from .handover import HandOver, write_bound
+from .judging import with_record
 from .lanes import Lane
 from .lifecycle import ResourceState
 from .pool import Pool
@@ -170,13 +171,14 @@ class Claiming:
                 claim=claim.id,
                 request=claim.request_id,
                 reason=claim.reason,
-                data=claim.claimant.told(),
+                data=with_record(claim.claimant.told(), claim.record),
             )
         )
         try:
             await self._services.commit(transaction, urgent=True)
         except StoreError as error:
             raise unwritable(error) from error
+        claim.record = nothing()  # the audit has it
         errand.written()
 
     async def _wait(self, errand: Errand, *, again: bool) -> Resource:
@@ -311,7 +313,7 @@ class Claiming:
         services = self._services
         transaction = write_bound(services, claim, resource, services.clock.now())
         await services.commit(transaction, urgent=True)
-        claim.params = nothing()  # kept until now: if this fails, another resource needs them
+        trim(claim)  # kept until now: if this fails, another resource needs them
 
     def _undo(self, errand: Errand, resource: Resource, reason: str) -> None:
         """The resource is used up; the claim may try another, with what it asked for."""
@@ -329,6 +331,7 @@ class Claiming:
         services, claim = self._services, errand.claim
         try:
             _end_unbound(claim, refusal, services.clock.now())
+            services.usage.leave(claim)
             if not isinstance(refusal, GivenUp):
                 services.telemetry.claim_refused(claim.pool, refusal.code)
             if claim.version > 0:  # it may be in the ledger
@@ -342,6 +345,8 @@ class Claiming:
         telemetry.claim_served(claim.pool, warm=claim.warm, seconds=timing.total)
         if not claim.warm:
             telemetry.stage(claim.pool, "queued", timing.queued)
+        if timing.policy:
+            telemetry.stage(claim.pool, "policy", timing.policy)
         telemetry.stage(claim.pool, "finish", timing.finish)
         telemetry.stage(claim.pool, "bind", timing.bind)
 

@@ -9,26 +9,25 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..config.revision import PoolSpec
-from .choosing import check_wish, named_pools, ttl_too_long, waits_for
-from .claim import Claim, EndedBecause
+from .admission import Admission
+from .claim import Claim, Claimant, EndedBecause
 from .claiming import Claiming
 from .endings import Endings
 from .errands import Errand, Left
-from .expiry import Terms
 from .ids import ClaimId
+from .judging import Denial
 from .leases import Leases
 from .ledger_watch import LedgerWatch, SentAway
 from .places import Places
 from .pool import Pool
-from .refusals import stopping, together
-from .requests import ClaimRequest, Code, Refusal, accepted_params
+from .refusals import stopping
+from .requests import ClaimRequest, Code, Refusal
 from .resource import Resource
 from .returns import Returns
 from .services import Services
 from .store import StoreError
 from .ties import Ties
-from .wishes import Wish
+from .usage import pools_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,8 @@ class ClaimDesk:
         self.endings = Endings(services)
         self.ties = Ties(services, self._gone)
         self.ledger_watch = LedgerWatch(services, self._send_away)
-        self.leases = Leases(services, returns, self.endings, self.over)
+        self._admission = Admission(services, pools, lambda: self._claiming.stopping)
+        self.leases = Leases(services, returns, self.endings, self.over, self._admission)
         self._claiming = Claiming(
             services,
             endings=self.endings,
@@ -158,10 +158,23 @@ class ClaimDesk:
         except (TimeoutError, Refusal):
             return errand.claim
 
-    async def renew(self, claim_id: ClaimId, ttl: float | None, *, request_id: str) -> Claim:
+    async def renew(
+        self,
+        claim_id: ClaimId,
+        ttl: float | None,
+        *,
+        request_id: str,
+        by: Claimant | None = None,
+    ) -> Claim:
+        """`by`: whose identity policies go by, if it is not the claimant's as it claimed."""
         with self.ledger_watch.bounded("the renewal"):
             claim = await self.find_claim(claim_id)
-            return await self.leases.renew(claim, ttl, request_id)
+            by = by or claim.claimant
+            try:
+                return await self.leases.renew(claim, ttl, request_id, by)
+            except Denial as denial:
+                await self._admission.note_renewal(claim, by, request_id, denial)
+                raise
 
     async def release(self, claim_id: ClaimId, *, request_id: str, why: str = "") -> Claim:
         """Ends a claim, whatever its state; repeating it is harmless."""
@@ -216,44 +229,32 @@ class ClaimDesk:
     # Steps of a new claim
 
     async def _begin(self, request: ClaimRequest) -> Claim:
-        if request.wish is not None:
-            return await self._begin_wish(request, request.wish)
-        pool = self._open_pool(request.pool)
-        self._refuse_the_dead(request)
-        claim = self._new_claim(request, pool.serving)
-        resource = pool.take(claim.created_at)
-        if resource is None:
-            self.places.may_queue(pool)
-            pool.line.expect(claim.id)
-        errand = self._register(claim, pool)
-        if request.tie is not None:
-            self.ties.tie(claim.id, request.tie.anchor)
-        self._claiming.start(errand, resource, pend=resource is None and request.wait is None)
+        try:
+            errand = self._enter(request)
+        except Denial as denial:
+            await self._admission.note(request, denial)
+            raise
         return await self._listen(errand, request)
 
-    async def _begin_wish(self, request: ClaimRequest, wish: Wish) -> Claim:
-        """For several resources, certain ones, or of one of several pools: see `wishing`."""
-        pools: list[Pool] = []
-        others: dict[str, Refusal] = {}
-        for pool in named_pools(request, wish, self._pools):
-            spec = pool.serving
-            try:
-                self._open_pool(spec.name)
-                check_wish(wish, request, spec)
-                pools.append(pool)
-            except Refusal as refusal:
-                others[spec.name] = refusal
-        if not pools:
-            raise together(others)
+    def _enter(self, request: ClaimRequest) -> Errand:
+        """From the policies to the registration in one go: nothing is counted twice or too late."""
+        claim, pools, others = self._admission.admit(request)
         self._refuse_the_dead(request)
-        claim = self._new_claim(request, pools[0].serving)
-        waits_for(claim, request, pools, others)
+        resource = None
+        if request.wish is None:
+            (pool,) = pools
+            resource = pool.take(claim.created_at)
+            if resource is None:
+                self.places.may_queue(pool)
+                pool.line.expect(claim.id)
         errand = self._register(claim, *pools)
         errand.ruled_out = others
+        self._services.usage.hold(claim, pools_of(claim))
         if request.tie is not None:
             self.ties.tie(claim.id, request.tie.anchor)
-        self._claiming.start(errand, None, pend=request.wait is None)
-        return await self._listen(errand, request)
+        must_wait = resource is None and request.wait is None
+        self._claiming.start(errand, resource, pend=must_wait)
+        return errand
 
     def _refuse_the_dead(self, request: ClaimRequest) -> None:
         if request.tie is not None and not self.ties.alive(request.tie.anchor):
@@ -261,47 +262,6 @@ class ClaimDesk:
                 Code.CANNOT_FOLLOW,
                 f"the {request.tie.binding.to} that the claim was to be bound to has ended",
             )
-
-    def _open_pool(self, name: str) -> Pool:
-        if self._claiming.stopping:
-            raise stopping()
-        pool = self._pools.get(name)
-        if pool is None:
-            known = ", ".join(sorted(self._pools)) or "none"
-            raise Refusal(Code.NO_SUCH_POOL, f"there is no pool {name}; the pools are: {known}")
-        if pool.gate.shut:
-            raise pool.shut_because()
-        if self._services.ledger_error:
-            raise Refusal(
-                Code.LEDGER_UNAVAILABLE,
-                f"claims cannot be written down: {self._services.ledger_error}",
-                retry_after=2.0,
-            )
-        return pool
-
-    def _new_claim(self, request: ClaimRequest, spec: PoolSpec) -> Claim:
-        lifetime, courtesy = spec.lifetime, spec.lifetime.courtesy
-        ttl = lifetime.ttl if request.ttl is None else request.ttl
-        if ttl > lifetime.max_ttl:
-            raise ttl_too_long(ttl, lifetime.max_ttl, spec.name)
-        now = self._services.clock.now()
-        return Claim(
-            id=self._services.ids.claim(),
-            pool=spec.name,
-            claimant=request.claimant,
-            created_at=now,
-            ttl=ttl,
-            max_ttl=lifetime.max_ttl,
-            deadline=now + (spec.queue.wait if request.wait is None else request.wait),
-            params=accepted_params(request, spec),
-            labels=request.labels,
-            reason=request.reason,
-            request_id=request.request_id,
-            key=request.key,
-            body=request.body,
-            binding=None if request.tie is None else request.tie.binding,
-            terms=None if courtesy is None else Terms(courtesy.notice, courtesy.grace),
-        )
 
     def _register(self, claim: Claim, pool: Pool, *others: Pool) -> Errand:
         errand = self._errands[claim.id] = Errand(claim, pool, others)
@@ -350,6 +310,7 @@ class ClaimDesk:
 
     def over(self, claim: Claim) -> None:
         self._claims.pop(claim.id, None)
+        self._services.usage.leave(claim)
         self._unregister(claim)
         self.leases.forget(claim)
         if claim.binding is not None:

@@ -123,6 +123,8 @@ class Fleet:
         pools = [one for one in self._recovered.switches if one.kind is not SwitchKind.PIN]
         self._operating.remember(pools)
         self._earlier.rollouts = {one.pool: one for one in image.rollouts}
+        claims, now = self._recovered.claims.values(), services.clock.now()
+        services.usage.restore(claims, image.past, image.spent, now)
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.
@@ -174,6 +176,7 @@ class Fleet:
 
     async def _apply(self, revision: Revision, taking: Taking) -> None:
         services = self._services
+        await services.judge.prepare(revision)
         transaction, now = services.store.transaction(), services.clock.now()
         begun = beginnings(revision, self._pools, self._earlier, services.inventory, now)
         begun.write(transaction)
@@ -191,6 +194,7 @@ class Fleet:
         services.store.serves(revision.id)
         self.revision = revision
         services.providers.declare(revision.providers)
+        services.judge.declare(revision)
         for name, spec in revision.pools.items():
             known = self._pools.get(name)
             if known is None:
@@ -305,7 +309,10 @@ class Fleet:
     def invariants(self) -> list[str]:
         """What must never be true and is; empty unless there is a defect."""
         inventory = self._services.inventory
-        found = inventory.breaches()
+        found = [
+            *inventory.breaches(),
+            *self._services.usage.breaches(self._desk.live_claims()),
+        ]
         holders: dict[ResourceId, ClaimId] = {}
         for claim in self._desk.live_claims():
             for resource_id in claim.resources:

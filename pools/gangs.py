@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from ..config.json_types import Json, JsonObject
 from ..config.parameters import ParameterProblems
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
-from .claim import Claim, ClaimState, advance, retry
+from .claim import Claim, ClaimState, advance, retry, trim
 from .driver import DriverError, Rejected, Unavailable
 from .errands import Errand
+from .judging import with_record
 from .lanes import Lane
 from .lifecycle import ResourceState
 from .pool import Pool
@@ -142,7 +143,7 @@ class Gangs:
             claim.secrets = {one: hand.secret[one] for one in claim.resources if hand.secret[one]}
         transaction = self._write_bound(claim, hand.resources, now)
         await services.commit(transaction, urgent=True)
-        claim.params = nothing()  # kept until now: if this fails, others need them
+        trim(claim)  # kept until now: if this fails, others need them
 
     def _write_bound(self, claim: Claim, resources: list[Resource], now: float) -> Transaction:
         services = self._services
@@ -189,6 +190,7 @@ def bound_events(claim: Claim) -> list[NewEvent]:
     several = len(claim.resources) > 1
     if several:
         data["resources"] = list(claim.resources)
+    data = dict(with_record(data, claim.record))
     events = [
         NewEvent(
             "claim.bound",
@@ -223,7 +225,9 @@ def _parameters(claim: Claim, pool: Pool, resource: Resource) -> JsonObject:
     """
     if claim.wish is None or not claim.wish.pools:
         return claim.params
+    decided = claim.decision
+    given = claim.params if decided is None else {**claim.params, **decided.params}
     try:
-        return pool.blueprint_of(resource).parameters.accept(claim.params)
+        return pool.blueprint_of(resource).parameters.accept(given)
     except ParameterProblems as problems:
         raise Rejected(f"the blueprint takes other parameters by now: {problems}") from problems

@@ -15,10 +15,11 @@ from ..config.catalogue import DriverFacts
 from ..config.expressions import ExpressionError
 from ..config.revision import Blueprint, PartPlan
 from .assembly import checked, claim_facts, render_outputs, rendered, scope_of
-from .claim import Claim, ClaimState, advance
+from .claim import Claim, ClaimState, advance, trim
 from .driver import DriverError, PartRequest, PureDriver
 from .errands import Errand
 from .ids import part_id
+from .judging import with_record
 from .lifecycle import ResourceState
 from .resource import Half, Resource, nothing
 from .services import Services
@@ -99,7 +100,7 @@ class HandOver:
                 self._refused(errand, resource, error)
                 return
             claim = errand.claim
-            claim.params = nothing()
+            trim(claim)
             now = self._services.clock.now()
             claim.timing.bind = now - began
             claim.timing.total = claim.timing.policy + now - claim.created_at
@@ -170,7 +171,9 @@ def write_bound(services: Services, claim: Claim, resource: Resource, now: float
             claim.id,
             claim.request_id,
             claim.reason,
-            {**claim.claimant.told(), "ttl": claim.ttl, "warm": claim.warm},
+            with_record(
+                {**claim.claimant.told(), "ttl": claim.ttl, "warm": claim.warm}, claim.record
+            ),
         )
     )
     return transaction

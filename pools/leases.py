@@ -11,11 +11,13 @@ from dataclasses import replace
 
 from ..config.json_types import Json
 from ..config.units import format_duration
+from .admission import Admission
 from .choosing import ttl_too_long
-from .claim import Claim, ClaimState, EndedBecause, advance
+from .claim import Claim, Claimant, ClaimState, EndedBecause, advance
 from .endings import Endings
 from .expiry import Step, Terms, due, ends_at, next_step
 from .ids import ClaimId
+from .judging import with_record
 from .lifecycle import ResourceState
 from .moments import rfc3339
 from .requests import Code, Refusal
@@ -40,12 +42,14 @@ class Leases:
         returns: Returns,
         endings: Endings,
         over: Callable[[Claim], None],
+        admission: Admission,
     ) -> None:
         self._services = services
         self._returns = returns
         self._endings = endings
         self._over = over
         """Told of a claim that has ended without a resource to take away."""
+        self._admission = admission
         self._timers: dict[ClaimId, Timer] = {}
         self._renewing: Counter[ClaimId] = Counter()
         """Renewals being written: an expiry waits for what becomes of them."""
@@ -77,8 +81,11 @@ class Leases:
             known.cancel()
         self._timers[claim.id] = self._services.timers.at(when, lambda: self._rung(claim))
 
-    async def renew(self, claim: Claim, ttl: float | None, request_id: str) -> Claim:
-        """The expiry becomes now + width, never past `bound_at + max_ttl`; it never adds up."""
+    async def renew(self, claim: Claim, ttl: float | None, request_id: str, by: Claimant) -> Claim:
+        """The expiry becomes now + width, never past `bound_at + max_ttl`; it never adds up.
+
+        Policies are asked again, by the identity of `by`. Raises `Refusal`.
+        """
         services = self._services
         _require_bound(claim)
         assert claim.bound_at is not None
@@ -86,13 +93,15 @@ class Leases:
         if claim.expires_at is not None and claim.expires_at <= now:
             # Its grace runs; or its timer is about to ring, or late as the host was suspended.
             raise _expired(claim)
-        width = claim.ttl if ttl is None else ttl
+        ends = claim.bound_at if claim.expires_at is None else claim.expires_at
+        ruling = self._admission.renewed(claim, ttl, by, ends - now)
+        width = claim.ttl if ruling.ttl is None else ruling.ttl
         if width > claim.max_ttl:
             raise ttl_too_long(width, claim.max_ttl, claim.pool)
+        until = min(now + width, claim.bound_at + claim.max_ttl)
+        take_back = self._admission.charge(claim, max(0.0, until - ends))
         claim.version += 1
-        renewed = replace(
-            claim, ttl=width, expires_at=min(now + width, claim.bound_at + claim.max_ttl)
-        )
+        renewed = replace(claim, ttl=width, expires_at=until)
         transaction = services.store.transaction()
         transaction.put_claim(renewed)
         transaction.add_event(
@@ -102,10 +111,14 @@ class Leases:
                 resource=claim.only_resource,
                 claim=claim.id,
                 request=request_id,
-                data={"ttl": width},
+                data=with_record({"ttl": width}, ruling.record),
             )
         )
-        await self._commit_renewal(claim, transaction)
+        try:
+            await self._commit_renewal(claim, transaction)
+        except Refusal:
+            take_back()
+            raise
         claim.ttl, claim.expires_at = renewed.ttl, renewed.expires_at
         self.watch(claim)
         return claim
@@ -142,6 +155,7 @@ class Leases:
             return
         self.forget(claim)
         advance(claim, ClaimState.ENDING)
+        self._services.usage.leave(claim)
         claim.ended_because = because
         self._services.telemetry.claim_ended(claim.pool, because)
         event = NewEvent(

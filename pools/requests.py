@@ -19,6 +19,9 @@ from .wishes import Wish
 class Code(StrEnum):
     """Why something was refused. The value is the `code` of the problem document."""
 
+    DENIED = "denied"
+    LIMIT_REACHED = "limit-reached"
+    CALLER_UNKNOWN = "caller-unknown"
     NO_SUCH_POOL = "no-such-pool"
     NO_SUCH_CLAIM = "no-such-claim"
     NO_SUCH_RESOURCE = "no-such-resource"
@@ -95,7 +98,6 @@ class ClaimRequest(NamedTuple):
     tie: Tie | None = None
     """What the claim ends with, beside time; held by whoever asks until the claim is made."""
     request_id: str = ""
-    policy_seconds: float = 0.0
     wish: Wish | None = None
     """What it asks for beside any one resource of the one pool; None for just that."""
 
@@ -105,12 +107,23 @@ def accepted_params(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
     try:
         return spec.blueprint.parameters.accept(request.params)
     except ParameterProblems as problems:
-        first = problems.problems[0]
-        raise Refusal(
-            Code(first.code),
-            " ".join(
-                "; ".join(filter(None, (problem.message, problem.remedy)))
-                for problem in problems.problems
-            ),
-            details={"parameters": [problem.name for problem in problems.problems]},
-        ) from problems
+        raise _bad_params(problems) from problems
+
+
+def typed_params(request: ClaimRequest, spec: PoolSpec) -> JsonObject:
+    """What was passed alone, in the types of the blueprint's parameters. Raises `Refusal`."""
+    try:
+        return spec.blueprint.parameters.typed(request.params)
+    except ParameterProblems as problems:
+        raise _bad_params(problems) from problems
+
+
+def _bad_params(problems: ParameterProblems) -> Refusal:
+    return Refusal(
+        Code(problems.problems[0].code),
+        " ".join(
+            "; ".join(filter(None, (problem.message, problem.remedy)))
+            for problem in problems.problems
+        ),
+        details={"parameters": [problem.name for problem in problems.problems]},
+    )

@@ -13,6 +13,7 @@ from .clock import Clock
 from .driver import Drivers
 from .ids import Ids
 from .inventory import Inventory
+from .judging import Judge, Unjudged
 from .part_times import PartTimes
 from .processes import HostProcesses, Processes
 from .providers import Providers
@@ -21,6 +22,7 @@ from .store import Done, Store, StoreError, Transaction
 from .tasks import Tasks
 from .telemetry import Telemetry
 from .timers import Timers
+from .usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,10 @@ class Services:
     """How long making took lately, for explanations."""
     retention: Retention = field(default_factory=Retention)
     """How long the ledger keeps events."""
+    usage: Usage = field(default_factory=Usage)
+    """What callers hold and what they had."""
+    judge: Judge = field(default_factory=Unjudged)
+    """Who knows the policies."""
     chance: Callable[[], float] = random.random
     """A random number in [0, 1), for jitter alone."""
     create_within: float = 300.0

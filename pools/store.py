@@ -18,6 +18,7 @@ from .resource import Part, Resource, nothing
 from .retention import Retention
 from .rollout import Rollout
 from .switches import Switch
+from .usage import Past, Spent
 
 
 class StoreError(Exception):
@@ -118,6 +119,10 @@ class Image:
     """Those that are not over, by pool."""
     cursors: Mapping[str, int] = field(default_factory=dict[str, int])
     """How far readers of the events have come, by their names: the number of the last one."""
+    past: list[Past] = field(default_factory=list[Past])
+    """How many claims of the last day are over, by user, pool and second."""
+    spent: list[Spent] = field(default_factory=list[Spent])
+    """What claims that are over cost, by user, pool and day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ class Telemetry(Protocol):
     def claim_ended(self, pool: str, because: str) -> None: ...
 
     def stage(self, pool: str, stage: str, seconds: float) -> None:
-        """stage: queued (of those that waited) | bind | finish | prepare | reset | remove"""
+        """stage: queued (of those that waited) | policy (of those that one is about) | bind | finish | prepare | reset | remove"""
         ...
 
     def part_made(self, driver: str, outcome: str, seconds: float) -> None:

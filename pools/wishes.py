@@ -1,8 +1,10 @@
 """What a claim may ask for beside any one resource of one pool. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..config.json_types import Json, JsonObject
+from .decided import Decided, decided_from_json, decided_to_json
 from .resource import nothing
 
 MOST_RESOURCES = 64
@@ -27,6 +29,8 @@ class Wish:
     """What it asked for, where the pool that serves it decides what that means."""
     because: str = ""
     """Why it is served by that pool and by these resources, once it is."""
+    decisions: Mapping[str, Decided] = field(default_factory=dict[str, Decided])
+    """What policies decided for each of several pools, as far as any is about it."""
 
 
 def wish_to_json(wish: Wish) -> JsonObject:
@@ -44,12 +48,17 @@ def wish_to_json(wish: Wish) -> JsonObject:
         found["ttl"] = wish.ttl
     if wish.because:
         found["because"] = wish.because
+    if wish.decisions:
+        found["decisions"] = {
+            pool: dict(decided_to_json(decided)) for pool, decided in wish.decisions.items()
+        }
     return found
 
 
 def wish_from_json(found: JsonObject) -> Wish:
     """The inverse. Raises KeyError, TypeError or ValueError for what is no wish."""
     count, pools, labels, ttl = (found.get(name) for name in ("count", "pools", "labels", "ttl"))
+    decisions = found.get("decisions")
     return Wish(
         count=count if isinstance(count, int) else 1,
         select=str(found.get("select", "")),
@@ -57,4 +66,11 @@ def wish_from_json(found: JsonObject) -> Wish:
         labels=labels if isinstance(labels, dict) else nothing(),
         ttl=float(ttl) if isinstance(ttl, int | float) else None,
         because=str(found.get("because", "")),
+        decisions={
+            pool: decided_from_json(decided)
+            for pool, decided in decisions.items()
+            if isinstance(decided, dict)
+        }
+        if isinstance(decisions, dict)
+        else {},
     )

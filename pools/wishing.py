@@ -23,6 +23,7 @@ from typing import cast
 from ..config.expressions import ExpressionError
 from ..config.selects import compile_select
 from ..config.units import format_duration
+from .admission import cost_of
 from .choosing import bad_select, settle_on, why_pool
 from .claim import Claim
 from .driver import DriverError, Rejected
@@ -182,7 +183,9 @@ class Wishing:
                 pool.touch()
         if not hand.resources:
             errand.pool = by_name[next(one.pool for one in taken)]
-            settle_on(claim, errand.pool.spec)
+            spec = errand.pool.serving
+            settle_on(claim, spec)
+            self._services.usage.settle(claim, cost_of(claim, spec, claim.ttl))
             _tell_why(errand, standing, taken, waited=clock.now() - began)
         return taken
 

@@ -18,6 +18,7 @@ from unittest.mock import patch
 from stoker.config.catalogue import ValueType
 from stoker.config.json_types import Json, JsonObject
 from stoker.config.parameters import Parameters
+from stoker.config.policies.rules import PolicySpec
 from stoker.config.revision import (
     Backfill,
     Blueprint,
@@ -32,6 +33,7 @@ from stoker.config.revision import (
 )
 from stoker.config.shapes import Environment, Shape
 from stoker.config.templates import compile_template
+from stoker.daemon.judging import PolicyJudge
 from stoker.pools.binding import Bind, Binding, Process, Tie, process_ended
 from stoker.pools.claim import Claim, Claimant
 from stoker.pools.driver import Driver
@@ -120,6 +122,8 @@ class Host:
 
     seed: int = 0
     faults: Faults = field(default_factory=Faults)
+    policies: tuple[PolicySpec, ...] = ()
+    """Asked for each claim, if there are any."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -134,9 +138,13 @@ class Host:
     async def start(self, *pools: PoolSpec, revision: Revision | None = None) -> "Run":
         run = Run(self)
         await run.open()
-        await run.apply(revision or a_revision(*pools))
+        await run.apply(revision or self.revision(*pools))
         await run.fleet.start()
         return run
+
+    def revision(self, *pools: PoolSpec) -> Revision:
+        policies = {policy.name: policy for policy in self.policies}
+        return replace(a_revision(*pools), policies=policies)
 
 
 class OpenFleet(Fleet):
@@ -170,7 +178,6 @@ class Asked(TypedDict, total=False):
     key: bytes | None
     body: bytes
     request_id: str
-    policy_seconds: float
     wish: Wish | None
 
 
@@ -205,7 +212,16 @@ class Run:
             processes=host.processes,
             chance=host.random.random,
         )
+        self.decisions: list[tuple[str, str, str]] = []
+        """Outcome, policy and rule of each decision."""
+        if host.policies:
+            self.services.judge = PolicyJudge(host.clock, self, daemon_uid=0, host="here")
         self.fleet = OpenFleet(self.services)
+
+    def policy_asked(self, seconds: float) -> None: ...
+
+    def policy_decided(self, outcome: str, policy: str, rule: str) -> None:
+        self.decisions.append((outcome, policy, rule))
 
     async def open(self) -> None:
         await self.fleet.open(self.store.load())
@@ -239,9 +255,14 @@ class Run:
     # Shorthands
 
     async def claim(
-        self, pool: str = "web", *, wait: float | None = 30.0, **more: Unpack[Asked]
+        self,
+        pool: str = "web",
+        *,
+        wait: float | None = 30.0,
+        claimant: Claimant = ME,
+        **more: Unpack[Asked],
     ) -> Claim:
-        return await self.fleet.claim(ClaimRequest(pool, ME, wait=wait, **more))
+        return await self.fleet.claim(ClaimRequest(pool, claimant, wait=wait, **more))
 
     async def claim_with(
         self,

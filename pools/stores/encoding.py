@@ -15,6 +15,7 @@ import orjson
 from ...config.json_types import JsonObject
 from ..binding import Bind, Binding, Process
 from ..claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing, Token
+from ..decided import decided_from_json, decided_to_json
 from ..expiry import Terms
 from ..ids import ClaimId, PartId, ResourceId, part_id
 from ..lifecycle import PartState, ResourceState
@@ -41,6 +42,7 @@ CLAIM_COLUMNS = (
     *("ended_at", "ended_because", "answered", "warm", "revision", "reason", "request_id"),
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
     *("outputs", "params", "secrets", "binding", "terms", "wish", "caller"),
+    *("decision", "spent", "spent_day"),
 )
 SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
 ROLLOUT_COLUMNS = (
@@ -125,7 +127,9 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
     """In the order of `CLAIM_COLUMNS`. Drops what the claim's state no longer needs."""
     state, timing, claimant = claim.state, claim.timing, claim.claimant
     over = state in OVER
-    params = claim.params if state in _UNFINISHED else None
+    decision = claim.decision
+    unfinished = state in _UNFINISHED
+    params = claim.params if unfinished or (decision is not None and not over) else None
     secrets = None if over else claim.secrets
     return (
         claim.id,
@@ -170,6 +174,9 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         None if claim.terms is None else _encode_terms(claim.terms),
         None if claim.wish is None else encode_json(wish_to_json(claim.wish)).decode(),
         _encode_caller(claimant) if claimant.groups or claimant.token is not None else None,
+        None if decision is None else encode_json(decided_to_json(decision)).decode(),
+        claim.spent,
+        claim.spent_day,
     )
 
 
@@ -323,6 +330,9 @@ class Decoder:
             binding=None if facts[31] is None else _decode_binding(facts[31]),
             terms=None if facts[32] is None else Terms(*json.loads(facts[32])),
             wish=None if facts[33] is None else wish_from_json(decode_object(facts[33])),
+            decision=None if facts[35] is None else decided_from_json(decode_object(facts[35])),
+            spent=facts[36],
+            spent_day=facts[37],
         )
 
     def _resource(self, row: Row) -> Resource:

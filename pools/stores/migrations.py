@@ -84,6 +84,10 @@ _STEP_3 = (
         pool TEXT PRIMARY KEY, digest TEXT NOT NULL, previous TEXT NOT NULL, revision TEXT NOT NULL,
         stage TEXT NOT NULL, started_at REAL NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL
         ) WITHOUT ROWID""",
+    # What policies decided and count by: a claim's verdict, and what it cost last.
+    "ALTER TABLE claims ADD COLUMN decision TEXT",
+    "ALTER TABLE claims ADD COLUMN spent REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE claims ADD COLUMN spent_day INTEGER NOT NULL DEFAULT 0",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)

@@ -11,6 +11,7 @@ from ..ids import ClaimId, ResourceId
 from ..resource import Part
 from ..sealing import Sealer
 from ..store import ClockAnchor, Event, Image, KeptRevision, StoreCorrupt
+from ..usage import Past, Spent
 from . import chain
 from .chain import EVENT_COLUMNS, Link
 from .encoding import (
@@ -29,6 +30,16 @@ from .transaction import CURSOR
 _CHUNK = 2000
 _EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608
 _CLAIMS = f"SELECT {', '.join(CLAIM_COLUMNS)} FROM claims"  # noqa: S608
+# What is over is kept for a day after its end: so these are all that began in the last day.
+_PAST = (
+    "SELECT uid, pool, CAST(created_at AS INTEGER) AS second, COUNT(*) FROM claims"
+    " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL GROUP BY uid, pool, second"
+)
+_SPENT = (
+    "SELECT uid, pool, spent_day, SUM(spent) FROM claims"
+    " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL AND spent > 0"
+    " GROUP BY uid, pool, spent_day"
+)
 _CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
 _RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
 _PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
@@ -68,6 +79,8 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             switches=[decode_switch(row) for row in connection.execute(_SWITCHES)],
             rollouts=[decode_rollout(row) for row in connection.execute(_ROLLOUTS)],
             cursors=_load_cursors(connection),
+            past=[Past(*row) for row in connection.execute(_PAST)],
+            spent=[Spent(*row) for row in connection.execute(_SPENT)],
         )
     finally:
         connection.execute("COMMIT")

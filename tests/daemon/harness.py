@@ -13,10 +13,12 @@ from typing import Any
 import aiohttp
 
 from stoker.config.loading import LoadResult
+from stoker.config.policies.rules import PolicySpec
 from stoker.config.revision import PoolSpec
 from stoker.config.settings import Address, Settings
 from stoker.daemon.connections import ConnectionServer
 from stoker.daemon.facade import Core
+from stoker.daemon.judging import PolicyJudge
 from stoker.daemon.metrics import Metrics
 from stoker.daemon.server import SocketServer
 from stoker.daemon.status import RevisionFacts, StatusFacts
@@ -25,7 +27,6 @@ from stoker.daemon.synchroniser import Synchroniser
 from stoker.pools.ids import Ids
 from stoker.pools.processes import HostProcesses
 from stoker.pools.stores.sqlite import SqliteStore
-from tests.builders import a_revision
 from tests.daemon.documented import check_documented
 from tests.fakes.world import Faults
 from tests.rig import Host, Run
@@ -202,12 +203,14 @@ async def a_server(
     faults: Faults | None = None,
     daemon_uid: int | None = None,
     metrics_address: Address | None = None,
+    policies: tuple[PolicySpec, ...] = (),
     **settings: Any,
 ) -> AsyncGenerator[Served]:
     """Serves these pools until the block ends; with `open_core=False` requests are parked."""
-    run = DiskRun(Host(faults=faults or Faults()), folder / "state")
+    host = Host(faults=faults or Faults(), policies=policies)
+    run = DiskRun(host, folder / "state")
     await run.open()
-    await run.fleet.apply(a_revision(*pools))
+    await run.fleet.apply(host.revision(*pools))
     await run.fleet.start()
     given = some_settings(folder, metrics=metrics_address, **settings)
     server = OpenServer(given, Ids(time.time), daemon_uid=daemon_uid)
@@ -217,6 +220,8 @@ async def a_server(
             served = Served(server, given, Metrics(), caller, run)
             if open_core:
                 served.serve()
+                if isinstance(run.services.judge, PolicyJudge):
+                    server.ask(run.services.judge)
                 for pool in pools:
                     await run.until_ready(pool.size.min, pool.name, within=SOON)
             yield served

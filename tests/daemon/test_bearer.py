@@ -89,6 +89,7 @@ def test_rules_read_every_fact_of_a_caller_and_what_its_token_says() -> None:
         unit="web.service",
         host="h",
         token={"iss": ISSUER, "sub": "ada", "groups": ["web"]},
+        unknown=("exe",),
     )
     assert {} == caller_facts(Claimant(1, 2, 3), "h").token
     assert f"ada (uid 1, ada of {ISSUER})" == str(claimant)

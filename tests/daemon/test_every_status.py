@@ -17,7 +17,8 @@ import pytest
 
 from stoker.config.loading import load
 from stoker.config.parameters import Parameters
-from stoker.config.revision import Queue
+from stoker.config.policies.rules import Limits
+from stoker.config.revision import Cost, Queue
 from stoker.daemon import calls, connections, server
 from stoker.daemon.calls import Call, Route
 from stoker.daemon.gate import Gate
@@ -32,6 +33,7 @@ from tests.daemon.harness import SOON, Served, a_server
 from tests.daemon.signing import a_token, an_issuer, jwks, public_jwk
 from tests.daemon.test_server_socket import connect_as_somebody_else
 from tests.fakes.world import Faults
+from tests.policies.builders import a_policy, allow
 from tests.rig import a_box_pool, a_part, boxes
 
 IDS = {
@@ -421,6 +423,22 @@ async def tokens_are_wrong(book: Book) -> None:
         await ask_all(served, expired)
 
 
+async def policies_decide(book: Book) -> None:
+    limits = Limits(max_active_per_caller=1, spend_per_day=1.5)
+    blueprint = dataclasses.replace(boxes(), cost=Cost(per_hour=60.0))
+    pool, policy = (
+        a_box_pool(min=1, blueprint=blueprint),
+        a_policy(allow('caller.exe != ""'), limits=limits),
+    )
+    async with book.serving(pool, policies=(policy,)) as served:
+        claim = await book.ask(served, CREATE, {"pool": "web", "ttl": "60s"})
+        await book.ask(served, CREATE, {"pool": "web"})
+        await book.ask(served, RENEW, {"ttl": "200s"}, at=claim["id"])
+        for what, at in ((CREATE, None), (RENEW, claim["id"])):
+            peer = await asyncio.to_thread(connect_and_end, served.settings.socket)
+            await book.ask(served, what, {"pool": "web"} if at is None else {}, at=at, peer=peer)
+
+
 async def the_daemon_has_a_defect(book: Book) -> None:
     async def broken(_call: Call) -> NoReturn:
         raise ZeroDivisionError
@@ -453,6 +471,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         the_daemon_is_busy,
         somebody_else_calls,
         tokens_are_wrong,
+        policies_decide,
         the_daemon_has_a_defect,
         requests_are_no_http,
     ):

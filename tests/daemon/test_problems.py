@@ -59,7 +59,7 @@ def test_retry_after_is_whole_seconds_rounded_up() -> None:
 
 
 def test_details_cannot_replace_the_members_of_a_problem() -> None:
-    problem = Problem(HttpCode.DENIED, "No.", details={"code": "other", "status": 1})
+    problem = Problem(Code.DENIED, "No.", details={"code": "other", "status": 1})
     assert ("denied", 403) == (problem.document("r")["code"], problem.document("r")["status"])
 
 

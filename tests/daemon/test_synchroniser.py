@@ -10,11 +10,12 @@ from stoker.config.loading import LoadResult
 from stoker.config.problems import Problem
 from stoker.daemon.synchroniser import RETRY_AFTER
 from stoker.pools.claim import ClaimState
+from stoker.pools.requests import ClaimRequest
 from stoker.pools.store import NewEvent, StoreError, Transaction
 from stoker.pools.stores.transaction import SqliteTransaction
 from tests.daemon.following import Scene, files
 from tests.pools.faults import Ledger, raising, replace_method
-from tests.rig import Host, virtual_throttle
+from tests.rig import ME, Host, virtual_throttle
 
 pytestmark = [pytest.mark.looptime]
 
@@ -235,5 +236,8 @@ async def test_a_revision_whose_policy_tests_fail_is_refused_and_the_last_one_se
     state = scene.synchroniser.state
     assert state.revision is serving
     assert "the case 'members may' fails: expected allow, got deny" in state.problems[0]
-    assert (await scene.run.claim()).state is ClaimState.BOUND
+    member = replace(ME, groups=("web",))
+    claim = await scene.run.fleet.claim(ClaimRequest("web", member, wait=30.0))
+    assert claim.decision is not None
+    assert ("team", serving.id) == (claim.decision.policy, claim.decision.revision)
     await scene.stop()

@@ -29,6 +29,9 @@ ADDED_BY_STEP = {
         ("claims", "terms"),
         ("claims", "wish"),
         ("claims", "caller"),
+        ("claims", "decision"),
+        ("claims", "spent"),
+        ("claims", "spent_day"),
         ("resources", "uses"),
     },
 }

@@ -10,7 +10,6 @@ BASE = a_blueprint_with(
 )
 LINES = BASE.count("\n") + 1
 """Of what stands before a policy."""
-NOT_ENFORCED = "not enforced yet"
 
 
 def a_policy_with(spec: str, name: str = "team") -> str:
@@ -30,7 +29,6 @@ def problems(*documents: str) -> list[str]:
         f"{'warning: ' if it.severity is Severity.WARNING else ''}"
         f"{it.file}:{it.line}:{it.column}: {it.path}: {it.message}. {it.remedy}"
         for it in result.problems
-        if NOT_ENFORCED not in it.message
     ]
 
 

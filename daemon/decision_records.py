@@ -1,0 +1,153 @@
+"""What is kept of a decision: with the claim, and in the audit. Pure.
+
+The audit's record holds the facts, so that the decision can be explained and asked again under
+other rules. Secret parameters and the bodies of tokens are no part of it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from ..config.json_types import Json, JsonObject
+from ..config.units import format_duration
+from ..policies.decision import Decision, Mutation, Shadow
+from ..policies.facts import CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
+from ..pools.decided import Decided
+
+HIDDEN = "(secret)"
+TOKEN_FACTS = ("iss", "sub", "aud")
+"""Of a bearer token, whom it is for: not what else it says."""
+
+
+def decided_from(decision: Decision, revision: str, secrets: frozenset[str]) -> Decided:
+    """What the claim keeps. `secrets` are the names of secret parameters."""
+    given = {
+        name: decision.params[name]
+        for name in (
+            it.path.removeprefix("params.")
+            for it in decision.mutations
+            if it.path.startswith("params.")
+        )
+    }
+    shadow = decision.shadow
+    return Decided(
+        policy=decision.policy,
+        rule=decision.rule,
+        ttl=decision.ttl,
+        labels=cast("JsonObject", decision.labels),
+        params=given,
+        cost_centre=decision.cost_centre,
+        mutations=tuple(mutations_of(decision.mutations, secrets)),
+        shadow=None if shadow is None else _shadow(shadow),
+        revision=revision,
+    )
+
+
+def mutations_of(mutations: Iterable[Mutation], secrets: frozenset[str]) -> Iterable[JsonObject]:
+    for it in mutations:
+        hidden = it.path.removeprefix("params.") in secrets and it.path.startswith("params.")
+        before, after = (HIDDEN, HIDDEN) if hidden else (it.before, it.after)
+        yield {"path": it.path, "before": before, "after": after, "policy": it.policy}
+
+
+def record_of(
+    decision: Decision, facts: Facts, revision: str, seconds: float, secrets: frozenset[str]
+) -> JsonObject:
+    """For the audit. What is empty is left out."""
+    record: dict[str, Json] = {
+        "verdict": decision.verdict.value,
+        "policy": decision.policy,
+        "rule": decision.rule,
+        "ttl": format_duration(decision.ttl),
+        "revision": revision,
+        "seconds": round(seconds, 6),
+        "facts": facts_to_json(facts, secrets),
+    }
+    if decision.matched:
+        record["true"] = [f"{it.policy}/{it.rule}" for it in decision.matched]
+    if decision.failed:
+        record["errors"] = [f"{it.policy}/{it.rule}: {it.error}" for it in decision.failed]
+    if decision.mutations:
+        record["mutations"] = [dict(it) for it in mutations_of(decision.mutations, secrets)]
+    if decision.shadow is not None:
+        record["shadow"] = dict(_shadow(decision.shadow))
+    return record
+
+
+def _shadow(shadow: Shadow) -> JsonObject:
+    return {
+        "verdict": shadow.verdict.value,
+        "policy": shadow.policy,
+        "rule": shadow.rule,
+        "differs": shadow.differs,
+    }
+
+
+def facts_to_json(facts: Facts, secrets: frozenset[str]) -> dict[str, Json]:
+    found: dict[str, Json] = {
+        "caller": _caller(facts.caller),
+        "request": _request(facts.request, secrets),
+        "pool": _pool(facts.pool),
+        "now": facts.now.isoformat(),
+    }
+    usage = _usage(facts.usage)
+    if usage:
+        found["usage"] = usage
+    return found
+
+
+def _caller(caller: CallerFacts) -> dict[str, Json]:
+    found: dict[str, Json] = {"uid": caller.uid, "gid": caller.gid, "pid": caller.pid}
+    if caller.user:
+        found["user"] = caller.user
+    if caller.groups:
+        found["groups"] = list(caller.groups)
+    if caller.exe:
+        found["exe"] = caller.exe
+    if caller.unit:
+        found["unit"] = caller.unit
+    if caller.host:
+        found["host"] = caller.host
+    if caller.token:
+        found["token"] = {name: caller.token[name] for name in TOKEN_FACTS if name in caller.token}
+    return found
+
+
+def _request(request: RequestFacts, secrets: frozenset[str]) -> dict[str, Json]:
+    found: dict[str, Json] = {"action": request.action.value}
+    if request.params:
+        found["params"] = {
+            name: HIDDEN if name in secrets else value for name, value in request.params.items()
+        }
+    if request.ttl is not None:
+        found["ttl"] = format_duration(request.ttl)
+    if request.count != 1:
+        found["count"] = request.count
+    if request.reason:
+        found["reason"] = request.reason
+    if request.labels:
+        found["labels"] = dict(request.labels)
+    if request.bind:
+        found["bind"] = request.bind
+    if request.break_glass:
+        found["breakGlass"] = True
+    if request.remaining:
+        found["remaining"] = format_duration(request.remaining)
+    return found
+
+
+def _pool(pool: PoolFacts) -> dict[str, Json]:
+    found: dict[str, Json] = {"name": pool.name, "ready": pool.ready, "size": pool.size}
+    if pool.labels:
+        found["labels"] = dict(pool.labels)
+    return found
+
+
+def _usage(usage: UsageFacts) -> dict[str, Json]:
+    found: Mapping[str, Json] = {
+        "active": usage.active,
+        "activeInPool": usage.active_in_pool,
+        "activeOfGroup": dict(usage.active_of_group),
+        "claimsLastHour": usage.claims_last_hour,
+        "spendToday": usage.spend_today,
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,241 @@
+"""Brings the policies to the pools: the `Judge` that fills the facts, decides, and keeps count.
+
+Asked in the event loop for each claim and each renewal, in the same step in which the pools register
+what it lets pass. The index of a revision is made in a thread, before the revision is applied.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Protocol, cast
+
+from ..config.json_types import JsonObject
+from ..config.revision import Revision
+from ..policies import access
+from ..policies.decide import decide
+from ..policies.decision import Check, Decision, Limit, Verdict
+from ..policies.facts import Action, Facts, PoolFacts, RequestFacts, UsageFacts
+from ..policies.index import PolicyIndex, PoolPolicies, index_of
+from ..pools.claim import Claimant
+from ..pools.clock import Clock
+from ..pools.judging import Denial, Place, Renewal, Ruling
+from ..pools.requests import ClaimRequest, Code
+from ..pools.usage import DAY, HOUR, Usage
+from .caller_facts import caller_facts
+from .decision_records import decided_from, record_of
+
+LOOK_AGAIN = 5.0
+"""Seconds after which somebody else may have released something."""
+
+
+class Listener(Protocol):
+    """Told of every decision; see `metrics`."""
+
+    def policy_asked(self, seconds: float) -> None: ...
+
+    def policy_decided(self, outcome: str, policy: str, rule: str) -> None: ...
+
+
+class PolicyJudge:
+    """See `stoker.pools.judging.Judge`."""
+
+    def __init__(self, clock: Clock, listener: Listener, *, daemon_uid: int, host: str) -> None:
+        self._clock = clock
+        self._listener = listener
+        self._daemon_uid = daemon_uid
+        self._host = host
+        self._prepared: tuple[str, PolicyIndex] | None = None
+        self.index = index_of((), ())
+        self.revision = ""
+
+    # The revision
+
+    async def prepare(self, revision: Revision) -> None:
+        """Files the rules, off the loop: a thousand of them take a while."""
+        index = await asyncio.to_thread(index_of, revision.policies.values(), revision.pools)
+        self._prepared = revision.digest, index
+
+    def declare(self, revision: Revision) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] == revision.digest:
+            self.index = prepared[1]
+        else:
+            self.index = index_of(revision.policies.values(), revision.pools)
+        self.revision = revision.id
+
+    @property
+    def enforces(self) -> bool:
+        """Whether policies say who may claim, in place of what holds without any."""
+        return not self.index.built_in
+
+    @property
+    def looks_on(self) -> bool:
+        """Whether there is any policy, be it in the shadow."""
+        return bool(self.index.policies)
+
+    # Deciding
+
+    def claim(self, request: ClaimRequest, place: Place, usage: Usage) -> Ruling:
+        who = request.claimant
+        if not self.looks_on and access.decide(who.uid, self._daemon_uid).allowed:
+            return Ruling(request.ttl, request.params, request.labels)
+        wish, tie = request.wish, request.tie
+        asked = RequestFacts(
+            Action.CLAIM,
+            params=request.params,
+            ttl=request.ttl,
+            count=1 if wish is None else wish.count,
+            reason=request.reason,
+            labels=cast("Mapping[str, str]", request.labels),
+            bind="" if tie is None else tie.binding.to.value,
+        )
+        return self._rule(who, asked, place, usage)
+
+    def renew(self, renewal: Renewal, place: Place, usage: Usage) -> Ruling:
+        claim, who = renewal.claim, renewal.by
+        if not self.looks_on:
+            return Ruling(renewal.ttl, claim.params, claim.labels)
+        decided = claim.decision
+        asked = RequestFacts(
+            Action.RENEW,
+            params=claim.params if decided is None else {**claim.params, **decided.params},
+            ttl=renewal.ttl,
+            count=claim.count,
+            reason=claim.reason,
+            labels=cast("Mapping[str, str]", claim.labels),
+            bind="" if claim.binding is None else claim.binding.to.value,
+            remaining=max(0.0, renewal.remaining),
+        )
+        return self._rule(who, asked, place, usage, width=claim.ttl)
+
+    def _rule(
+        self,
+        who: Claimant,
+        asked: RequestFacts,
+        place: Place,
+        usage: Usage,
+        *,
+        width: float | None = None,
+    ) -> Ruling:
+        began = perf_counter()
+        spec = place.spec
+        about = self.index.of(spec.name)
+        now = self._clock.now()
+        wall = self._clock.to_wall(now)
+        facts = Facts(
+            caller_facts(who, self._host),
+            asked,
+            _pool(place, width),
+            datetime.fromtimestamp(wall, UTC),
+            _usage(usage, who, spec.name, now, wall),
+        )
+        counted = _counting(usage, now, wall)
+        decision = self._decide(about, facts, counted)
+        seconds = perf_counter() - began
+        record = record_of(
+            decision, facts, self.revision, seconds, spec.blueprint.parameters.secret_names
+        )
+        self._tell(decision, seconds)
+        if decision.verdict is not Verdict.ALLOW:
+            raise _denial(decision, record, wall, who)
+        return Ruling(
+            decision.ttl,
+            decision.params,
+            cast("JsonObject", decision.labels),
+            decided_from(decision, self.revision, spec.blueprint.parameters.secret_names),
+            record,
+            seconds,
+        )
+
+    def _decide(
+        self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]
+    ) -> Decision:
+        return decide(about, facts, daemon_uid=self._daemon_uid, counted=counted)
+
+    def _tell(self, decision: Decision, seconds: float) -> None:
+        self._listener.policy_asked(seconds)
+        outcome = "error" if _by_an_error(decision) else decision.verdict.value
+        self._listener.policy_decided(outcome, decision.policy, decision.rule)
+
+
+def _pool(place: Place, width: float | None) -> PoolFacts:
+    spec = place.spec
+    cost = spec.blueprint.cost
+    return PoolFacts(
+        spec.name,
+        spec.labels,
+        place.ready,
+        place.size,
+        spec.blueprint.name,
+        cost.per_hour,
+        cost.centre,
+        spec.lifetime.ttl if width is None else width,
+        spec.blueprint.parameters.defaults,
+    )
+
+
+def _usage(usage: Usage, who: Claimant, pool: str, now: float, wall: float) -> UsageFacts:
+    return UsageFacts(
+        active=usage.active(who.uid),
+        active_in_pool=usage.active_in(who.uid, pool),
+        active_of_group=usage.active_of_groups(who.groups),
+        claims_last_hour=usage.claims_within(who.uid, HOUR, ("*",), now),
+        spend_today=usage.spent_on(who.uid, int(wall // DAY)),
+    )
+
+
+def _counting(usage: Usage, now: float, wall: float) -> Callable[[Check], float]:
+    def counted(check: Check) -> float:
+        subject, pools = check.subject, check.pools
+        match check.limit:
+            case Limit.ACTIVE_PER_CALLER:
+                return usage.active(int(subject), pools)
+            case Limit.ACTIVE_PER_GROUP:
+                return usage.active_of_group(subject, pools)
+            case Limit.ACTIVE_PER_LABEL:
+                return usage.active_of_label(subject, pools)
+            case Limit.SPEND_PER_DAY:
+                return usage.spent_on(int(subject), int(wall // DAY), pools)
+            case Limit.RATE_PER_CALLER:
+                return usage.claims_within(int(subject), check.window, pools, now)
+
+    return counted
+
+
+def _denial(decision: Decision, record: JsonObject, wall: float, who: Claimant) -> Denial:
+    policy, rule = decision.policy, decision.rule
+    details: JsonObject = {"policy": policy, "rule": rule}
+    if decision.verdict is Verdict.APPROVE:
+        message = (
+            f"The rule {rule} of the policy {policy} asks for an approval, and this daemon cannot"
+            " carry approvals yet. Ask whoever maintains the policies for a rule that allows it."
+        )
+        return Denial(Code.DENIED, message, record=record, details=details)
+    if who.unknown and _by_an_error(decision):
+        missing = " and ".join(who.unknown)
+        message = (
+            f"Policies go by your {missing}, which this host could not tell. Connect anew, from a"
+            f" process that still runs, or try again. ({decision.message})"
+        )
+        return Denial(Code.CALLER_UNKNOWN, message, record=record, details=details, retry_after=1.0)
+    broken = next(
+        (check for check in decision.checks if (check.policy, check.rule) == (policy, rule)), None
+    )
+    if broken is None:
+        return Denial(Code.DENIED, decision.message, record=record, details=details)
+    after = LOOK_AGAIN
+    if broken.limit is Limit.SPEND_PER_DAY:
+        after = DAY - wall % DAY
+    elif broken.limit is Limit.RATE_PER_CALLER:
+        after = max(1.0, broken.window / 60)
+    return Denial(
+        Code.LIMIT_REACHED, decision.message, record=record, details=details, retry_after=after
+    )
+
+
+def _by_an_error(decision: Decision) -> bool:
+    return any(
+        (failed.policy, failed.rule) == (decision.policy, decision.rule)
+        for failed in decision.failed
+    )

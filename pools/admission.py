@@ -1,0 +1,219 @@
+"""Whether a new claim may begin, and as what: the pool is open, the policies let it, the form fits.
+
+Everything here happens in one go with the registration of the claim, which is what makes counted
+limits hold (`usage`).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from ..config.json_types import Json
+from ..config.revision import PoolSpec
+from .choosing import check_wish, named_pools, ttl_too_long, waits_for
+from .claim import Claim, Claimant
+from .decided import Decided
+from .expiry import Terms
+from .judging import Denial, Place, Renewal, Ruling, as_ruled, with_record
+from .pool import Pool
+from .refusals import stopping, together
+from .requests import ClaimRequest, Code, Refusal, accepted_params, typed_params
+from .services import Services
+from .store import NewEvent, StoreError
+from .wishes import Wish
+
+log = logging.getLogger(__name__)
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+Admitted: TypeAlias = tuple[Claim, list[Pool], Mapping[str, Refusal]]
+"""A new claim, the pools that may serve it, best first, and why others that it names cannot."""
+
+
+class Admission:
+    def __init__(
+        self, services: Services, pools: Mapping[str, Pool], is_stopping: Callable[[], bool]
+    ) -> None:
+        self._services = services
+        self._pools = pools
+        self._is_stopping = is_stopping
+
+    def admit(self, request: ClaimRequest) -> Admitted:
+        """Raises `Refusal`."""
+        if request.wish is not None:
+            return self._admit_wish(request, request.wish)
+        pool = self._open_pool(request.pool)
+        ruled, ruling = self._judge(request, pool.serving)
+        return self._new_claim(ruled, ruling, pool.serving), [pool], {}
+
+    def _admit_wish(self, request: ClaimRequest, wish: Wish) -> Admitted:
+        """For several resources, certain ones, or of one of several pools: see `wishing`."""
+        pools: list[Pool] = []
+        ruled: list[tuple[ClaimRequest, Ruling]] = []
+        others: dict[str, Refusal] = {}
+        for pool in named_pools(request, wish, self._pools):
+            spec = pool.serving
+            try:
+                self._open_pool(spec.name)
+                found = self._judge(request, spec)
+                check_wish(wish, found[0], spec)
+            except Refusal as refusal:
+                others[spec.name] = refusal
+            else:
+                pools.append(pool)
+                ruled.append(found)
+        if not pools:
+            raise _all_refused(others)
+        claim = self._new_claim(*ruled[0], pools[0].serving)
+        decisions: dict[str, Decided] = {}
+        for pool, (_, ruling) in zip(pools, ruled, strict=True):
+            if ruling.decided is not None:
+                decisions[pool.spec.name] = ruling.decided
+        waits_for(claim, request, pools, others, decisions=decisions)
+        return claim, pools, others
+
+    def _open_pool(self, name: str) -> Pool:
+        if self._is_stopping():
+            raise stopping()
+        pool = self._pools.get(name)
+        if pool is None:
+            known = ", ".join(sorted(self._pools)) or "none"
+            raise Refusal(Code.NO_SUCH_POOL, f"there is no pool {name}; the pools are: {known}")
+        if pool.gate.shut:
+            raise pool.shut_because()
+        if self._services.ledger_error:
+            raise Refusal(
+                Code.LEDGER_UNAVAILABLE,
+                f"claims cannot be written down: {self._services.ledger_error}",
+                retry_after=2.0,
+            )
+        return pool
+
+    def _judge(self, request: ClaimRequest, spec: PoolSpec) -> tuple[ClaimRequest, Ruling]:
+        """What is asked for as policies shape it. They see parameters in their own types."""
+        services = self._services
+        _check_ttl(request, spec)
+        if request.params:
+            request = request._replace(params=typed_params(request, spec))
+        ruling = services.judge.claim(request, self._place(spec), services.usage)
+        return as_ruled(request, ruling), ruling
+
+    def _place(self, spec: PoolSpec) -> Place:
+        members = self._services.inventory.members(spec.name)
+        return Place(spec, members.ready, members.occupied)
+
+    def _new_claim(self, request: ClaimRequest, ruling: Ruling, spec: PoolSpec) -> Claim:
+        """`request` as it was ruled."""
+        _check_ttl(request, spec)
+        lifetime, courtesy = spec.lifetime, spec.lifetime.courtesy
+        clock = self._services.clock
+        now = clock.now()
+        claim = Claim(
+            id=self._services.ids.claim(),
+            pool=spec.name,
+            claimant=request.claimant.kept,
+            created_at=now,
+            ttl=lifetime.ttl if request.ttl is None else request.ttl,
+            max_ttl=lifetime.max_ttl,
+            deadline=now + (spec.queue.wait if request.wait is None else request.wait),
+            params=accepted_params(request, spec),
+            labels=request.labels,
+            reason=request.reason,
+            request_id=request.request_id,
+            key=request.key,
+            body=request.body,
+            binding=None if request.tie is None else request.tie.binding,
+            terms=None if courtesy is None else Terms(courtesy.notice, courtesy.grace),
+            wish=request.wish,
+            decision=ruling.decided,
+            record=ruling.record,
+            spent_day=int(clock.to_wall(now) // DAY),
+        )
+        claim.timing.policy = ruling.seconds
+        claim.spent = cost_of(claim, spec, claim.ttl)
+        return claim
+
+    async def note(self, request: ClaimRequest, denial: Denial) -> None:
+        """Writes a denial down before it is told. If the ledger refuses, it is told all the same."""
+        self._services.telemetry.claim_refused(request.pool, denial.code)
+        event = NewEvent(
+            "claim.refused",
+            pool=request.pool,
+            request=request.request_id,
+            reason=denial.message,
+            data=with_record(_who(request.claimant, denial), denial.record),
+        )
+        await self._note(event)
+
+    # Renewals
+
+    def renewed(self, claim: Claim, ttl: float | None, by: Claimant, remaining: float) -> Ruling:
+        """Whether and for how long a claim may last on. Raises `Denial`."""
+        pool = self._pools.get(claim.pool)
+        spec = PoolSpec.undeclared(claim.pool) if pool is None else pool.serving
+        renewal = Renewal(claim, by, ttl, remaining)
+        return self._services.judge.renew(renewal, self._place(spec), self._services.usage)
+
+    def charge(self, claim: Claim, seconds: float) -> Callable[[], None]:
+        """The claim costs so many seconds more. Gives what takes that back."""
+        services = self._services
+        pool = self._pools.get(claim.pool)
+        if pool is None or not pool.serving.blueprint.cost.per_hour:
+            return _nothing
+        day = int(services.clock.to_wall(services.clock.now()) // DAY)
+        cost = cost_of(claim, pool.serving, seconds)
+        services.usage.charge(claim, day, cost)
+        return lambda: services.usage.charge(claim, day, -cost)
+
+    async def note_renewal(self, claim: Claim, by: Claimant, request: str, denial: Denial) -> None:
+        event = NewEvent(
+            "claim.renewal-refused",
+            pool=claim.pool,
+            resource=claim.only_resource,
+            claim=claim.id,
+            request=request,
+            reason=denial.message,
+            data=with_record(_who(by, denial), denial.record),
+        )
+        await self._note(event)
+
+    async def _note(self, event: NewEvent) -> None:
+        transaction = self._services.store.transaction()
+        transaction.add_event(event)
+        try:
+            await self._services.commit(transaction)
+        except StoreError as error:
+            log.warning("a denial could not be written down: %s (%s)", event.reason, error)
+
+
+def _check_ttl(request: ClaimRequest, spec: PoolSpec) -> None:
+    if request.ttl is not None and request.ttl > spec.lifetime.max_ttl:
+        raise ttl_too_long(request.ttl, spec.lifetime.max_ttl, spec.name)
+
+
+def cost_of(claim: Claim, spec: PoolSpec, seconds: float) -> float:
+    return spec.blueprint.cost.per_hour * seconds / HOUR * claim.count
+
+
+def _who(caller: Claimant, denial: Denial) -> dict[str, Json]:
+    return {"code": denial.code.value, **caller.told()}
+
+
+def _nothing() -> None:
+    """There is nothing to take back."""
+
+
+def _all_refused(others: Mapping[str, Refusal]) -> Refusal:
+    """One "no" for all; a denial when policies said one of them, so that it is written down."""
+    refusal = together(others)
+    denials = [one for one in others.values() if isinstance(one, Denial)]
+    if not denials or isinstance(refusal, Denial):
+        return refusal
+    return Denial(
+        refusal.code,
+        refusal.message,
+        record=denials[0].record,
+        retry_after=refusal.retry_after,
+        details=refusal.details,
+    )

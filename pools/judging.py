@@ -1,0 +1,115 @@
+"""Who says whether a claim may be: the seam between the pools and whoever knows the policies.
+
+The pools ask a `Judge` in the same step in which they register a claim or decide about a renewal,
+so that nothing comes between a count and what it was counted for. The daemon brings the judge;
+without one every claim may be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+from ..config.json_types import Json, JsonObject
+from ..config.revision import PoolSpec, Revision
+from .claim import Claim, Claimant
+from .decided import Decided
+from .requests import ClaimRequest, Code, Refusal
+from .resource import nothing
+from .usage import Usage
+
+
+class Ruling(NamedTuple):
+    """That a claim or a renewal may be, and as what."""
+
+    ttl: float | None
+    """Seconds; None: as it was asked for."""
+    params: JsonObject
+    labels: JsonObject
+    decided: Decided | None = None
+    """None: no policy is about it."""
+    record: JsonObject = nothing()
+    """For the audit: the facts and what the rules said. Holds no secret."""
+    seconds: float = 0.0
+    """How long it took to decide."""
+
+
+class Denial(Refusal):
+    """That it may not be. `record` as that of a `Ruling`; empty when nothing was decided."""
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        record: JsonObject | None = None,
+        retry_after: float | None = None,
+        details: JsonObject | None = None,
+    ) -> None:
+        super().__init__(code, message, retry_after=retry_after, details=details)
+        self.record: JsonObject = record or nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A claim that is to last longer."""
+
+    claim: Claim
+    by: Claimant
+    """Whose identity counts."""
+    ttl: float | None
+    remaining: float
+    """Seconds that it has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The pool that a claim is about, at this moment."""
+
+    spec: PoolSpec
+    ready: int = 0
+    size: int = 0
+    """How many resources there are."""
+
+
+class Judge(Protocol):
+    """Pure but for its own metrics: it neither waits nor counts what it lets pass."""
+
+    async def prepare(self, revision: Revision) -> None:
+        """Makes ready what takes time, before the revision is applied."""
+        ...
+
+    def declare(self, revision: Revision) -> None:
+        """From now on the policies of this revision hold. Called when its pools do."""
+        ...
+
+    def claim(self, request: ClaimRequest, place: Place, usage: Usage) -> Ruling:
+        """Raises `Denial`."""
+        ...
+
+    def renew(self, renewal: Renewal, place: Place, usage: Usage) -> Ruling:
+        """Raises `Denial`."""
+        ...
+
+
+class Unjudged:
+    """Without policies: everything may be, as it was asked for."""
+
+    async def prepare(self, revision: Revision) -> None: ...
+
+    def declare(self, revision: Revision) -> None: ...
+
+    def claim(self, request: ClaimRequest, place: Place, usage: Usage) -> Ruling:  # noqa: ARG002 - the protocol's signature
+        return Ruling(request.ttl, request.params, request.labels)
+
+    def renew(self, renewal: Renewal, place: Place, usage: Usage) -> Ruling:  # noqa: ARG002
+        return Ruling(renewal.ttl, renewal.claim.params, renewal.claim.labels)
+
+
+def as_ruled(request: ClaimRequest, ruling: Ruling) -> ClaimRequest:
+    """The request as policies have shaped it."""
+    return request._replace(ttl=ruling.ttl, params=ruling.params, labels=ruling.labels)
+
+
+def with_record(data: Mapping[str, Json], record: JsonObject) -> JsonObject:
+    """An event's data, with what was decided if there is anything."""
+    return {**data, "decision": cast("Json", record)} if record else data

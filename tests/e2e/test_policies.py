@@ -1,0 +1,182 @@
+"""Users who are neither root nor the daemon's own claim by policies, from a real daemon."""
+
+import grp
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.client import Stoker
+from tests.fixtures.callers import Someone, ask_as, connect_as, needs_root
+from tests.fixtures.daemons import RealDaemon, until, work_pool
+
+pytestmark = needs_root
+GAMES = grp.getgrnam("games")
+ADA = Someone(61001, 65534, (GAMES.gr_gid,))
+BOB = Someone(61002, 65534)
+POLICY = """
+---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {name: players}
+spec:
+  pools: [work]
+  defaults: {ttl: 10m}
+  rules:
+    - {name: members, effect: allow, when: '"games" in caller.groups'}
+    - {name: root, effect: allow, when: caller.uid == 0}
+    - name: not-so-long
+      effect: deny
+      when: request.ttl > duration("1h")
+      message: an hour is enough
+  limits: {maxActivePerCaller: 2}
+"""
+
+
+@pytest.fixture
+def daemon(short_tmp: Path) -> Iterator[RealDaemon]:
+    short_tmp.chmod(0o711)  # others have to get to the socket
+    real = RealDaemon(short_tmp)
+    try:
+        yield real
+    finally:
+        real.clear()
+
+
+def served(daemon: RealDaemon, policy: str = POLICY) -> None:
+    daemon.write("a.yaml", work_pool(4) + policy)
+    daemon.start("--socket-mode", "0666")
+    daemon.until_ready("work", 4)
+
+
+def claim(daemon: RealDaemon, who: Someone, key: str | None = None, **more: Any) -> tuple[int, Any]:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return ask_as(who, daemon.socket, "POST /v1/claims", {"pool": "work", **more}, headers)
+
+
+_connecting = threading.Lock()
+
+
+def raced(daemon: RealDaemon) -> int:
+    """Connects one after the other, because a process is one user at a time; asks at once."""
+    with _connecting:
+        peer = connect_as(ADA, daemon.socket)
+    with peer:
+        peer.settimeout(30.0)
+        body = json.dumps({"pool": "work"}).encode()
+        head = f"POST /v1/claims HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        peer.sendall(head.encode() + body)
+        return int(peer.recv(65536).split()[1])
+
+
+def text_as_root(daemon: RealDaemon, path: str) -> str:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(30.0)
+        peer.connect(str(daemon.socket))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        found = b""
+        while received := peer.recv(65536):
+            found += received
+    return found.decode()
+
+
+def test_a_member_of_the_group_claims_and_others_are_told_why_not(daemon: RealDaemon) -> None:
+    served(daemon)
+
+    status, given = claim(daemon, ADA)
+    assert (201, "10m") == (status, given["ttl"])
+    decision = given["decision"]
+    assert ("players", "members") == (decision["policy"], decision["rule"])
+    assert "ttl" == decision["mutations"][0]["path"]
+    assert given["resources"][0]["outputs"]["token"]
+    assert "0.000ms" != given["timing"]["policy"]
+
+    status, told = claim(daemon, BOB)
+    assert (403, "denied", "") == (status, told["code"], told["rule"])
+    status, told = claim(daemon, ADA, ttl="2h")
+    assert (403, "players", "not-so-long") == (status, told["policy"], told["rule"])
+    assert "an hour is enough" == told["detail"]
+
+    (refused,) = [it for it in daemon.events("claim.refused") if it["data"]["uid"] == BOB.uid]
+    assert "deny" == refused["data"]["decision"]["verdict"]
+    counted = text_as_root(daemon, "/metrics")
+    rule = 'outcome="allow",policy="players",rule="members"'
+    assert f"stoker_policy_decisions_total{{{rule}}} 1.0" in counted
+    assert "stoker_policy_seconds_count 3.0" in counted
+
+
+def test_everybody_sees_and_ends_their_own_claims_alone(daemon: RealDaemon) -> None:
+    served(daemon)
+    _, mine = claim(daemon, ADA)
+    at = f"/v1/claims/{mine['id']}"
+    roots = daemon.client.claim("work")
+
+    _, listed = ask_as(ADA, daemon.socket, "GET /v1/claims")
+    assert [mine["id"]] == [one["id"] for one in listed["items"]]
+    for target in (f"GET {at}", f"POST {at}/renew", f"DELETE {at}", f"GET /v1/explain{at[3:]}"):
+        status, told = ask_as(BOB, daemon.socket, target)
+        assert (403, "own-claims") == (status, told["rule"]), target
+    for target in ("GET /v1/events", "GET /v1/resources", "GET /v1/status"):
+        status, told = ask_as(ADA, daemon.socket, target)
+        assert (403, "operators") == (status, told["rule"]), target
+    assert 200 == ask_as(ADA, daemon.socket, "GET /v1/pools/work")[0]
+    assert 200 == ask_as(ADA, daemon.socket, f"GET /v1/explain{at[3:]}")[0]
+    assert 200 == ask_as(ADA, daemon.socket, f"POST {at}/renew", {"ttl": "5m"})[0]
+    assert 403 == ask_as(ADA, daemon.socket, f"POST {at}/renew", {"ttl": "90m"})[0]
+    assert 200 == ask_as(ADA, daemon.socket, f"DELETE {at}")[0]
+    roots.release()
+
+
+def test_a_limit_holds_for_claims_that_race_and_over_kill_9(daemon: RealDaemon) -> None:
+    served(daemon)
+    answers: list[int] = []
+
+    def hurry() -> None:
+        answers.extend(raced(daemon) for _ in range(3))
+
+    threads = [threading.Thread(target=hurry) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (2, 7) == (answers.count(201), answers.count(429)), answers
+
+    daemon.kill()
+    daemon.start("--socket-mode", "0666")
+    status, told = claim(daemon, ADA)
+    assert (429, "limits.maxActivePerCaller") == (status, told["rule"])
+    assert told["retryAfter"] > 0
+
+
+def test_a_retry_is_told_the_same_also_by_the_next_daemon(daemon: RealDaemon) -> None:
+    served(daemon)
+    _, first = claim(daemon, ADA, key="once")
+    daemon.kill()
+    daemon.write("a.yaml", work_pool(4) + POLICY.replace("effect: allow", "effect: deny"))
+    daemon.start("--socket-mode", "0666")
+    status, again = claim(daemon, ADA, key="once")
+    assert (201, first["id"], first["decision"]) == (status, again["id"], again["decision"])
+    assert 403 == claim(daemon, ADA, key="twice")[0]
+
+
+def test_a_change_of_the_policies_holds_at_once_and_without_them_nobody_else_may(
+    daemon: RealDaemon,
+) -> None:
+    served(daemon)
+    assert 201 == claim(daemon, ADA)[0]
+    daemon.write("a.yaml", work_pool(4) + POLICY.replace('"games"', '"nobody-has-this"'))
+    until(lambda: claim(daemon, ADA)[0] == 403, "the new policy holds")
+    status, told = claim(daemon, ADA)
+    assert (403, "") == (status, told["rule"])
+
+    daemon.write("a.yaml", work_pool(4))
+    until(
+        lambda: claim(daemon, ADA)[1].get("rule") == "everyone-else", "the policies no longer hold"
+    )
+    kept = Stoker(daemon.socket).claim("work")
+    assert "built-in" == daemon.client.show(kept.id).document["decision"]["policy"]
+    kept.release()
