@@ -9,8 +9,10 @@ from ..policies.facts import CallerFacts
 from ..pools.claim import Claimant
 
 
-def caller_facts(claimant: Claimant, host: str) -> CallerFacts:
-    """`host` is the name of this host. `token` has the claims of a verified token, and never the token."""
+def caller_facts(claimant: Claimant, host: str, *, operator: bool = False) -> CallerFacts:
+    """`host` is the name of this host; `operator`: it is root or the daemon's own user.
+    `token` has the claims of a verified token, and never the token.
+    """
     token = claimant.token
     return CallerFacts(
         uid=claimant.uid,
@@ -23,4 +25,5 @@ def caller_facts(claimant: Claimant, host: str) -> CallerFacts:
         host=host,
         token={} if token is None else token.claims,
         unknown=claimant.unknown,
+        operator=operator,
     )

@@ -19,6 +19,7 @@ from .answering import JSON, Answer, encode
 from .connections import BODY_WITHIN, MAX_BODY, too_slow
 from .event_stream import EventFeed
 from .gate import Gate
+from .judging import PolicyJudge
 from .models import Body
 from .problems_http import AnyCode, HttpCode, Problem
 from .status import StatusFacts
@@ -69,10 +70,8 @@ class Host:
     """What operators decide about revisions; there once the ledger was read."""
     to_wall: Callable[[float], float] = float
     feed: EventFeed | None = None
-    policed: Callable[[], bool] = bool
-    """Whether there is any policy, which may be about anybody."""
-    enforcing: Callable[[], bool] = bool
-    """Whether policies say who may claim."""
+    judge: PolicyJudge | None = None
+    """Who knows the policies."""
     openapi: Callable[[], bytes] = bytes
 
 
@@ -289,12 +288,12 @@ def for_operators(_: Host) -> bool:
 
 def for_callers(host: Host) -> bool:
     """What anybody may ask for that policies may let claim; the handler looks whose claim it is."""
-    return host.enforcing()
+    return host.judge is not None and host.judge.enforces
 
 
 def for_claimants(host: Host) -> bool:
     """To claim: policies that look on have their say too, though they do not let anybody in."""
-    return host.policed()
+    return host.judge is not None and host.judge.looks_on
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,20 @@ other rules. Secret parameters and the bodies of tokens are no part of it.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
 from typing import cast
 
 from ..config.json_types import Json, JsonObject
-from ..config.units import format_duration
+from ..config.revision import PoolSpec
+from ..config.units import format_duration, parse_duration
 from ..policies.decision import Decision, Mutation, Shadow
-from ..policies.facts import CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
+from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..pools.decided import Decided
 
 HIDDEN = "(secret)"
+_duration = lru_cache(maxsize=1024)(format_duration)
+"""Claims have few different widths."""
 TOKEN_FACTS = ("iss", "sub", "aud")
 """Of a bearer token, whom it is for: not what else it says."""
 
@@ -57,7 +62,7 @@ def record_of(
         "verdict": decision.verdict.value,
         "policy": decision.policy,
         "rule": decision.rule,
-        "ttl": format_duration(decision.ttl),
+        "ttl": _duration(decision.ttl),
         "revision": revision,
         "seconds": round(seconds, 6),
         "facts": facts_to_json(facts, secrets),
@@ -107,6 +112,10 @@ def _caller(caller: CallerFacts) -> dict[str, Json]:
         found["unit"] = caller.unit
     if caller.host:
         found["host"] = caller.host
+    if caller.unknown:
+        found["unknown"] = list(caller.unknown)
+    if caller.operator:
+        found["operator"] = True
     if caller.token:
         found["token"] = {name: caller.token[name] for name in TOKEN_FACTS if name in caller.token}
     return found
@@ -119,7 +128,7 @@ def _request(request: RequestFacts, secrets: frozenset[str]) -> dict[str, Json]:
             name: HIDDEN if name in secrets else value for name, value in request.params.items()
         }
     if request.ttl is not None:
-        found["ttl"] = format_duration(request.ttl)
+        found["ttl"] = _duration(request.ttl)
     if request.count != 1:
         found["count"] = request.count
     if request.reason:
@@ -151,3 +160,84 @@ def _usage(usage: UsageFacts) -> dict[str, Json]:
         "spendToday": usage.spend_today,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def facts_from_json(found: JsonObject, spec: PoolSpec) -> Facts:
+    """The inverse, as far as it was recorded; what else is of the pool is as `spec` says now."""
+    caller, request, pool, usage = (
+        _object(found.get(part)) for part in ("caller", "request", "pool", "usage")
+    )
+    ttl, remaining = request.get("ttl"), request.get("remaining")
+    cost = spec.blueprint.cost
+    return Facts(
+        CallerFacts(
+            uid=_whole(caller, "uid"),
+            gid=_whole(caller, "gid"),
+            user=_text(caller, "user"),
+            groups=tuple(_texts(caller, "groups")),
+            pid=_whole(caller, "pid"),
+            exe=_text(caller, "exe"),
+            unit=_text(caller, "unit"),
+            host=_text(caller, "host"),
+            token=_object(caller.get("token")),
+            operator=caller.get("operator") is True,
+            unknown=tuple(_texts(caller, "unknown")),
+        ),
+        RequestFacts(
+            action=Action(_text(request, "action") or Action.CLAIM),
+            params=_object(request.get("params")),
+            ttl=parse_duration(ttl) if isinstance(ttl, str) else None,
+            count=_whole(request, "count") or 1,
+            reason=_text(request, "reason"),
+            labels={name: str(value) for name, value in _object(request.get("labels")).items()},
+            bind=_text(request, "bind"),
+            break_glass=request.get("breakGlass") is True,
+            remaining=parse_duration(remaining) if isinstance(remaining, str) else 0.0,
+        ),
+        PoolFacts(
+            name=_text(pool, "name"),
+            labels={name: str(value) for name, value in _object(pool.get("labels")).items()},
+            ready=_whole(pool, "ready"),
+            size=_whole(pool, "size"),
+            blueprint=spec.blueprint.name,
+            cost_per_hour=cost.per_hour,
+            cost_centre=cost.centre,
+            ttl=spec.lifetime.ttl,
+            param_defaults=spec.blueprint.parameters.defaults,
+        ),
+        datetime.fromisoformat(_text(found, "now")),
+        UsageFacts(
+            active=_whole(usage, "active"),
+            active_in_pool=_whole(usage, "activeInPool"),
+            active_of_group={
+                name: value
+                for name, value in _object(usage.get("activeOfGroup")).items()
+                if isinstance(value, int)
+            },
+            claims_last_hour=_whole(usage, "claimsLastHour"),
+            spend_today=float(_number(usage, "spendToday")),
+        ),
+    )
+
+
+def _object(found: Json) -> JsonObject:
+    return found if isinstance(found, dict) else {}
+
+
+def _text(found: JsonObject, name: str) -> str:
+    value = found.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(found: JsonObject, name: str) -> list[str]:
+    value = found.get(name)
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def _number(found: JsonObject, name: str) -> float:
+    value = found.get(name)
+    return value if isinstance(value, int | float) else 0
+
+
+def _whole(found: JsonObject, name: str) -> int:
+    return int(_number(found, name))

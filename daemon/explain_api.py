@@ -1,6 +1,7 @@
 """`/v1/explain/…`: why something is as it is, in sentences with the numbers."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 
 from aiohttp import web
@@ -20,7 +21,9 @@ from ..pools.store import Event
 from .answers import ComingJson, ExplanationJson, HappeningJson
 from .calls import Call, Door, Handle, Route, for_callers, for_operators
 from .claims_api import own_claim
+from .decided_why import in_numbers, record_in, rules_told, sentences
 from .event_stream import Filters
+from .facade import Core
 from .presentation import rfc3339
 from .problems_http import AnyCode
 
@@ -62,7 +65,26 @@ async def explain_one_claim(call: Call) -> web.StreamResponse:
     await own_claim(call, core, ClaimId(name))
     events = await _events(call, claim=name)
     claim = await core.fleet.find_claim(ClaimId(name))
-    return call.answer(show(explain_claim(core.fleet.evidence.of_claim(claim, events))))
+    explanation = explain_claim(core.fleet.evidence.of_claim(claim, events))
+    return call.answer(show(_with_decision(call, core, claim.pool, events, explanation)))
+
+
+def _with_decision(
+    call: Call, core: Core, pool: str, events: list[Event], explanation: Explanation
+) -> Explanation:
+    """And why policies let it be, if any was about it."""
+    record, judge = record_in(events), call.host.judge
+    if record is None or judge is None:
+        return explanation
+    same = judge.revision == record.get("revision")
+    rules = rules_told(
+        record, judge.index.of(pool) if same else None, core.fleet.evidence.spec_of(pool)
+    )
+    return replace(
+        explanation,
+        why=(*explanation.why, *sentences(record, rules)),
+        facts={**explanation.facts, "policy": in_numbers(record, rules)},
+    )
 
 
 async def explain_one_resource(call: Call) -> web.StreamResponse:

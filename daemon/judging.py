@@ -15,7 +15,7 @@ from ..config.revision import Revision
 from ..policies import access
 from ..policies.decide import decide
 from ..policies.decision import Check, Decision, Limit, Verdict
-from ..policies.facts import Action, Facts, PoolFacts, RequestFacts, UsageFacts
+from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..policies.index import PolicyIndex, PoolPolicies, index_of
 from ..pools.claim import Claimant
 from ..pools.clock import Clock
@@ -40,11 +40,21 @@ class Listener(Protocol):
 class PolicyJudge:
     """See `stoker.pools.judging.Judge`."""
 
-    def __init__(self, clock: Clock, listener: Listener, *, daemon_uid: int, host: str) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        listener: Listener,
+        *,
+        daemon_uid: int,
+        host: str,
+        timer: Callable[[], float] = perf_counter,
+    ) -> None:
+        """`host` is the name of this host; `timer` measures decisions, in seconds."""
         self._clock = clock
         self._listener = listener
         self._daemon_uid = daemon_uid
         self._host = host
+        self._timer = timer
         self._prepared: tuple[str, PolicyIndex] | None = None
         self.index = index_of((), ())
         self.revision = ""
@@ -118,13 +128,13 @@ class PolicyJudge:
         *,
         width: float | None = None,
     ) -> Ruling:
-        began = perf_counter()
+        began = self._timer()
         spec = place.spec
         about = self.index.of(spec.name)
         now = self._clock.now()
         wall = self._clock.to_wall(now)
         facts = Facts(
-            caller_facts(who, self._host),
+            self._caller(who),
             asked,
             _pool(place, width),
             datetime.fromtimestamp(wall, UTC),
@@ -132,7 +142,7 @@ class PolicyJudge:
         )
         counted = _counting(usage, now, wall)
         decision = self._decide(about, facts, counted)
-        seconds = perf_counter() - began
+        seconds = self._timer() - began
         record = record_of(
             decision, facts, self.revision, seconds, spec.blueprint.parameters.secret_names
         )
@@ -152,6 +162,10 @@ class PolicyJudge:
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]
     ) -> Decision:
         return decide(about, facts, daemon_uid=self._daemon_uid, counted=counted)
+
+    def _caller(self, who: Claimant) -> CallerFacts:
+        operator = access.decide(who.uid, self._daemon_uid).allowed
+        return caller_facts(who, self._host, operator=operator)
 
     def _tell(self, decision: Decision, seconds: float) -> None:
         self._listener.policy_asked(seconds)

@@ -33,7 +33,7 @@ from . import (
 )
 from .answering import Answer
 from .bearer import Bearers
-from .calls import NOBODY, Call, Host, Route
+from .calls import NOBODY, Call, Host, Route, for_callers
 from .connections import (
     MAX_HEAD,
     SWEEP_EVERY,
@@ -167,8 +167,7 @@ class SocketServer:
 
     def ask(self, judge: PolicyJudge) -> None:
         """Who may come in, as the policies are now."""
-        self.host.policed = lambda: judge.looks_on
-        self.host.enforcing = lambda: judge.enforces
+        self.host.judge = judge
 
     def serve(self, core: Core) -> None:
         """The core is open: parked requests go on."""
@@ -349,7 +348,7 @@ class _Dispatch:
             connection.verdict = verdict
         if verdict.allowed or route.door(self._host):
             return
-        if self._host.enforcing():
+        if for_callers(self._host):
             reason = "This is for root and the user that runs the daemon alone."
             raise Problem(Code.DENIED, reason, details={"rule": "operators"})
         raise Problem(Code.DENIED, verdict.reason, details={"rule": verdict.rule})

@@ -23,6 +23,7 @@ from .scenarios import (
     departures,
     floors,
     pacing,
+    policed,
     policies,
     queueing,
     tracking,
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Callable[[Scale], Awaitable[Section]]] = {
     "departures": departures.run,
     "queueing": queueing.run,
     "policies": policies.run,
+    "policed": policed.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

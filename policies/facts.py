@@ -30,6 +30,8 @@ class CallerFacts:
     unit: str = ""
     host: str = ""
     token: JsonObject = field(default_factory=dict[str, Json])
+    operator: bool = False
+    """Root, or the user that the daemon runs as."""
     unknown: tuple[str, ...] = ()
     """Those of `user`, `groups`, `exe` and `unit` that could not be found out: reading one is an error."""
 
@@ -43,6 +45,7 @@ class CallerFacts:
             "exe": self.exe,
             "unit": self.unit,
             "host": self.host,
+            "operator": self.operator,
             "token": self.token,
         }
         for name in self.unknown:

@@ -89,6 +89,7 @@ def facts_of(case: Case, pool: PoolSpec | None) -> Facts:
             unit=given.caller.unit,
             host=given.caller.host,
             token=given.caller.token,
+            operator=given.caller.operator,
         ),
         RequestFacts(
             action=Action(given.request.action),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Protocol
 
-from ..config.revision import Blueprint
+from ..config.revision import Blueprint, PoolSpec
 from .claim import Claim, ClaimState
 from .dismantling import Dismantler
 from .expiry import ends_at
@@ -165,6 +165,11 @@ class Evidence:
             observed_every=self._health.resync_every,
             probed_every=self._health.probe_every,
         )
+
+    def spec_of(self, pool: str) -> PoolSpec | None:
+        """As which the pool is declared."""
+        known = self._pools.get(pool)
+        return None if known is None else known.serving
 
     def of_blueprint(self, name: str) -> BlueprintFacts | None:
         """Of a blueprint that no pool is made from, nothing is kept."""

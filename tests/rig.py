@@ -215,7 +215,9 @@ class Run:
         self.decisions: list[tuple[str, str, str]] = []
         """Outcome, policy and rule of each decision."""
         if host.policies:
-            self.services.judge = PolicyJudge(host.clock, self, daemon_uid=0, host="here")
+            self.services.judge = PolicyJudge(
+                host.clock, self, daemon_uid=0, host="here", timer=host.clock.now
+            )
         self.fleet = OpenFleet(self.services)
 
     def policy_asked(self, seconds: float) -> None: ...

@@ -30,6 +30,7 @@ CALLER = Shape.object(
         "exe": STRING,
         "unit": STRING,
         "host": STRING,
+        "operator": BOOL,
         "token": MAP,
     }
 )

@@ -237,6 +237,7 @@ class GivenCaller(Manifest):
     exe: str = ""
     unit: str = ""
     host: str = ""
+    operator: bool = False
     token: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
 

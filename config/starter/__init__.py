@@ -1,4 +1,5 @@
-"""The config directory that `stoker init DIR` writes: two pools, explained for a newcomer.
+"""The config directory that `stoker init DIR` writes: two pools and who may claim
+from them, explained for a newcomer.
 
 The files lie beside this module as package data, and the tests load them as they are.
 """
@@ -6,7 +7,7 @@ The files lie beside this module as package data, and the tests load them as the
 from importlib import resources
 from pathlib import Path
 
-FILES = ("README.md", "web.yaml", "work.yaml")
+FILES = ("README.md", "web.yaml", "who.yaml", "work.yaml")
 
 
 def starter_files() -> dict[str, str]:

@@ -53,6 +53,7 @@ class Identity:
                 exe=self.exe,
                 unit=self.unit,
                 host=self.host,
+                operator=self.uid in {0, self.own_uid},
             ),
             RequestFacts(
                 action=Action.RENEW if asked["renew"] else Action.CLAIM,

@@ -36,7 +36,9 @@ def test_the_starter_has_two_pools_and_no_problem(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
-    assert ["README.md", "web.yaml", "work.yaml"] == [it.name for it in write_starter(tmp_path)]
+    assert ["README.md", "web.yaml", "who.yaml", "work.yaml"] == [
+        it.name for it in write_starter(tmp_path)
+    ]
 
 
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:

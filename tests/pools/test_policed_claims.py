@@ -67,7 +67,6 @@ async def test_the_verdict_is_kept_with_the_claim_and_told_again_to_a_retry() ->
     assert ("team", "members", "w-1") == (decided.policy, decided.rule, decided.cost_centre)
     assert (120.0, {"team": "web"}) == (claim.ttl, claim.labels)
     assert {"ttl", "labels.team", "costCentre"} == {str(one["path"]) for one in decided.mutations}
-    assert claim.timing.policy > 0
     await run.crash()
     again = await run.host.start(a_box_pool(min=4))
     retried = await again.claim(**asked)  # type: ignore[arg-type]

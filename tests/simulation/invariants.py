@@ -69,6 +69,7 @@ class Watcher:
         if story.up:
             self._fail_if(story.run.breaches())
             self._check_claims()
+            self._check_limits()
             self._check_holds()
             self._check_freezes()
             self._check_sizes()
@@ -99,6 +100,19 @@ class Watcher:
                 raise Broken(f"{status.name} is not as operators left it: {status}")
             if any(status.counts[state] for state in LEAVING):
                 raise Broken(f"{status.name} still removes: {status.counts}")
+
+    def _check_limits(self) -> None:
+        """Nobody holds more than the policy grants, whoever races whom and whenever the daemon dies."""
+        most = self.story.policed
+        if not most:
+            return
+        held: Counter[int] = Counter()
+        for claim in self.story.daemon.fleet.live_claims():
+            if claim.state in {ClaimState.PENDING, ClaimState.FINISHING, ClaimState.BOUND}:
+                held[claim.claimant.uid] += claim.count
+        for uid, count in held.items():
+            if count > most:
+                raise Broken(f"the user {uid} holds {count}, and the policy grants {most}")
 
     def _check_answers(self) -> None:
         answers = self.story.answers[self._answered :]

@@ -11,6 +11,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from stoker.config.expressions import compile_expression
+from stoker.config.policies.rules import Limits
 from stoker.config.priorities import ENVIRONMENT
 from stoker.config.revision import (
     Backfill,
@@ -32,9 +33,10 @@ from stoker.pools.processes import Tied
 from stoker.pools.requests import ClaimRequest, Refusal
 from stoker.pools.store import Event
 from stoker.pools.wishes import Wish
-from tests.builders import a_pool, a_revision
+from tests.builders import a_pool
 from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
+from tests.policies.builders import a_policy, allow
 from tests.rig import EPOCH, Host, Run, a_part, boxes, reusable
 from tests.simulation.estimates import Estimates
 from tests.simulation.operators import FILE, Operators
@@ -113,6 +115,11 @@ class Story:
         """Of its own, so that the rest of a story hangs on no setting of rollouts."""
         self.rolls = Rolls()
         self.host = Host(self.random.getrandbits(48), replace(CALM))
+        self.policed = Random(f"policies of {seed}").choice([0, 0, 3, 8])
+        """How many resources a caller may hold; 0: there is no policy."""
+        if self.policed:
+            limits = Limits(max_active_per_caller=self.policed)
+            self.host.policies = (a_policy(allow(), limits=limits),)
         self.length = length
         self.wishes = self.random.choice([0.0, 0.2, 0.6])
         """The share of claims that ask for more than any one resource of one pool."""
@@ -287,7 +294,7 @@ class Story:
             replace(pool, blueprint=_working(pool.blueprint))
             for pool in self.revision.pools.values()
         ]
-        self.revision = a_revision(*pools, id="repaired")
+        self.revision = replace(self.host.revision(*pools), id="repaired")
         await self.catch_up()
 
     async def _meddler(self) -> None:
@@ -310,7 +317,7 @@ class Story:
         ]
         for pool in pools:
             self.most[pool.name] = max(self.most.get(pool.name, 0), pool.size.max)
-        return a_revision(*pools, id=name)
+        return replace(self.host.revision(*pools), id=name)
 
     def _draw_pool(self, name: str) -> PoolSpec:
         draw = self.random
