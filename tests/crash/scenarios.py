@@ -87,6 +87,18 @@ spec:
 """
 
 
+POLICY = """\
+---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {{name: {pool}}}
+spec:
+  pools: [{pool}]
+  rules: [{{name: operators, effect: allow, when: caller.operator}}]
+  limits: {{maxActivePerCaller: {limit}}}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """One pool, as a scenario declares it."""
@@ -97,6 +109,8 @@ class Size:
     rate: str = "1000/s"
     burst: int = 1
     concurrency: int = 1
+    limit: int = 0
+    """How many of them a caller may hold, by a policy; 0: there is none."""
 
 
 Declared = dict[str, Size]
@@ -139,6 +153,8 @@ def declare(caller: Caller, pools: Declared, *, seconds: int = 600, gone: str = 
             burst=size.burst,
             concurrency=size.concurrency,
         )
+        if size.limit:
+            text += POLICY.format(pool=name, limit=size.limit)
     caller.subject.declare(text)
 
 
@@ -151,6 +167,7 @@ FOLDERS: Declared = {"web": Size("folder", 1)}
 TWO_FOLDERS: Declared = {"web": Size("folder", 2)}
 NO_FOLDERS: Declared = {"web": Size("folder", 0)}
 ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
+LIMITED: Declared = {"web": Size("folder", 2, limit=1)}
 MOODY: Declared = {"web": Size("moody", 2)}
 SLOW: Declared = {"web": Size("sandbox", 2, rate="1/s", burst=3)}
 """The fourth creation comes seconds after the first: not before the daemon is cut."""
@@ -162,6 +179,14 @@ NEW: Declared = {"web": Size("sandbox", 1), "new": Size("folder", 1)}
 
 def _claim(caller: Caller) -> None:
     caller.take("web", key="k", wait="20s")
+
+
+def _claim_up_to_the_limit(caller: Caller) -> None:
+    """Whatever the daemon forgot, there is one claim and no second."""
+    assert caller.take("web", key="k", wait="20s").claim == caller.by_key["k"]
+    for key in ("k2", "k3"):
+        answer = caller.claim("web", key=key)
+        assert (429, "limit-reached") == (answer.status, answer.json["code"]), answer
 
 
 def _claim_another(caller: Caller) -> None:
@@ -287,6 +312,7 @@ def _be_moody(caller: Caller) -> None:
 SCENARIOS = (
     Scenario("claim", WEB, _claim, after=_claim),
     Scenario("claim without a key", FOLDERS, _claim_without_key),
+    Scenario("claims under a limit", LIMITED, _claim_up_to_the_limit, after=_claim_up_to_the_limit),
     Scenario("cold claim", EMPTY, _claim, after=_claim),
     Scenario("queued claim", NO_FOLDERS, _queue, after=_queue_on),
     Scenario("giving up", ONE_FOLDER, _give_up, before=_hold_one_and_queue, after=_give_up),
