@@ -271,6 +271,25 @@ class ExplanationJson(TypedDict):
     next: list[ComingJson]
 
 
+class VerdictJson(TypedDict):
+    """What policies would decide about a claim, and why."""
+
+    verdict: Annotated[str, Field(description="`allow`, `approve` or `deny`.")]
+    policy: str
+    rule: str
+    message: str
+    ttl: Duration
+    why: Annotated[list[str], Field(description="In sentences.")]
+    mutations: list[AnyObject]
+    checks: Annotated[list[AnyObject], Field(description="The limits that are counted.")]
+    errors: list[AnyObject]
+    approvals: list[AnyObject]
+    shadow: AnyObject | None
+    rules: Annotated[
+        list[AnyObject], Field(description="Each with its value, and `because`: what decided.")
+    ]
+
+
 class ClaimsJson(TypedDict):
     """`more` says that the limit left some out."""
 

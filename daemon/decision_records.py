@@ -13,6 +13,7 @@ from ..config.json_types import Json, JsonObject
 from ..config.revision import PoolSpec
 from ..config.units import format_duration, parse_duration
 from ..policies.decision import Decision, Mutation, Shadow
+from ..policies.explaining import Explanation, as_json, sentences
 from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..pools.decided import Decided
 
@@ -85,6 +86,31 @@ def _shadow(shadow: Shadow) -> JsonObject:
         "rule": shadow.rule,
         "differs": shadow.differs,
     }
+
+
+def explanation_to_json(told: Explanation, secrets: frozenset[str]) -> dict[str, Json]:
+    """What would be decided, with every rule, for whoever asks."""
+    found = as_json(told)
+    found["why"] = list(sentences(told))
+    if secrets:
+        found["mutations"] = [dict(it) for it in mutations_of(told.decision.mutations, secrets)]
+        hidden = {f"request.params.{name}" for name in secrets}
+        rules = found["rules"]
+        assert isinstance(rules, list)
+        for rule, one in zip(rules, told.rules, strict=True):
+            assert isinstance(rule, dict)
+            rule["because"] = [
+                {
+                    "part": part.text,
+                    "outcome": part.outcome,
+                    "read": {
+                        name: HIDDEN if name in hidden or name == "request.params" else value
+                        for name, value in part.read.items()
+                    },
+                }
+                for part in one.parts
+            ]
+    return found
 
 
 def facts_to_json(facts: Facts, secrets: frozenset[str]) -> dict[str, Json]:

@@ -16,16 +16,18 @@ from ..pools.explaining.of_pools import explain_pool
 from ..pools.explaining.of_resources import explain_resource
 from ..pools.explaining.shape import Coming, Explanation, Happening
 from ..pools.ids import ClaimId
-from ..pools.requests import Code, Refusal
+from ..pools.requests import ClaimRequest, Code, Refusal, typed_params
 from ..pools.store import Event
-from .answers import ComingJson, ExplanationJson, HappeningJson
-from .calls import Call, Door, Handle, Route, for_callers, for_operators
+from ..pools.wishes import Wish
+from .answers import ComingJson, ExplanationJson, HappeningJson, VerdictJson
+from .calls import Call, Door, Handle, Route, for_callers, for_claimants, for_operators
 from .claims_api import own_claim
 from .decided_why import in_numbers, record_in, rules_told, sentences
 from .event_stream import Filters
 from .facade import Core
+from .models import DecisionBody, read
 from .presentation import rfc3339
-from .problems_http import AnyCode
+from .problems_http import AnyCode, HttpCode
 
 MOST_EVENTS = 200
 """The newest ones of a claim or a resource; a claim that is renewed for hours has many."""
@@ -85,6 +87,27 @@ def _with_decision(
         why=(*explanation.why, *sentences(record, rules)),
         facts={**explanation.facts, "policy": in_numbers(record, rules)},
     )
+
+
+async def explain_decision(call: Call) -> web.StreamResponse:
+    """Nothing is claimed. By the caller's own identity, as when it claims."""
+    core = await call.host.gate.enter()
+    data = await call.body()
+    body = read(DecisionBody, data)
+    place = core.fleet.place_of(body.pool)
+    judge = call.host.judge
+    assert judge is not None  # it is there before anything is served
+    request = ClaimRequest(
+        pool=body.pool,
+        claimant=call.caller,
+        params=body.params or {},
+        ttl=body.ttl,
+        reason=body.reason,
+        labels=body.labels or {},
+        wish=Wish(body.count),
+    )
+    request = request._replace(params=typed_params(request, place.spec))
+    return call.answer(judge.explain(request, place, core.fleet.usage))
 
 
 async def explain_one_resource(call: Call) -> web.StreamResponse:
@@ -165,6 +188,26 @@ def _route(
 
 
 ROUTES = (
+    Route(
+        "POST",
+        "/v1/explain/decisions",
+        explain_decision,
+        "Says what policies would decide about a claim of the caller, and why; claims nothing.",
+        {200: VerdictJson},
+        codes=(
+            HttpCode.MALFORMED,
+            HttpCode.INVALID,
+            HttpCode.UNSUPPORTED_MEDIA_TYPE,
+            HttpCode.EXPECTATION_FAILED,
+            HttpCode.TOO_LARGE,
+            HttpCode.TOO_SLOW,
+            Code.NO_SUCH_POOL,
+            Code.UNKNOWN_PARAMETER,
+            Code.BAD_PARAMETER,
+        ),
+        body=DecisionBody,
+        door=for_claimants,
+    ),
     _route(
         "pools/{name}",
         explain_one_pool,

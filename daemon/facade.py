@@ -11,6 +11,7 @@ from ..pools.claim import Claim, Claimant
 from ..pools.clock import Clock
 from ..pools.evidence import Evidence
 from ..pools.ids import ClaimId, ResourceId
+from ..pools.judging import Place
 from ..pools.reasons import WaitingFor
 from ..pools.requests import ClaimRequest
 from ..pools.resource import Resource
@@ -18,6 +19,7 @@ from ..pools.status import HostStatus, PoolStatus
 from ..pools.store import Event, EventListener
 from ..pools.switches import HostAction, Order, PoolAction, ResourceAction
 from ..pools.ties import Ties
+from ..pools.usage import Usage
 
 
 class FleetView(Protocol):
@@ -52,6 +54,13 @@ class FleetView(Protocol):
     def pools(self) -> list[PoolStatus]: ...
 
     def pool(self, name: str, /) -> PoolStatus | None: ...
+
+    def place_of(self, pool: str, /) -> Place:
+        """Raises `Refusal` for a pool that there is not."""
+        ...
+
+    @property
+    def usage(self) -> Usage: ...
 
     @property
     def evidence(self) -> Evidence: ...

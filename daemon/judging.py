@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol, cast
 
-from ..config.json_types import JsonObject
+from ..config.json_types import Json, JsonObject
 from ..config.revision import Revision
 from ..policies import access
 from ..policies.decide import decide
 from ..policies.decision import Check, Decision, Limit, Verdict
+from ..policies.explaining import explain
 from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..policies.index import PolicyIndex, PoolPolicies, index_of
 from ..pools.claim import Claimant
@@ -23,7 +24,7 @@ from ..pools.judging import Denial, Place, Renewal, Ruling
 from ..pools.requests import ClaimRequest, Code
 from ..pools.usage import DAY, HOUR, Usage
 from .caller_facts import caller_facts
-from .decision_records import decided_from, record_of
+from .decision_records import decided_from, explanation_to_json, record_of
 
 LOOK_AGAIN = 5.0
 """Seconds after which somebody else may have released something."""
@@ -90,17 +91,7 @@ class PolicyJudge:
         who = request.claimant
         if not self.looks_on and access.decide(who.uid, self._daemon_uid).allowed:
             return Ruling(request.ttl, request.params, request.labels)
-        wish, tie = request.wish, request.tie
-        asked = RequestFacts(
-            Action.CLAIM,
-            params=request.params,
-            ttl=request.ttl,
-            count=1 if wish is None else wish.count,
-            reason=request.reason,
-            labels=cast("Mapping[str, str]", request.labels),
-            bind="" if tie is None else tie.binding.to.value,
-        )
-        return self._rule(who, asked, place, usage)
+        return self._rule(who, _asked(request), place, usage)
 
     def renew(self, renewal: Renewal, place: Place, usage: Usage) -> Ruling:
         claim, who = renewal.claim, renewal.by
@@ -119,6 +110,19 @@ class PolicyJudge:
         )
         return self._rule(who, asked, place, usage, width=claim.ttl)
 
+    def explain(self, request: ClaimRequest, place: Place, usage: Usage) -> dict[str, Json]:
+        """What would be decided now, and why; nothing is counted, and nothing is told."""
+        now = self._clock.now()
+        wall = self._clock.to_wall(now)
+        facts = self._facts(request.claimant, _asked(request), place, usage, (now, wall))
+        told = explain(
+            self.index.of(place.spec.name),
+            facts,
+            daemon_uid=self._daemon_uid,
+            counted=_counting(usage, now, wall),
+        )
+        return explanation_to_json(told, place.spec.blueprint.parameters.secret_names)
+
     def _rule(
         self,
         who: Claimant,
@@ -133,13 +137,7 @@ class PolicyJudge:
         about = self.index.of(spec.name)
         now = self._clock.now()
         wall = self._clock.to_wall(now)
-        facts = Facts(
-            self._caller(who),
-            asked,
-            _pool(place, width),
-            datetime.fromtimestamp(wall, UTC),
-            _usage(usage, who, spec.name, now, wall),
-        )
+        facts = self._facts(who, asked, place, usage, (now, wall), width=width)
         counted = _counting(usage, now, wall)
         decision = self._decide(about, facts, counted)
         seconds = self._timer() - began
@@ -158,6 +156,26 @@ class PolicyJudge:
             seconds,
         )
 
+    def _facts(
+        self,
+        who: Claimant,
+        asked: RequestFacts,
+        place: Place,
+        usage: Usage,
+        at: tuple[float, float],
+        *,
+        width: float | None = None,
+    ) -> Facts:
+        """`at`: steady and wall-clock seconds. `width`: the ttl that a renewed claim has."""
+        now, wall = at
+        return Facts(
+            self._caller(who),
+            asked,
+            _pool(place, width),
+            datetime.fromtimestamp(wall, UTC),
+            _usage(usage, who, place.spec.name, now, wall),
+        )
+
     def _decide(
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]
     ) -> Decision:
@@ -171,6 +189,19 @@ class PolicyJudge:
         self._listener.policy_asked(seconds)
         outcome = "error" if _by_an_error(decision) else decision.verdict.value
         self._listener.policy_decided(outcome, decision.policy, decision.rule)
+
+
+def _asked(request: ClaimRequest) -> RequestFacts:
+    wish, tie = request.wish, request.tie
+    return RequestFacts(
+        Action.CLAIM,
+        params=request.params,
+        ttl=request.ttl,
+        count=1 if wish is None else wish.count,
+        reason=request.reason,
+        labels=cast("Mapping[str, str]", request.labels),
+        bind="" if tie is None else tie.binding.to.value,
+    )
 
 
 def _pool(place: Place, width: float | None) -> PoolFacts:

@@ -257,6 +257,24 @@ class ClaimBody(Body):
         return hashlib.sha256(canonical(cast("Json", self.model_dump(exclude={"wait"})))).digest()
 
 
+class DecisionBody(Body):
+    """The body of `POST /v1/explain/decisions`."""
+
+    pool: PoolName
+    params: Annotated[Params | None, Field(description="Parameters of the pool's blueprint.")] = (
+        None
+    )
+    ttl: Annotated[Positive | None, Field(description="How long the claim would last.")] = None
+    count: Annotated[
+        int,
+        Field(ge=1, le=MOST_RESOURCES),
+        BeforeValidator(_whole),
+        Field(description="How many resources."),
+    ] = 1
+    reason: Annotated[Plain, Field(max_length=MAX_REASON, description="The claim's reason.")] = ""
+    labels: Annotated[Labels | None, Field(description="Labels of the claim.")] = None
+
+
 class RenewBody(Body):
     """The body of `POST /v1/claims/{id}/renew`; may be left out."""
 

@@ -76,10 +76,7 @@ class Admission:
     def _open_pool(self, name: str) -> Pool:
         if self._is_stopping():
             raise stopping()
-        pool = self._pools.get(name)
-        if pool is None:
-            known = ", ".join(sorted(self._pools)) or "none"
-            raise Refusal(Code.NO_SUCH_POOL, f"there is no pool {name}; the pools are: {known}")
+        pool = self._known(name)
         if pool.gate.shut:
             raise pool.shut_because()
         if self._services.ledger_error:
@@ -98,6 +95,17 @@ class Admission:
             request = request._replace(params=typed_params(request, spec))
         ruling = services.judge.claim(request, self._place(spec), services.usage)
         return as_ruled(request, ruling), ruling
+
+    def place_of(self, name: str) -> Place:
+        """Raises `Refusal` for a pool that there is not."""
+        return self._place(self._known(name).serving)
+
+    def _known(self, name: str) -> Pool:
+        pool = self._pools.get(name)
+        if pool is None:
+            known = ", ".join(sorted(self._pools)) or "none"
+            raise Refusal(Code.NO_SUCH_POOL, f"there is no pool {name}; the pools are: {known}")
+        return pool
 
     def _place(self, spec: PoolSpec) -> Place:
         members = self._services.inventory.members(spec.name)

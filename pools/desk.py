@@ -63,6 +63,7 @@ class ClaimDesk:
         self.ties = Ties(services, self._gone)
         self.ledger_watch = LedgerWatch(services, self._send_away)
         self._admission = Admission(services, pools, lambda: self._claiming.stopping)
+        self.place_of = self._admission.place_of
         self.leases = Leases(services, returns, self.endings, self.over, self._admission)
         self._claiming = Claiming(
             services,

@@ -78,6 +78,8 @@ class Fleet:
             look=self.health.look_at,
         )
         self.claim = self._desk.claim
+        self.place_of = self._desk.place_of
+        self.usage = services.usage
         self.settled = self._desk.settled
         self.renew = self._desk.renew
         self.release = self._desk.release

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...client import Stoker
 from .failing import Failed
 from .identities import Identity, as_options
 from .options import (
@@ -16,12 +17,12 @@ from .options import (
     parse_parameters,
     print_json,
     prints,
+    talks,
 )
 from .terminal import clean, style, table
 
 if TYPE_CHECKING:
     from ...config.revision import Revision
-    from ...policies.explaining import Explanation
     from ...policies.testing import Ran, Report, Untried
 
 WIDTH = 80
@@ -160,9 +161,14 @@ def _report_as_json(report: "Report") -> dict[str, Any]:
         "stoker policy explain ./config --pool db --ttl 2h --as-unit payments.service",
         "stoker policy explain ./config --pool db --as-user ada --as-group dba --param role=admin",
         "stoker policy explain ./config --pool web --at 2030-01-05T20:00:00Z -o json",
+        "stoker policy explain --live --pool web --ttl 2h",
     )
 )
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folder", metavar="DIR", type=_FOLDER, required=False)
+@click.option(
+    "--live", is_flag=True,
+    help="Ask the daemon, in place of a directory: by who you are and what is in use now.",
+)  # fmt: skip
 @click.option(
     "--pool", "pool_name", required=True, metavar="POOL",
     help="The pool to claim from.",
@@ -183,13 +189,61 @@ def _report_as_json(report: "Report") -> dict[str, Any]:
 @click.option("--at", metavar="TIME", help="When, in RFC 3339; now when left out.")
 @as_options
 @prints
-def explain(folder: Path, pool_name: str, output: str, identity: Identity, **asked: Any) -> int:
+@talks
+def explain(
+    folder: Path | None,
+    live: bool,  # noqa: FBT001 - an option
+    pool_name: str,
+    output: str,
+    identity: Identity,
+    socket: Path | None,
+    **asked: Any,
+) -> int:
     """Say what the policies of the config directory DIR decide for a claim, and why.
 
     Without --as-… it is you who claims. Each rule is shown with its value and with the part of its
     expression that decided. Nothing is counted: limits on what is in use are told, not judged.
-    Exits with 3 when the claim is denied.
+    With --live the daemon is asked instead, which counts. Nothing is claimed. Exits with 3 when the
+    claim is denied.
     """
+    if live is (folder is not None):
+        raise click.UsageError("Name the config directory DIR, or ask the daemon with --live.")
+    told = _live(socket, pool_name, asked) if folder is None else None
+    if told is None:
+        assert folder is not None
+        told = _by_directory(folder, pool_name, identity, asked)
+    if output == "json":
+        print_json(told)
+    else:
+        click.echo("\n".join(_explanation_as_text(told)))
+    return 3 if told["verdict"] == "deny" else 0
+
+
+def _live(socket: Path | None, pool: str, asked: dict[str, Any]) -> dict[str, Any]:
+    import json  # noqa: PLC0415 - only here
+
+    from ...client.requests import Request  # noqa: PLC0415 - only here
+
+    for option in ("renew", "break_glass", "at"):
+        if asked[option]:
+            name = option.replace("_", "-")
+            raise click.UsageError(f"--{name} is for a directory; leave out --live.")
+    wanted = ("ttl", "count", "params", "labels", "reason")
+    body = {"pool": pool, **{name: asked[name] for name in wanted if asked[name]}}
+    request = Request(
+        "POST",
+        "/v1/explain/decisions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with Stoker(socket) as stoker:
+        return dict(stoker.request(request))
+
+
+def _by_directory(
+    folder: Path, pool_name: str, identity: Identity, asked: dict[str, Any]
+) -> dict[str, Any]:
+    from ...policies.explaining import as_json, sentences  # noqa: PLC0415 - heavy
     from ...policies.explaining import explain as explained  # noqa: PLC0415 - heavy
     from ...policies.index import index_of  # noqa: PLC0415 - heavy
 
@@ -202,30 +256,24 @@ def explain(folder: Path, pool_name: str, output: str, identity: Identity, **ask
     facts = identity.facts(revision.pools[pool_name], asked)
     index = index_of(revision.policies.values(), revision.pools)
     told = explained(index.of(pool_name), facts, daemon_uid=identity.own_uid)
-    if output == "json":
-        print_json(_explanation_as_json(told))
-    else:
-        click.echo("\n".join(_explanation_as_text(told)))
-    return 3 if told.decision.verdict == "deny" else 0
+    return {**as_json(told), "why": list(sentences(told))}
 
 
-def _explanation_as_text(told: "Explanation") -> Iterator[str]:
-    from ...policies.explaining import sentences  # noqa: PLC0415 - loaded already
-
-    decision = told.decision
-    colour = {"allow": "green", "approve": "yellow", "deny": "red"}[decision.verdict.value]
-    by = f" by {decision.policy}/{decision.rule}" if decision.policy else ""
-    yield style(clean(f"{decision.verdict.value}{by}"), colour)
-    for sentence in sentences(told):
+def _explanation_as_text(told: dict[str, Any]) -> Iterator[str]:
+    verdict = told["verdict"]
+    colour = {"allow": "green", "approve": "yellow", "deny": "red"}[verdict]
+    by = f" by {told['policy']}/{told['rule']}" if told["policy"] else ""
+    yield style(clean(f"{verdict}{by}"), colour)
+    for sentence in told["why"]:
         yield from _wrapped(sentence)
-    for rule in told.rules:
+    for rule in told["rules"]:
         yield ""
-        mode = "" if rule.mode == "enforce" else f" ({rule.mode})"
-        head = f"{rule.policy}/{rule.rule}: {rule.effect.value}{mode}"
-        yield f"{clean(head)}  {style(rule.value.value, _COLOURS[rule.value.value])}"
-        for part in rule.parts:
-            yield from _wrapped(f"{part.text} is {part.outcome}")
-            for name, value in part.read.items():
+        mode = "" if rule["mode"] == "enforce" else f" ({rule['mode']})"
+        head = f"{rule['policy']}/{rule['rule']}: {rule['effect']}{mode}"
+        yield f"{clean(head)}  {style(rule['value'], _COLOURS[rule['value']])}"
+        for part in rule["because"]:
+            yield from _wrapped(f"{part['part']} is {part['outcome']}")
+            for name, value in part["read"].items():
                 yield from _wrapped(f"{name} = {_short(value)}", "    ")
 
 
@@ -234,9 +282,3 @@ def _short(value: object) -> str:
 
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _explanation_as_json(told: "Explanation") -> dict[str, Any]:
-    from ...policies.explaining import as_json  # noqa: PLC0415 - loaded already
-
-    return as_json(told)

@@ -219,9 +219,12 @@ async def a_server(
         async with a_caller(given.socket) as caller:
             served = Served(server, given, Metrics(), caller, run)
             if open_core:
+                judge = run.services.judge
+                if not isinstance(judge, PolicyJudge):  # without policies, anybody of a test may
+                    uid = server.host.daemon_uid
+                    judge = PolicyJudge(host.clock, run, daemon_uid=uid, host="here")
+                server.ask(judge)
                 served.serve()
-                if isinstance(run.services.judge, PolicyJudge):
-                    server.ask(run.services.judge)
                 for pool in pools:
                     await run.until_ready(pool.size.min, pool.name, within=SOON)
             yield served

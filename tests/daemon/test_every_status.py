@@ -47,6 +47,7 @@ IDS = {
     )
 } | {"/v1/config/revisions": "0000000"}
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
+DECIDE = "POST /v1/explain/decisions"
 PAUSE, RESUME, DRAIN, REFRESH = (
     f"POST /v1/pools/{{name}}/{action}" for action in ("pause", "resume", "drain", "refresh")
 )
@@ -143,6 +144,7 @@ async def all_is_well(book: Book) -> None:
             if what.startswith("GET"):
                 await book.ask(served, what, at=named.get(what.partition(" ")[2]))
         await book.ask(served, "POST /v1/config/sync")
+        await book.ask(served, DECIDE, {"pool": "web"})
         await book.ask(served, RENEW, at=claim["id"])
         await book.ask(served, RENEW, {"ttl": "400d"}, at=claim["id"])
         await book.ask(served, RELEASE, at=claim["id"])
@@ -161,7 +163,10 @@ async def requests_are_wrong(book: Book) -> None:
             elif what.startswith("GET") and what.split("/")[1] == "v1":
                 await book.ask(served, what, query="?nope=1")
         await book.ask(served, "GET /v1/claims/{id}", query="?wait=soon")
-        for what in (CREATE, RENEW, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG, *ON_HOST):
+        await book.ask(served, DECIDE, {"pool": "nowhere"})
+        for params in ({"n": "x"}, {"m": 1}):
+            await book.ask(served, DECIDE, {"pool": "web", "params": params})
+        for what in (CREATE, RENEW, DECIDE, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG, *ON_HOST):
             await book.ask(served, what, {"nope": 1})
             await book.ask(served, what, b"{")
             await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from stoker.client import Stoker
+from stoker.daemon.cli.group import cli
 from tests.fixtures.callers import Someone, ask_as, connect_as, needs_root
 from tests.fixtures.daemons import RealDaemon, until, work_pool
 
@@ -180,3 +182,39 @@ def test_a_change_of_the_policies_holds_at_once_and_without_them_nobody_else_may
     kept = Stoker(daemon.socket).claim("work")
     assert "built-in" == daemon.client.show(kept.id).document["decision"]["policy"]
     kept.release()
+
+
+def test_what_would_be_decided_is_told_by_who_asks_and_what_is_in_use_and_nothing_is_claimed(
+    daemon: RealDaemon,
+) -> None:
+    served(daemon)
+    asked = {"pool": "work", "ttl": "2h"}
+    status, told = ask_as(ADA, daemon.socket, "POST /v1/explain/decisions", asked)
+    assert (200, "deny", "not-so-long") == (status, told["verdict"], told["rule"])
+    rules = {one["rule"]: one["value"] for one in told["rules"]}
+    assert {"members": "true", "root": "false", "not-so-long": "true"} == rules
+    for _ in range(2):
+        assert 201 == claim(daemon, ADA)[0]
+    _, told = ask_as(ADA, daemon.socket, "POST /v1/explain/decisions", {"pool": "work"})
+    assert ("deny", "limits.maxActivePerCaller") == (told["verdict"], told["rule"])
+    _, told = ask_as(BOB, daemon.socket, "POST /v1/explain/decisions", {"pool": "work"})
+    assert ("deny", "") == (told["verdict"], told["rule"])
+    assert 2 == len(daemon.client.claims())
+
+
+def test_the_command_line_asks_the_daemon_what_it_would_decide(daemon: RealDaemon) -> None:
+    served(daemon)
+
+    def explain(*more: str) -> Any:
+        where = ("--socket", str(daemon.socket), "--pool", "work")
+        return CliRunner().invoke(cli, ["policy", "explain", *more, *where])
+
+    allowed = explain("--live")
+    assert 0 == allowed.exit_code, allowed.output
+    assert allowed.output.startswith("allow by players/root\n")
+    assert "players/not-so-long: deny  false" in allowed.output
+    assert max(map(len, allowed.output.splitlines())) <= 80
+    denied = explain("--live", "--ttl", "2h", "-o", "json")
+    assert (3, "an hour is enough") == (denied.exit_code, json.loads(denied.output)["message"])
+    for wrong in ((), ("--live", "--renew"), ("--live", str(daemon.config))):
+        assert 2 == explain(*wrong).exit_code
