@@ -10,6 +10,7 @@ import click
 from ...client import Stoker
 from .failing import Failed
 from .identities import Identity, as_options
+from .loaded import revision_of
 from .options import (
     check_duration,
     examples,
@@ -19,10 +20,10 @@ from .options import (
     prints,
     talks,
 )
+from .policy_diff import diff
 from .terminal import clean, style, table
 
 if TYPE_CHECKING:
-    from ...config.revision import Revision
     from ...policies.testing import Ran, Report, Untried
 
 WIDTH = 80
@@ -37,7 +38,10 @@ _COLOURS = {"true": "green", "false": "dim", "error": "red", "elsewhere": "dim"}
     )
 )
 def policy() -> None:
-    """Test the policies of a config directory, and explain what they decide."""
+    """Test the policies of a config directory, explain what they decide, and compare them."""
+
+
+policy.add_command(diff)
 
 
 @policy.command(
@@ -56,25 +60,12 @@ def test(folder: Path, output: str) -> int:
     """
     from ...policies.testing import run_cases  # noqa: PLC0415 - heavy
 
-    report = run_cases(_revision(folder))
+    report = run_cases(revision_of(folder))
     if output == "json":
         print_json(_report_as_json(report))
     else:
         click.echo("\n".join(_report_as_text(report, folder)))
     return 1 if report.failed else 0
-
-
-def _revision(folder: Path) -> "Revision":
-    from ...config.loading import load_directory  # noqa: PLC0415 - heavy: pydantic, expressions
-    from ...pools.drivers import catalogue  # noqa: PLC0415 - heavy
-
-    if not folder.is_dir():
-        raise Failed(f"There is no directory {folder}. Write one with: stoker init {folder}")
-    result = load_directory(folder, catalogue())
-    if result.revision is None:
-        first = result.errors[0]
-        raise Failed(f"{folder} has errors, such as {first} See all with: stoker validate {folder}")
-    return result.revision
 
 
 def _report_as_text(report: "Report", folder: Path) -> Iterator[str]:
@@ -247,7 +238,7 @@ def _by_directory(
     from ...policies.explaining import explain as explained  # noqa: PLC0415 - heavy
     from ...policies.index import index_of  # noqa: PLC0415 - heavy
 
-    revision = _revision(folder)
+    revision = revision_of(folder)
     if pool_name not in revision.pools:
         from ...config.spelling import suggestion  # noqa: PLC0415 - only for a mistake
 

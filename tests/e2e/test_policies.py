@@ -218,3 +218,34 @@ def test_the_command_line_asks_the_daemon_what_it_would_decide(daemon: RealDaemo
     assert (3, "an hour is enough") == (denied.exit_code, json.loads(denied.output)["message"])
     for wrong in ((), ("--live", "--renew"), ("--live", str(daemon.config))):
         assert 2 == explain(*wrong).exit_code
+
+
+def test_recorded_decisions_are_asked_again_under_other_policies(daemon: RealDaemon) -> None:
+    served(daemon)
+    assert 201 == claim(daemon, ADA, ttl="30m")[0]
+    assert 403 == claim(daemon, BOB)[0]
+    daemon.client.claim("work")
+    new = daemon.folder / "new"
+    new.mkdir()
+    stricter = POLICY.replace('duration("1h")', 'duration("20m")')
+    (new / "a.yaml").write_text(work_pool(4) + stricter)
+
+    def diff(*more: str) -> Any:
+        command = ["policy", "diff", str(daemon.config), str(new), *more]
+        return CliRunner().invoke(cli, [*command, "--socket", str(daemon.socket)])
+
+    (one,) = json.loads(diff("-o", "json").output)
+    assert (61001, "work", "allow", "deny") == (
+        one["caller"],
+        one["pool"],
+        one["before"]["verdict"],
+        one["after"]["verdict"],
+    )
+    assert ("not-so-long", "an hour is enough") == (one["after"]["rule"], one["because"])
+    shown = diff()
+    assert 0 == shown.exit_code
+    assert "allow -> deny" in shown.output
+    assert "1 of 3 recorded decisions would be different." in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+    (new / "a.yaml").write_text(work_pool(4) + POLICY)
+    assert "0 of 3 recorded decisions would be different.\n" == diff().output
