@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -398,3 +399,55 @@ async def test_a_revision_with_other_policies_holds_from_the_moment_it_is_applie
     await run.claim(claimant=BOB)
     assert ME.uid not in {ADA.uid, BOB.uid}
     await run.stop()
+
+
+OUTCOME = tuple[str, str, float, str]
+
+
+async def outcomes(seed: int, *policies: PolicySpec) -> list[OUTCOME]:
+    """What becomes of many claims and renewals, drawn by the seed."""
+    draw = Random(seed)
+    run = await a_run(*policies, size=6)
+    found: list[OUTCOME] = []
+    for _ in range(25):
+        who = draw.choice([ADA, BOB])
+        asked: dict[str, object] = {"ttl": draw.choice([None, 30.0, 90.0])}
+        asked["labels"] = draw.choice([{}, {"team": "a"}])
+        held = [it for it in run.fleet.live_claims() if it.state is ClaimState.BOUND]
+        what = draw.random()
+        try:
+            if held and what < 0.2:
+                await run.fleet.release(draw.choice(held).id, request_id="r")
+            elif held and what < 0.4:
+                claim = await run.fleet.renew(draw.choice(held).id, None, request_id="r")
+                found.append(("renewed", "", claim.ttl, str(claim.labels)))
+            else:
+                claim = await run.claim(claimant=who, wait=0.0, **asked)  # type: ignore[arg-type]
+                assert claim.decision is not None
+                found.append((claim.pool, claim.decision.rule, claim.ttl, str(claim.labels)))
+        except Refusal as refusal:
+            found.append(("refused", str(refusal.details.get("rule")), 0.0, refusal.code))
+    assert [] == run.breaches()
+    await run.stop()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_shadow_never_changes_an_outcome(seed: int) -> None:
+    draw = Random(seed)
+    real = a_policy(
+        allow('"web" in caller.groups'),
+        deny('request.ttl > duration("60s") && caller.user == "bob"', name="short"),
+        name="real",
+        limits=Limits(max_active_per_caller=3),
+        shape=Shape(default_ttl=45.0),
+    )
+    shadow = a_policy(
+        draw.choice([deny(), allow(), allow("false"), deny("1 / 0 > 1")]),
+        name="new",
+        mode=draw.choice(["shadow", "canary"]),
+        canary="false",
+        limits=Limits(max_ttl=10.0, max_active_per_caller=draw.choice([1, 100])),
+        shape=Shape(forced_labels={"team": "b"}, max_ttl=20.0),
+    )
+    assert await outcomes(seed, real) == await outcomes(seed, real, shadow)
