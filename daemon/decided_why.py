@@ -36,10 +36,10 @@ def rules_told(
     """`about`: the policies of the revision that decided; None when it no longer serves."""
     true, errors = _texts(record.get("true")), _texts(record.get("errors"))
     if about is None or spec is None:
-        return [{"rule": name, "value": "true"} for name in true] + [
-            {"rule": name, "value": "error", "error": why}
-            for name, _, why in (text.partition(": ") for text in errors)
-        ]
+        found: list[JsonObject] = [{"rule": name, "value": "true"} for name in true]
+        for name, _, why in (text.partition(": ") for text in errors):
+            found.append({"rule": name, "value": "error", "error": why})
+        return found
     facts = facts_from_json(cast("JsonObject", record["facts"]), spec)
     told = explain_decision(about, facts)
     failed = {name: why for name, _, why in (text.partition(": ") for text in errors)}

@@ -66,11 +66,11 @@ def _facts(event: Document, revision: "Revision") -> "Iterator[Facts]":
     """Of a decision about a pool that is still declared."""
     from ..decision_records import facts_from_json  # noqa: PLC0415 - heavy
 
-    facts = event["data"]["decision"].get("facts")
-    if isinstance(facts, dict):
-        spec = revision.pools.get(str(facts.get("pool", {}).get("name")))  # type: ignore[union-attr]
-        if spec is not None:
-            yield facts_from_json(facts, spec)  # type: ignore[arg-type]
+    facts: Document = event["data"]["decision"].get("facts") or {}
+    pool: Document = facts.get("pool") or {}
+    spec = revision.pools.get(str(pool.get("name")))
+    if spec is not None:
+        yield facts_from_json(facts, spec)
 
 
 def _as_text(shown: "list[tuple[Document, Difference]]", looked_at: int) -> Iterator[str]:
