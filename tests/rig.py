@@ -181,6 +181,12 @@ class Asked(TypedDict, total=False):
     wish: Wish | None
 
 
+class VirtualJudge(PolicyJudge):
+    """Indexes when the revision is declared: a thread would not keep to virtual time."""
+
+    async def prepare(self, revision: Revision) -> None: ...
+
+
 class Run:
     """One life of the daemon."""
 
@@ -215,7 +221,7 @@ class Run:
         self.decisions: list[tuple[str, str, str]] = []
         """Outcome, policy and rule of each decision."""
         if host.policies:
-            self.services.judge = PolicyJudge(
+            self.services.judge = VirtualJudge(
                 host.clock, self, daemon_uid=0, host="here", timer=host.clock.now
             )
         self.fleet = OpenFleet(self.services)

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from stoker.config.loading import LoadResult, load
-from stoker.daemon.judging import PolicyJudge
 from stoker.daemon.metrics import Metrics
 from stoker.daemon.steering import Steering
 from stoker.daemon.synchroniser import ConfigState, Synchroniser
 from stoker.pools.store import Event, KeptRevision
 from stoker.pools.switches import Switch, SwitchKind
-from tests.rig import ME, Host, Run
+from tests.rig import ME, Host, Run, VirtualJudge
 
 CONFIG = """
 apiVersion: stoker/v1
@@ -56,7 +55,7 @@ class Scene:
         self.run = Run(host)
         self.source = Source()
         self.metrics = Metrics()
-        self.run.services.judge = PolicyJudge(
+        self.run.services.judge = VirtualJudge(
             host.clock, self.metrics, daemon_uid=ME.uid, host="here"
         )
         self.synchroniser = Synchroniser(
