@@ -87,8 +87,9 @@ class Assembly:
         except ExpressionError as error:
             raise Rejected(f"the part {plan.name} cannot be rendered: {error}") from error
         settings = checked(services.catalogue[plan.driver], plan, settings)
-        request = PartRequest(part.id, self._resource.pool, settings, {}, provider.ref)
-        ref = PartRef(part.id, provider.ref, part.handle)
+        account = provider.ref_of(self._resource.digest)
+        request = PartRequest(part.id, self._resource.pool, settings, {}, account)
+        ref = PartRef(part.id, account, part.handle)
         async with provider.turn(self._lane):
             call = driver.reset(request, ref)
             made = await ask(driver, call, services.create_within, tasks=services.tasks)
@@ -140,7 +141,7 @@ class Assembly:
         made, called = await self._create(driver, provider, request)
         created = services.clock.now()
         self._take_in(part, made)
-        driver.watch(PartRef(part.id, provider.ref, part.handle))
+        driver.watch(PartRef(part.id, request.provider, part.handle))
         if plan.ready is not None:
             own = {**request.allotted, **made.outputs}
             part.ready = rendered(plan, plan.ready.render({**scope, "self": own}))
@@ -162,13 +163,14 @@ class Assembly:
         services, pool = self._services, self._resource.pool
         try:
             partly = rendered(plan, plan.settings.render_without(scope, "self"))
-            bare = PartRequest(part.id, pool, partly, {}, provider.ref)
+            account = provider.ref_of(self._resource.digest)
+            bare = PartRequest(part.id, pool, partly, {}, account)
             allotted = await ask(
                 driver, driver.allot(bare), services.create_within, tasks=services.tasks
             )
             whole = rendered(plan, plan.settings.render({**scope, "self": allotted}))
             settings = checked(services.catalogue[plan.driver], plan, whole)
-            request = PartRequest(part.id, pool, settings, allotted, provider.ref)
+            request = PartRequest(part.id, pool, settings, allotted, account)
             part.handle = self._intended(driver, request)
         except BaseException:
             driver.forget(part.id)
@@ -211,7 +213,7 @@ class Assembly:
                 services.telemetry.part_made(driver.name, outcome, seconds)
 
     async def _verify(self, part: Part, driver: Driver, provider: Provider) -> None:
-        ref = PartRef(part.id, provider.ref, part.handle)
+        ref = PartRef(part.id, provider.ref_of(self._resource.digest), part.handle)
 
         services = self._services
 

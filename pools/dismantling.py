@@ -169,7 +169,7 @@ class Dismantler:
         started = services.clock.now()
         while True:
             try:
-                await self.ask_to_destroy(part)
+                await self.ask_to_destroy(resource, part)
             except NotFound:
                 break
             except DriverError as error:
@@ -192,7 +192,7 @@ class Dismantler:
         services.drivers[part.driver].forget(part.id)
         services.telemetry.part_removed(part.driver, "absent", services.clock.now() - started)
 
-    async def ask_to_destroy(self, part: Part) -> None:
+    async def ask_to_destroy(self, resource: Resource, part: Part) -> None:
         """One call of its driver. Raises `NotFound` once the part's absence is proved."""
         services = self._services
         driver = services.drivers.get(part.driver)
@@ -203,7 +203,7 @@ class Dismantler:
             )
         lane = Lane.CLAIMS if part.half is Half.FINISH else Lane.BACKGROUND
         provider = services.providers.get(part.provider, part.driver)
-        ref = PartRef(part.id, provider.ref, part.handle)
+        ref = PartRef(part.id, provider.ref_of(resource.digest), part.handle)
         async with provider.turn(lane):
             await ask(driver, driver.destroy(ref), services.create_within, tasks=services.tasks)
 

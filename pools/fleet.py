@@ -155,6 +155,7 @@ class Fleet:
         served when that run ended.
         """
         self._earlier.revisions.append(revision)
+        self._services.providers.remember(revision)
         if last:
             self._earlier.last = revision
 
@@ -197,6 +198,7 @@ class Fleet:
         self.revision = revision
         services.providers.declare(revision.providers)
         services.judge.declare(revision)
+        services.providers.remember(revision)
         for name, spec in revision.pools.items():
             known = self._pools.get(name)
             if known is None:
@@ -210,9 +212,17 @@ class Fleet:
                 pool.undeclare()
         self._earlier.rollouts.clear()  # what goes on is with its pool
         self._adopt_undeclared()
+        services.providers.keep(self._digests())
         if self._started:  # filling begins after the daemon is ready
             for pool in self._pools.values():
                 pool.wake()
+
+    def _digests(self) -> set[str]:
+        """Of the blueprints from which something stands or is made."""
+        under_way = [pool.rolling.rollout for pool in self._pools.values()]
+        made = {pool.spec.blueprint.digest for pool in self._pools.values()}
+        made |= {rollout.previous for rollout in under_way if rollout is not None}
+        return made | {resource.digest for resource in self.resources()}
 
     async def tell(self, event: NewEvent) -> None:
         """Writes down what concerns no pool. Raises `StoreError`."""

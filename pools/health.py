@@ -120,7 +120,7 @@ class HealthWatch:
 
     async def _observe(self, resource: Resource) -> None:
         try:
-            problem = await self.problem(resource.parts)
+            problem = await self.problem(resource, resource.parts)
         except DriverError as error:
             why = failure_sentence(error, *secrets_of(resource))
             log.debug("%s cannot be observed: %s", resource.id, why)
@@ -164,7 +164,7 @@ class HealthWatch:
         else:
             self.look_at(resource)
 
-    async def problem(self, parts: Iterable[Part]) -> str:
+    async def problem(self, resource: Resource, parts: Iterable[Part]) -> str:
         """What is different from what was made, of these parts; empty when nothing is.
 
         Raises `DriverError` when it cannot be told.
@@ -175,7 +175,7 @@ class HealthWatch:
                 raise Unavailable(f"this version has no driver {part.driver}")
             if driver.pure or part.state is not PartState.VERIFIED:
                 continue
-            seen = await self._seen(driver, part)
+            seen = await self._seen(driver, resource, part)
             if seen.presence is not Presence.PRESENT:
                 return f"{part.name} is {seen.presence}: {seen.detail}".rstrip(": ")
             problem = await self._probe_twice(part)
@@ -183,10 +183,10 @@ class HealthWatch:
                 return f"{part.name} does not answer: {problem}"
         return ""
 
-    async def _seen(self, driver: Driver, part: Part) -> Observation:
+    async def _seen(self, driver: Driver, resource: Resource, part: Part) -> Observation:
         services = self._services
         provider = services.providers.get(part.provider, part.driver)
-        ref = PartRef(part.id, provider.ref, part.handle)
+        ref = PartRef(part.id, provider.ref_of(resource.digest), part.handle)
         async with provider.turn(Lane.BACKGROUND):
             return await ask(driver, driver.observe(ref), OBSERVE_WITHIN, tasks=services.tasks)
 

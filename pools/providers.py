@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 
 from asyncio_throttle import Throttler
 
-from ..config.revision import ProviderLimits, ProviderSpec
+from ..config.json_types import JsonObject
+from ..config.revision import ProviderLimits, ProviderSpec, Revision
 from .clock import Clock
 from .driver import ProviderRef, Throttled, Unavailable
 from .lanes import Gate, Lane
@@ -25,6 +27,8 @@ class Provider:
         self._gate = Gate(spec.limits.concurrency, spec.limits.reserve)
         self._pace = _pace(spec.limits)
         self._patience = 0.0
+        self._settings: dict[str, JsonObject] = {}
+        """By the digest of a blueprint: those that were declared beside it."""
         self.declared = False
         self.throttled = 0
 
@@ -41,6 +45,23 @@ class Provider:
                 "what was made with it can be looked after and removed"
             )
         return ProviderRef(self.spec.name, self.spec.settings)
+
+    def ref_of(self, digest: str) -> ProviderRef:
+        """With the settings that were declared beside the blueprint of this digest, if they are known.
+
+        Where they name an account or an endpoint, what was made with them is there, and nowhere else: in
+        the one that is declared now it would seem absent. The blueprint before a change is made with them, too,
+        as long as it serves. Raises `Unavailable` as `ref` does.
+        """
+        settings = self._settings.get(digest)
+        return self.ref if settings is None else ProviderRef(self.spec.name, settings)
+
+    def remember(self, digest: str, settings: JsonObject) -> None:
+        self._settings[digest] = settings
+
+    def keep(self, digests: AbstractSet[str]) -> None:
+        """Forgets the settings of all others."""
+        self._settings = {one: self._settings[one] for one in self._settings.keys() & digests}
 
     @property
     def patient_until(self) -> float:
@@ -112,6 +133,20 @@ class Providers:
             if known is None:
                 known = self._providers[name] = Provider(spec, self._clock)
             known.change(spec)
+
+    def remember(self, revision: Revision) -> None:
+        """With which settings its blueprints are made, also when others are declared now."""
+        for pool in revision.pools.values():
+            for plan in (*pool.blueprint.prepare, *pool.blueprint.finish):
+                spec = revision.providers.get(plan.provider)
+                if spec is not None:
+                    provider = self.get(plan.provider, plan.driver)
+                    provider.remember(pool.blueprint.digest, spec.settings)
+
+    def keep(self, digests: AbstractSet[str]) -> None:
+        """`digests`: of which something stands, or may yet be made."""
+        for provider in self._providers.values():
+            provider.keep(digests)
 
     def get(self, name: str, driver: str) -> Provider:
         """The provider, or one with default limits when nothing was declared under the name."""

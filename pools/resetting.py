@@ -135,16 +135,16 @@ class Resetter:
 
     async def _remove_all(self, resource: Resource, parts: Iterable[Part]) -> None:
         for part in parts:
-            await self._remove(part)
+            await self._remove(resource, part)
             resource.parts.remove(part)
 
-    async def _remove(self, part: Part) -> None:
+    async def _remove(self, resource: Resource, part: Part) -> None:
         """Until its absence is proved. Any doubt on the way is raised: see the module."""
         services = self._services
         began, pause = services.clock.now(), FIRST_LOOK
         while not self._dismantler.is_pure(part):
             try:
-                await self._dismantler.ask_to_destroy(part)
+                await self._dismantler.ask_to_destroy(resource, part)
             except NotFound:
                 services.drivers[part.driver].forget(part.id)
                 seconds = services.clock.now() - began
@@ -178,7 +178,7 @@ class Resetter:
             for part in resource.parts
             if part.name not in anew  # those were checked when they were made
         ]
-        problem = await self._told.problem(stayed)
+        problem = await self._told.problem(resource, stayed)
         if problem:
             raise Unavailable(problem)
         try:

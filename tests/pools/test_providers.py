@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from stoker.config.revision import ProviderLimits, ProviderSpec
 from stoker.pools.driver import Throttled, Unavailable
 from stoker.pools.lanes import Lane
 from stoker.pools.providers import Provider, Providers
-from tests.rig import VirtualClock
+from tests.builders import a_revision
+from tests.rig import VirtualClock, a_box_pool, a_part, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
@@ -144,6 +146,25 @@ async def test_a_provider_that_was_never_declared_is_not_called_with_made_up_set
         {"their-account": ProviderSpec("their-account", "simulated", {"region": "x"})}
     )
     assert stranger.ref.settings == {"region": "x"}
+
+
+async def test_what_a_blueprint_was_made_with_is_known_until_nothing_of_it_is_left() -> None:
+    providers = Providers(VirtualClock())
+    own = replace(a_part("own"), provider="account")
+    earlier = a_revision(a_box_pool(blueprint=boxes(digest="old", finish=(own,))))
+    declared = {"account": ProviderSpec("account", "simulated", {"region": "x"})}
+    providers.remember(replace(earlier, providers=declared))
+    account = providers.get("account", "simulated")
+    assert {"region": "x"} == account.ref_of("old").settings
+    with pytest.raises(Unavailable, match="no longer declared"):
+        account.ref_of("another")
+
+    providers.declare({"account": ProviderSpec("account", "simulated", {"region": "y"})})
+    assert [{"region": "x"}, {"region": "y"}] == [
+        account.ref_of(digest).settings for digest in ("old", "another")
+    ]
+    providers.keep({"another"})
+    assert {"region": "y"} == account.ref_of("old").settings
 
 
 async def test_a_drivers_own_name_is_a_provider_without_settings() -> None:
