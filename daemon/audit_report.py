@@ -10,6 +10,7 @@ from typing import cast
 
 from ..config.json_types import Json
 from ..pools.store import Event
+from .event_subjects import revision_told
 
 NOT_SERVED = ("claim.refused", "claim.failed", "claim.denied", "claim.rejected")
 ENDS = ("claim.released", "claim.expired", "claim.claimant-gone", "claim.revoked")
@@ -131,8 +132,10 @@ class Reporter:
         if len(self.report.changes) >= MOST_CHANGES:
             self.report.further_changes += 1
             return
-        revision = event.data.get("commit") or event.data.get("revision") or ""
-        what = event.reason or (f"revision {str(revision)[:12]}" if revision else "")
+        revision = revision_told(event.kind, event.data)
+        what = event.reason or (f"revision {revision}" if revision else "")
+        if event.reason and revision:
+            what = f"{revision}: {event.reason}"
         self.report.changes.append(Change(event.at, event.kind, what))
 
     def _use(self, event: Event, caller: str) -> Use:

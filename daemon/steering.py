@@ -108,15 +108,28 @@ class Steering:
             if held is None and serving is not None and is_named(serving, given):
                 return  # it was accepted before, and the answer was lost
             if held is None or not is_named(held.revision, given):
-                which = (
-                    "no revision is" if held is None else f"what is held is {held.revision.id}, not"
-                )
-                what = f"{which} held" if held is None else f"{which} {given[:64]}"
-                raise Refusal(Code.REVISION_NOT_HELD, f"{what}; 'stoker status' shows what is")
+                raise Refusal(Code.REVISION_NOT_HELD, self._why_not_held(given))
             revision = held.revision
             told = told_of(revision, because=list(held.because[:_SHOWN]))
             event = _event("config.accepted", order, told)
             await self._take(revision, Taking((event, applied(revision))))
+
+    def _why_not_held(self, given: str) -> str:
+        state = self._synchroniser.state
+        if state.held is not None:
+            is_held = state.held.revision.id
+            return f"what is held is {is_held}, not {given[:64]}; 'stoker status' shows why"
+        if state.waiting is not None and is_named(state.waiting, given):
+            return (
+                f"revision {state.waiting.id} needs no acceptance: it is applied when the host is "
+                "thawed ('stoker thaw')"
+            )
+        if state.pin is not None:
+            return (
+                f"nothing is held while revision {state.pin.subject} is pinned; "
+                "end that first ('stoker config unpin')"
+            )
+        return "no revision is held; 'stoker status' shows what is"
 
     async def _stay(self, how: Stay, given: str, order: Order, accept: bool) -> None:  # noqa: FBT001
         async with self._deciding():

@@ -158,7 +158,7 @@ class Synchroniser:
         newest, serving = self._newest, self.state.revision
         self.state.pin = pin
         if self.state.broken_since is None:
-            self.state.held = None
+            self.state.held = self.state.waiting = self.state.waiting_since = None
             seen = None if newest is None else newest.revision
             same = seen is not None and serving is not None and seen.id == serving.id
             self.state.seen = None if same else seen
@@ -294,8 +294,6 @@ class Synchroniser:
         except StoreError as error:
             log.error("the ledger does not take the event %s: %s", event.kind, error)  # noqa: TRY400 - expected, no traceback
 
-    # Applying
-
     async def take(self, revision: Revision, taking: Taking) -> None:
         """Makes it the one that serves, as an operator orders: also in a freeze.
 
@@ -308,6 +306,8 @@ class Synchroniser:
     async def _apply(self, revision: Revision, accepted: tuple[str, ...] = ()) -> None:
         """The same, for as long as the ledger refuses. `accepted`: what its own files accepted."""
         taking = Taking((applied(revision, accepted[:SHOWN]),))
+        if (kept := self._goes_on(revision)) is not None:
+            taking = Taking((), since=kept.applied_at)
         while True:
             try:
                 await self._fleet.apply(revision, taking)
@@ -323,13 +323,20 @@ class Synchroniser:
                 self._metrics.defect()
                 self._give_up(revision, error)
                 return
-        self._took(revision)
+        self._took(revision, taking.since)
 
-    def _took(self, revision: Revision) -> None:
-        now = self._clock.now()
-        self.state = ConfigState(revision, now, pin=self.state.pin)
+    def _goes_on(self, revision: Revision) -> KeptRevision | None:
+        """It served when the last run ended: a restart applies nothing anew."""
+        if self.state.revision is not None or self._kept is None:
+            return None
+        same = (self._kept.id, self._kept.source) == (revision.id, revision.source)
+        return self._kept if same else None
+
+    def _took(self, revision: Revision, since: float | None = None) -> None:
+        applied_at = self._clock.now() if since is None else since
+        self.state = ConfigState(revision, applied_at, pin=self.state.pin)
         self._metrics.config_loaded(ok=True, problems=0)
-        self._metrics.config_applied(self._clock.to_wall(now))
+        self._metrics.config_applied(self._clock.to_wall(applied_at))
         log.info("revision %s is applied: %d pools", revision.id, len(revision.pools))
         self.applied.set()
 

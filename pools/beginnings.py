@@ -18,6 +18,8 @@ from .store import Transaction
 class Beginnings:
     """What is written down with the revision, and in force with it."""
 
+    revision: str
+    """Its id."""
     begun: Mapping[str, Rollout]
     resumed: Mapping[str, Rollout]
     """By pool: those of an earlier run that go on."""
@@ -32,10 +34,11 @@ class Beginnings:
         """Before the revision itself is put, which drops those that nothing needs any more."""
         for one in self.begun.values():
             transaction.put_rollout(one)
-            transaction.add_event(event("started", one, one.reason))
+            transaction.add_event(event("started", one, one.reason, self.revision))
         for one in self.over:
             transaction.drop_rollout(one)
-            transaction.add_event(event("finished", one, "the pool is no longer declared"))
+            why = "the pool is no longer declared"
+            transaction.add_event(event("finished", one, why, self.revision))
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ def beginnings(
             resumed[name] = found
     known = [*earlier.rollouts.values(), *_under_way(pools.values())]
     over = {one.pool: one for one in known if one.pool not in revision.pools}
-    return Beginnings(begun, resumed, tuple(over.values()))
+    return Beginnings(revision.id, begun, resumed, tuple(over.values()))
 
 
 def _under_way(pools: Iterable[Pool]) -> Iterable[Rollout]:

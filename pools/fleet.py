@@ -187,7 +187,7 @@ class Fleet:
             KeptRevision(
                 revision.id,
                 revision.source,
-                now,
+                now if taking.since is None else taking.since,
                 revision.files,
                 revision.commit,
             )

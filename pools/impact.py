@@ -21,6 +21,7 @@ from enum import StrEnum
 from ..config.blueprint_changes import why_outdated
 from ..config.changes import FieldChange, changes
 from ..config.revision import PoolSpec, Revision
+from .rollout import budget, canaries
 
 MAX_DESTROY = 0.3
 """The share of a pool that a revision may destroy unless it is accepted."""
@@ -76,7 +77,9 @@ class PoolImpact:
     created: int = 0
     rolled: int = 0
     roll_takes: float = 0.0
-    """Seconds that it takes at least to make the new ones, at the pool's allowed rate."""
+    """Seconds that it takes at least to replace them, as the pool's rollout and rate allow."""
+    roll_in: tuple[str, ...] = ()
+    """The windows in which it may happen; empty when it may always."""
     drained: int = 0
     """Live out their claims, and are not replaced."""
     destroyed: int = 0
@@ -188,6 +191,7 @@ def _of_pool(
         created=max(0, missing),
         rolled=rolled,
         roll_takes=_takes(after, rolled, standing.creation),
+        roll_in=tuple(map(str, after.rollout.windows)) if because else (),
         destroyed=destroyed,
         lost=max(declared, destroyed / standing.all if destroyed else 0.0),
         size=(was, after.size.min),
@@ -224,11 +228,24 @@ def _going(spec: PoolSpec, standing: Standing) -> tuple[int, int]:
 
 
 def _takes(spec: PoolSpec, count: int, creation: float | None) -> float:
-    """Seconds to make so many: as the rate lets them begin, and as many at a time as may be made."""
-    pace, burst = spec.backfill.rate, spec.backfill.burst
-    begun = max(0, count - burst) / pace if pace else 0.0
-    each = creation or 0.0
-    return max(begun + each, math.ceil(count / spec.backfill.concurrency) * each) if count else 0.0
+    """Seconds to replace so many: canaries first, which settle, and then the rest.
+
+    As the rate lets them begin, and as many at a time as may be made and as the rollout's budget lets be
+    away or too many. A claim that proves a canary sooner is not foreseen.
+    """
+    if not count:
+        return 0.0
+    limits, each = budget(spec), creation or 0.0
+    tried = min(canaries(spec), count)
+    rest, burst = count - tried, spec.backfill.burst
+    width = max(1, min(spec.backfill.concurrency, limits.surge + spec.size.min - limits.least))
+    takes = 0.0
+    if tried:
+        takes = math.ceil(tried / spec.backfill.concurrency) * each + spec.rollout.settle
+    if rest:
+        begun = max(0, rest - burst) / spec.backfill.rate if spec.backfill.rate else 0.0
+        takes += max(begun + each, math.ceil(rest / width) * each)
+    return takes
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,11 +168,14 @@ def write(transaction: Transaction, before: Rollout, after: Rollout | None) -> N
         transaction.put_rollout(after)
 
 
-def event(what: str, current: Rollout, reason: str) -> NewEvent:
+def event(what: str, current: Rollout, reason: str, revision: str = "") -> NewEvent:
+    """`revision`: under which it happens, if that is not yet the one that serves."""
     data: dict[str, Json] = {
         "stage": current.stage.value,
         "digest": current.digest,
         "previous": current.previous,
-        "revision": current.revision,
+        "previousRevision": current.revision,
     }
+    if revision:
+        data["revision"] = revision
     return NewEvent(f"rollout.{what}", pool=current.pool, reason=reason, data=data)

@@ -16,6 +16,8 @@ class Taking:
     put: Switch | None = None
     """The pin that is in force from now on."""
     drop: tuple[Switch, ...] = ()
+    since: float | None = None
+    """When it was applied (steady seconds), if that was in an earlier run; else it is now."""
 
     def write(self, transaction: Transaction) -> None:
         for switch in self.drop:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ...client import Document, Stoker
+from ..event_subjects import revision_told
 from .options import complete_claims, complete_pools, complete_resources, examples, prints, talks
 from .terminal import clean, style
 
@@ -69,6 +70,8 @@ def _line(event: Document, output: str) -> str:
     subject = event.get("claim") or event.get("resource") or event.get("pool") or "-"
     if event.get("claim") and event.get("resource"):
         subject = f"{event['claim']} {event['resource']}"
+    if subject == "-" and str(event.get("kind")).startswith("config."):
+        subject = revision_told(str(event["kind"]), event.get("data") or {}) or "-"
     reason = clean(str(event.get("reason", "")))
     return (
         f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()

@@ -33,6 +33,8 @@ class Planned:
     """It was compared with what stands, not with what is declared."""
     pinned: str = ""
     """The revision that is pinned, so that nothing is applied now."""
+    frozen: bool = False
+    """The host is, so that nothing is applied now."""
 
     @property
     def change(self) -> bool:
@@ -66,6 +68,8 @@ def as_json(plan: Planned) -> dict[str, Any]:
             for one in plan.policies
         ],
     }
+    if plan.live:
+        document["frozen"] = plan.frozen
     return {**document, "pinned": plan.pinned} if plan.pinned else document
 
 
@@ -83,6 +87,7 @@ def _pool_json(one: PoolImpact) -> dict[str, Any]:
         "created": one.created,
         "rolled": one.rolled,
         "rollTakes": format_duration(round(one.roll_takes, 1)),
+        "rollWindows": list(one.roll_in),
         "drained": one.drained,
         "destroyed": one.destroyed,
         "costPerHour": _cost(one.cost),
@@ -164,10 +169,13 @@ def _sentences(plan: Planned) -> Iterator[str]:
 
 
 def _time(one: PoolImpact) -> str:
-    if one.roll_takes < SHORT:
-        return ""
-    count = "1 new one takes" if one.rolled == 1 else f"{one.rolled} new ones take"
-    return f" ({count} {format_duration(round(one.roll_takes, 1))} or longer)"
+    said: list[str] = []
+    if one.roll_takes >= SHORT:
+        count = "1 new one takes" if one.rolled == 1 else f"{one.rolled} new ones take"
+        said.append(f"{count} {format_duration(round(one.roll_takes, 1))} or longer")
+    if one.roll_in:
+        said.append(f"only within {' or '.join(one.roll_in)}")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _summary(found: Impact) -> str:
@@ -188,3 +196,5 @@ def _warnings(plan: Planned) -> Iterator[str]:
         yield f"If that is wanted, accept it once it is there (stoker apply --accept REVISION){names}."
     if plan.pinned:
         yield f"Revision {plan.pinned} is pinned: nothing else is applied until 'stoker config unpin'."
+    if plan.frozen:
+        yield "The host is frozen: nothing is applied until it is thawed; 'stoker status' says by whom."

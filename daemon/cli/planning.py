@@ -53,6 +53,7 @@ class Base:
     max_destroy: float
     live: bool = False
     pinned: str = ""
+    frozen: bool = False
 
 
 class Outcome(NamedTuple):
@@ -90,8 +91,9 @@ def _compare(base: Base, revision: Revision, output: str) -> Outcome:
     before = dict[str, PolicySpec]() if base.revision is None else base.revision.policies
     policies = policy_changes(before, revision.policies)
     planned = Planned(
-        revision.id, base.name, found, objected, policies, live=base.live, pinned=base.pinned
-    )
+        revision.id, base.name, found, objected, policies,
+        live=base.live, pinned=base.pinned, frozen=base.frozen,
+    )  # fmt: skip
     if output == "json":
         print_json(as_json(planned))
     else:
@@ -117,7 +119,8 @@ def _live(socket: str | None, known: Catalogue, limit: float | None) -> Base:
         standing = stoker.standing()
         serving = section(standing, "revision")
         kept = stoker.revision(str(serving["id"])) if serving else {}
-        pinned = section(section(stoker.status(), "config"), "pinned")
+        status = stoker.status()
+    pinned = section(section(status, "config"), "pinned")
     result = load(kept.get("files") or {}, known, str(kept.get("source", "")))
     if kept and result.revision is None:
         raise Failed(
@@ -133,6 +136,7 @@ def _live(socket: str | None, known: Catalogue, limit: float | None) -> Base:
         max_destroy=float(standing["maxDestroy"]) if limit is None else limit,
         live=True,
         pinned=str(pinned.get("revision", "")),
+        frozen=bool(section(status, "host").get("frozen")),
     )
 
 

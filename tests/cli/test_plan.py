@@ -72,9 +72,12 @@ def test_a_roll_tells_which_why_how_many_and_for_how_long(tmp_path: Path, base: 
     after = BASE.replace("driver: directory}", "driver: directory, with: {mode: '0700'}}").replace(
         "{rate: 100/s, concurrency: 8}", "{rate: 2/s, burst: 2, concurrency: 8}"
     )
+    after = after.replace(
+        "{settle: 200ms}", "{settle: 20s, windows: [{from: '22:00', to: '23:00'}]}"
+    )
     found = as_json(plan(tmp_path, base, after, "-o", "json"))
     (pool,) = found["pools"]
-    assert ("work", 10, "4s", 0) == (
+    assert ("work", 10, "23.5s", 0) == (
         pool["name"],
         pool["rolled"],
         pool["rollTakes"],
@@ -85,7 +88,8 @@ def test_a_roll_tells_which_why_how_many_and_for_how_long(tmp_path: Path, base: 
         name: found["summary"][name] for name in ("created", "rolled", "drained", "destroyed")
     }
     text = stoker("plan", tmp_path / "new", "--against", base).stdout
-    assert "work: rolled, because the part place changes with.mode (10 new ones take 4s" in text
+    assert "work: rolled, because the part place changes with.mode (10 new ones take 23.5s" in text
+    assert "only within mon,tue,wed,thu,fri,sat,sun 22:00-23:00 UTC)" in text
     assert all(len(line) <= 80 for line in text.splitlines() if line.startswith(("POOL", "work ")))
 
 

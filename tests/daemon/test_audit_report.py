@@ -80,6 +80,24 @@ def test_operators_and_the_configuration() -> None:
     ]
 
 
+def test_every_change_of_the_configuration_names_its_revision_beside_the_reason() -> None:
+    commit = "0123456789abcdef"
+    made = report(
+        event(
+            "config.held", 0, pool="", reason="much would go", revision=commit[:12], commit=commit
+        ),
+        event(
+            "config.refused", 1, pool="", reason="no signature", revision="serves", commit=commit
+        ),
+        event("config.refused", 2, pool="", reason="all.yaml: no such driver", revision="serves"),
+    )
+    assert [
+        "0123456789ab: much would go",
+        "0123456789ab: no signature",
+        "all.yaml: no such driver",
+    ] == [one.what for one in made.changes]
+
+
 @pytest.mark.parametrize(
     ("by", "periods"),
     [

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from stoker.daemon.steering import Stay
+from stoker.pools.requests import Refusal
 from stoker.pools.switches import HostAction, Operator, Order
 from tests.daemon.following import Scene, files
 from tests.rig import Host, Run, virtual_throttle
@@ -51,6 +52,34 @@ async def test_in_a_freeze_a_new_configuration_waits_and_the_newest_is_applied_a
         "config.applied",
     ]
     assert told[-1][1] == told[-2][1]
+    await scene.stop()
+
+
+async def test_what_waits_in_a_freeze_waits_no_more_once_a_revision_is_pinned() -> None:
+    scene = Scene(Host())
+    await scene.start(files("old"))
+    old = scene.serves
+    await freeze(scene)
+    scene.hold(files("new"))
+    await scene.run.settle(5)
+    assert scene.state.waiting is not None
+    with pytest.raises(Refusal, match="needs no acceptance: it is applied when the host is thawed"):
+        await scene.steering.accept(scene.state.waiting.id, FROZEN)
+    await scene.steering.stay(Stay.PIN, "", FROZEN, accept=False)
+    assert (None, None) == (scene.state.waiting, scene.state.waiting_since)
+    assert scene.state.seen is not None
+    with pytest.raises(Refusal, match=f"while revision {old} is pinned"):
+        await scene.steering.accept(scene.state.seen.id, FROZEN)
+    await freeze(scene, HostAction.THAW)
+    await scene.run.settle(5)
+    assert old == scene.serves
+
+    await freeze(scene)
+    await scene.steering.unpin(FROZEN)
+    assert scene.state.waiting is not None
+    await freeze(scene, HostAction.THAW)
+    await scene.run.settle(5)
+    assert old != scene.serves
     await scene.stop()
 
 

@@ -104,6 +104,23 @@ async def test_a_pin_keeps_what_serves_over_restarts() -> None:
     await scene.stop()
 
 
+async def test_a_restart_applies_nothing_anew() -> None:
+    scene, first, second = await a_scene()
+    told = [one.seq for one in await scene.told("config.applied")]
+    at = (await scene.steering.history())[0].applied_at
+    await asyncio.sleep(500)
+    for content in ("two", "broken: ["):
+        scene = await scene.again(files("two") if content == "two" else {"all.yaml": content})
+        assert (second, at) == (scene.serves, scene.state.applied_at)
+        assert told == [one.seq for one in await scene.told("config.applied")]
+        assert at == (await scene.steering.history())[0].applied_at
+    scene = await scene.again(files("one"))
+    assert first == scene.serves
+    assert len(told) + 1 == len(await scene.told("config.applied"))
+    assert scene.state.applied_at > at + 400
+    await scene.stop()
+
+
 async def test_a_pin_ends_at_its_date_also_after_a_restart() -> None:
     scene, first, _ = await a_scene()
     order = replace(ADA, until=scene.host.clock.now() + 100)

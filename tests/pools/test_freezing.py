@@ -113,7 +113,7 @@ async def test_no_revision_is_applied_in_the_place_of_another_in_a_freeze() -> N
 
     await do(run, HostAction.THAW)
     await run.fleet.apply(bigger)
-    await run.settle(20)
+    await run.settle(60)  # a canary has to settle first
     assert (run.ready(), run.status().outdated) == (4, 0)
     await run.stop()
 

@@ -1,12 +1,15 @@
 """What a revision does to what stands, and when it must be accepted first."""
 
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.config.revision import Backfill, Cost, Lifetime, PoolSpec, Revision
+from stoker.config.revision import Backfill, Cost, Lifetime, PoolSpec, Revision, RolloutSpec
+from stoker.config.shares import Share
+from stoker.config.windows import Window
 from stoker.pools.impact import (
     MAX_DESTROY,
     Fate,
@@ -84,10 +87,36 @@ def test_a_changed_blueprint_rolls_and_destroys_nothing() -> None:
     one = of(a_pool(), after, ready(10))
 
     assert (10, 0, 0, 0.0) == (one.rolled, one.destroyed, one.created, one.lost)
-    assert 4.0 == one.roll_takes
     assert one.outdated_because
-    slow = replace(after, backfill=Backfill(rate=100.0, burst=10, concurrency=2))
-    assert 50.0 == of(a_pool(), slow, ready(10, creation=10.0)).roll_takes
+
+
+def rolled(rollout: RolloutSpec, backfill: Backfill, creation: float | None = None) -> PoolImpact:
+    """Ten of them."""
+    other = replace(boxes(finish=(a_part("extra"),)), digest="another")
+    after = a_pool(blueprint=other, backfill=backfill, rollout=rollout)
+    return of(a_pool(), after, ready(10, creation=creation))
+
+
+def test_a_roll_takes_as_long_as_its_rollout_and_the_rate_let_it() -> None:
+    at_once = RolloutSpec(canary=0, max_surge=Share(10))
+    slow, quick = Backfill(rate=2.0, burst=2), Backfill(rate=100.0, burst=10, concurrency=8)
+    assert 4.0 == rolled(at_once, slow).roll_takes
+    assert 50.0 == rolled(at_once, replace(quick, concurrency=2), 10.0).roll_takes
+    one_by_one = replace(at_once, max_surge=Share(1), max_unavailable=Share(0))
+    assert 100.0 == rolled(one_by_one, quick, 10.0).roll_takes
+    assert 50.0 == rolled(replace(one_by_one, max_unavailable=Share(1)), quick, 10.0).roll_takes
+    tried = replace(one_by_one, canary=2, settle=30.0)
+    assert 10.0 + 30.0 + 80.0 == rolled(tried, quick, 10.0).roll_takes
+    assert (
+        10.0 + 30.0
+        == rolled(replace(tried, canary=10), replace(quick, concurrency=10), 10.0).roll_takes
+    )
+
+
+def test_a_roll_says_in_which_windows_it_may_happen() -> None:
+    night = Window(frozenset({0, 1}), 22 * 60, 6 * 60, ZoneInfo("UTC"))
+    found = rolled(RolloutSpec(windows=(night,)), Backfill(rate=5.0, burst=1))
+    assert ("mon,tue 22:00-06:00 UTC",) == found.roll_in
 
 
 def test_what_is_destroyed_is_not_rolled_too() -> None:
