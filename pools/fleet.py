@@ -183,14 +183,9 @@ class Fleet:
         transaction, now = services.store.transaction(), services.clock.now()
         begun = beginnings(revision, self._pools, self._earlier, services.inventory, now)
         begun.write(transaction)
+        since = now if taking.since is None else taking.since
         transaction.put_revision(
-            KeptRevision(
-                revision.id,
-                revision.source,
-                now if taking.since is None else taking.since,
-                revision.files,
-                revision.commit,
-            )
+            KeptRevision(revision.id, revision.source, since, revision.files, revision.commit)
         )
         taking.write(transaction)
         await services.commit(transaction)

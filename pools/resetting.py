@@ -49,7 +49,7 @@ LONGEST_LOOK = 0.5
 class Told:
     """Who is asked and told about a reset."""
 
-    problem: Callable[[Iterable[Part]], Awaitable[str]]
+    problem: Callable[[Resource, Iterable[Part]], Awaitable[str]]
     """What is different from what was made, of these parts. Raises `DriverError`."""
     look: Callable[[Resource], None]
     """Told of a resource that has to be observed before it counts as healthy."""
