@@ -26,9 +26,13 @@ async def status(call: Call) -> web.StreamResponse:
 
 
 async def sync(call: Call) -> web.StreamResponse:
-    """Looks at the directory, or asks the repository, now instead of at the next poll."""
+    """Looks at the directory, or asks the repository, now instead of at the next poll.
+
+    Also while the daemon starts: a first configuration that cannot be used is mended then.
+    """
     host = call.host
-    await host.gate.enter()
+    if host.sync is None or host.gate.stopping:
+        await host.gate.enter()
     assert host.sync is not None
     assert host.status is not None
     looking = asyncio.ensure_future(host.sync(SYNC_WITHIN))

@@ -288,6 +288,7 @@ async def _run_daemon(
     server.tell_status(daemon.status, metrics)
     server.ask(judge)
     server.host.sync = synchroniser.sync
+    server.host.to_wall = clock.to_wall
     try:
         async with asyncio.TaskGroup() as group:
             stop = group.create_task(_until_told_to_stop(), name="signals")

@@ -102,16 +102,17 @@ def _compare(base: Base, revision: Revision, output: str) -> Outcome:
 
 
 def _print_refusal(problems: Sequence[Problem], folder: Path, output: str) -> None:
+    errors = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
     if output == "json":
         print_json({"problems": [problem_json(problem) for problem in problems]})
     elif output == "markdown":
-        click.echo(f"**stoker plan**: refused, {len(problems)} errors\n")
+        click.echo(f"**stoker plan**: refused, {errors}\n")
         for problem in problems:
             click.echo(f"- {plain(str(problem))}")
     else:
         for problem in problems:
             click.echo(problem_text(problem, folder))
-        click.echo(f"\nRefused: {len(problems)} errors.", err=True)
+        click.echo(f"\nRefused: {errors}.", err=True)
 
 
 def _live(socket: str | None, known: Catalogue, limit: float | None) -> Base:

@@ -118,6 +118,22 @@ def test_sync_looks_at_a_plain_directory_too(daemon: RealDaemon) -> None:
     daemon.until_ready("work", 2)
 
 
+def test_a_first_configuration_that_cannot_be_used_is_mended_by_a_sync(
+    daemon: RealDaemon, repository: Repository
+) -> None:
+    repository.commit({"work.yaml": "kind: Nonsense"})
+    daemon.follows = f"{repository.url}?ref=main"
+    daemon.start(*NEVER, ready=False)
+    until(lambda: "was not applied" in daemon.said(), "the first commit is refused")
+    done = stoker(daemon, "sync")
+    assert 1 == done.returncode, done.stderr
+    mended = repository.commit({"work.yaml": work_pool(1)})
+    done = stoker(daemon, "sync")
+    assert 0 == done.returncode, done.stdout + done.stderr
+    until(daemon.is_ready, "the daemon is ready")
+    assert mended == applied(daemon)
+
+
 def test_a_restart_without_the_remote_serves_the_last_good_commit_at_once_and_follows_later(
     daemon: RealDaemon, repository: Repository, server: HttpServer
 ) -> None:
