@@ -54,7 +54,7 @@ def new_key() -> str:
     return os.urandom(16).hex()
 
 
-def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
+def claim_request(  # noqa: C901, PLR0913 - what a claim may say, as the API has it
     pool: Pools,
     *,
     count: int = 1,
@@ -66,6 +66,7 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
     reason: str | None = None,
     labels: Mapping[str, str] | None = None,
     bind: Bind | None = None,
+    break_glass: bool = False,
 ) -> Request:
     """The claim, with its Idempotency-Key: sent again after a lost answer, byte for byte.
 
@@ -87,6 +88,8 @@ def claim_request(  # noqa: PLR0913 - what a claim may say, as the API has it
         body["wait"] = text(wait)
     if bind is not None:
         body["bind"] = bind
+    if break_glass:
+        body["breakGlass"] = True
     if reason:
         body["reason"] = reason
     if labels:
@@ -111,6 +114,12 @@ def renew_request(claim: str, ttl: Span | None = None, *, within: float | None =
 
 def release_request(claim: str) -> Request:
     return Request("DELETE", _one("claims", claim))
+
+
+def decide_request(claim: str, word: str, *, reason: str | None = None) -> Request:
+    """`word`: approve or reject. Repeating it is harmless."""
+    body = {"reason": reason} if reason else {}
+    return _with_body("POST", f"{_one('claims', claim)}/{quote(word, safe='')}", body)
 
 
 def operate_request(

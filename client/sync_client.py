@@ -33,6 +33,7 @@ from .requests import (
     Pools,
     Request,
     claim_request,
+    decide_request,
     explain_request,
     list_request,
     new_key,
@@ -95,6 +96,7 @@ class Stoker:
         reason: str | None = None,
         labels: Mapping[str, str] | None = None,
         bind: Bind | None = None,
+        break_glass: bool = False,
         on_lost: Callable[[StokerError], None] | None = None,
     ) -> Claim:
         """Claims a resource of the pool, or `count` of them: all or none.
@@ -104,7 +106,7 @@ class Stoker:
         fulfil.
 
         With `wait`, returns a bound claim or raises `Unavailable` after that long. Without it,
-        the claim may still be pending: entering it (`with`) waits until it is bound.
+        the claim may still be pending, as it may be in any case when somebody has to approve it: entering it (`with`) waits until it is bound.
 
         `key` is the Idempotency-Key: the same key and arguments give the same claim, also from
         another process. `bind` says what ends the claim beside time: with `"process"` the end of this
@@ -124,6 +126,7 @@ class Stoker:
             reason=reason,
             labels=labels,
             bind=bind,
+            break_glass=break_glass,
         )
         try:
             reply = self._claimed(given, wait)
@@ -143,6 +146,10 @@ class Stoker:
         reply = self.request(release_request(claim))
         return claim_info(reply) if reply.get("id") else None
 
+    def decide(self, claim: str, word: str, *, reason: str | None = None) -> ClaimInfo:
+        """`word`: "approve" or "reject", of a claim of somebody else that asks for it."""
+        return claim_info(self.request(decide_request(claim, word, reason=reason)))
+
     def show(self, claim: str, *, wait: Span | None = None) -> ClaimInfo:
         """One claim; with `wait`, once it has left `pending`, at the latest after that long."""
         return claim_info(self.request(show_request("claims", claim, wait=wait)))
@@ -153,12 +160,19 @@ class Stoker:
         pool: str | None = None,
         state: str | None = None,
         label: str | None = None,
+        approval: str | None = None,
         all: bool = False,  # noqa: A002 - the word of the command line
     ) -> Listing[ClaimInfo]:
         """The claims that are not over; with `all`, then the newest that are. Without secrets."""
         found = Listing[ClaimInfo]()
         for one in (None, *OVER) if all and state is None else (state,):
-            filters = {"pool": pool, "state": one, "label": label, "limit": MOST}
+            filters = {
+                "pool": pool,
+                "state": one,
+                "label": label,
+                "approval": approval,
+                "limit": MOST,
+            }
             reply = self.request(list_request("claims", filters))
             found.extend(claim_info(document) for document in items(reply))
             found.more = found.more or bool(reply.get("more"))

@@ -12,7 +12,10 @@ from .spelling import nearest
 from .units import UnitError, parse_duration
 
 _PORT = re.compile(r":?[0-9]+")
-_CONFIG_EVENT = re.compile(r"config\.[a-z-]+")
+_TOLD = re.compile(
+    r"config\.[a-z-]+|claim\.(approval-(requested|lapsed)|approved|rejected|voted|break-glass(-reviewed)?)"
+)
+"""Events of which a receiver can be told: those of other claims come too often."""
 
 Parser = Callable[[str], object]
 """Text to value; raises ValueError with what was expected."""
@@ -77,8 +80,10 @@ def parse_local_address(text: str) -> Address:
 
 def parse_event_kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
-    if not all(_CONFIG_EVENT.fullmatch(kind) for kind in kinds):
-        raise ValueError("kinds of events such as config.applied,config.refused")
+    if not all(_TOLD.fullmatch(kind) for kind in kinds):
+        raise ValueError(
+            "kinds of events such as config.applied,config.refused, or claim.approval-requested"
+        )
     return kinds
 
 

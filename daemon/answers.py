@@ -86,6 +86,51 @@ class WaitingForJson(TypedDict):
     limit: NotRequired[str]
 
 
+class NeedJson(TypedDict):
+    """The approvals that one policy asks for."""
+
+    policy: str
+    rule: str
+    approvers: Annotated[str, Field(description="The expression that is true for those who may.")]
+    quorum: int
+    approved: Annotated[int, Field(description="How many persons have approved so far.")]
+
+
+class VoteJson(TypedDict):
+    """What one person said."""
+
+    uid: int
+    user: str
+    issuer: NotRequired[str]
+    subject: NotRequired[str]
+    vote: Annotated[str, Field(description="`approve` or `reject`.")]
+    policies: Annotated[list[str], Field(description="For which of them it counts.")]
+    reason: str
+    at: Time
+
+
+class ApprovalJson(TypedDict):
+    """What others have to say before a claim is served, or, once it broke the glass, afterwards."""
+
+    outcome: Annotated[str, Field(description="`waiting`, `granted`, `rejected` or `lapsed`.")]
+    needs: list[NeedJson]
+    votes: list[VoteJson]
+    deadline: Annotated[
+        str,
+        WithJsonSchema(
+            {
+                "type": "string",
+                "format": "date-time",
+                "description": "When it lapses; of a follow-up, when it is overdue.",
+            }
+        ),
+    ]
+    brokeGlass: Annotated[
+        bool, Field(description="The claim was served at once, and this is its follow-up.")
+    ]
+    decidedAt: NotRequired[Time]
+
+
 ChosenJson = TypedDict(
     "ChosenJson",
     {
@@ -143,6 +188,7 @@ class ClaimJson(TypedDict):
     position: NotRequired[Annotated[int, Field(description="Place in the queue, from 1.")]]
     eta: NotRequired[Annotated[Duration, Field(description="Estimated time until bound.")]]
     waitingFor: NotRequired[WaitingForJson]
+    approval: NotRequired[ApprovalJson]
 
 
 class PartJson(TypedDict):

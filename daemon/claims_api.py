@@ -27,6 +27,7 @@ from .models import (
     idempotency_key,
     read,
 )
+from .ownership import own_claim, seen_claim, sees
 from .presentation import show_claim, show_waiting
 from .problems_http import HttpCode, Problem
 
@@ -56,7 +57,13 @@ _STATE = Parameter(
     "Only those in this state; without it all that are not over.",
     {"type": "string", "enum": [state.value for state in ClaimState]},
 )
-_LIST = (POOL, _STATE, LABEL, LIMIT)
+_APPROVAL = Parameter(
+    "approval",
+    "Only those that wait for an approval, those that did without one and that nobody has looked at yet,"
+    " or (`open`) both.",
+    {"type": "string", "enum": ["waiting", "follow-up", "open"]},
+)
+_LIST = (POOL, _STATE, _APPROVAL, LABEL, LIMIT)
 _SHOW = (_WAIT,)
 
 
@@ -82,6 +89,7 @@ async def create(call: Call) -> web.StreamResponse:
         body=b"" if key is None else body.digest(),
         request_id=call.id,
         wish=body.wish(),
+        break_glass=body.break_glass,
     )
     if body.bind is None or body.bind == "time":
         claim = await core.fleet.claim(request)
@@ -145,22 +153,10 @@ async def show(call: Call) -> web.StreamResponse:
     wait = query.duration("wait", MAX_POLL)
     claim_id = ClaimId(call.name(Code.NO_SUCH_CLAIM))
     core = await call.host.gate.enter()
-    claim = await own_claim(call, core, claim_id)
+    claim = await seen_claim(call, core, claim_id)
     if wait is not None:
         claim = await _settled(call, core, claim_id, wait)
     return call.answer(_shown(call, core, claim))
-
-
-async def own_claim(call: Call, core: Core, claim_id: ClaimId) -> Claim:
-    """A claim that the caller may see and end: its own, or any for who operates. Raises `Refusal`."""
-    claim = await core.fleet.find_claim(claim_id)
-    if not call.operates and claim.claimant.identity != call.caller.identity:
-        raise Refusal(
-            Code.DENIED,
-            f"the claim {claim_id} is another caller's; ask its claimant, or root",
-            details={"rule": "own-claims"},
-        )
-    return claim
 
 
 async def _settled(call: Call, core: Core, claim: ClaimId, wait: float) -> Claim:
@@ -204,12 +200,14 @@ async def list_all(call: Call) -> web.StreamResponse:
     query = call.query(_LIST)
     pool = query.text("pool")
     state = query.one_of("state", [one.value for one in ClaimState])
+    approval = query.one_of("approval", ["waiting", "follow-up", "open"])
     labels = query.labels()
     limit = query.whole("limit", DEFAULT_LIMIT, MAX_LIMIT)
     core = await call.host.gate.enter()
-    everybody, identity = call.operates, call.caller.identity
     claims: Iterable[Claim] = core.fleet.live_claims()
-    if state and ClaimState(state) in OVER:
+    if approval:
+        claims = [*core.fleet.approving.undecided()]
+    elif state and ClaimState(state) in OVER:
         claims = await _ended(core, pool, limit)
 
     def wanted() -> Iterator[ClaimJson | None]:
@@ -217,7 +215,8 @@ async def list_all(call: Call) -> web.StreamResponse:
             if claim is None:
                 yield None
             elif (
-                (everybody or claim.claimant.identity == identity)
+                sees(call, core, claim)
+                and approval in {"", "open", "waiting" if claim.needs_approval else "follow-up"}
                 and (not pool or _concerns(claim, pool))
                 and state in {"", claim.state.value}
                 and has_labels(claim.labels, labels)
@@ -245,12 +244,17 @@ def has_labels(labels: Mapping[str, object], wanted: list[tuple[str, str | None]
 
 
 def _shown(call: Call, core: Core, claim: Claim) -> ClaimJson:
+    own = may_see_secrets(call.caller.identity, claim.claimant.identity)
+    return shown_claim(call, core, claim, secrets=own)
+
+
+def shown_claim(call: Call, core: Core, claim: Claim, *, secrets: bool) -> ClaimJson:
     place = core.fleet.place_in_line(claim) if claim.state is ClaimState.PENDING else None
     shown = show_claim(
         claim,
         core.clock.to_wall,
         decide(claim.claimant.uid, call.host.daemon_uid),
-        secrets=may_see_secrets(call.caller.identity, claim.claimant.identity),
+        secrets=secrets,
         place=place if place is not None and place[0] > 0 else None,
     )
     if claim.state in WAITING:
@@ -293,6 +297,8 @@ ROUTES = (
             HttpCode.TOO_SLOW,
             Code.LIMIT_REACHED,
             Code.CALLER_UNKNOWN,
+            Code.APPROVAL_REJECTED,
+            Code.APPROVAL_LAPSED,
             Code.NO_SUCH_POOL,
             Code.UNKNOWN_PARAMETER,
             Code.BAD_PARAMETER,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..pools.approving import Approving
 from ..pools.claim import Claim, Claimant
 from ..pools.clock import Clock
 from ..pools.evidence import Evidence
@@ -64,6 +65,9 @@ class FleetView(Protocol):
 
     @property
     def evidence(self) -> Evidence: ...
+
+    @property
+    def approving(self) -> Approving: ...
 
     @property
     def ties(self) -> Ties: ...

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..config.json_types import Json
+from ..pools.approving import Undecided
 from ..pools.lifecycle import ResourceState
 from ..pools.rollout import Stage
 from ..pools.status import PoolStatus
@@ -104,6 +105,7 @@ class Gauges(Collector):
         if self.fleet is not None:
             yield from _of_pools(self.fleet.pools())
             yield _of_claims(self.fleet)
+            yield from _of_approvals(self.fleet.approving.figures())
             yield GaugeMetricFamily(
                 "stoker_processes_followed",
                 "Processes with whose end a claim ends.",
@@ -157,6 +159,27 @@ def _of_claims(fleet: FleetView) -> Metric:
     for (pool, state), count in active.items():
         gauge.add_metric([pool, state], count)
     return gauge
+
+
+def _of_approvals(undecided: Undecided) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "stoker_approvals_waiting", "Claims that wait for an approval.", value=undecided.waiting
+    )
+    yield GaugeMetricFamily(
+        "stoker_approvals_oldest_seconds",
+        "For how long the oldest of them has waited.",
+        value=undecided.oldest,
+    )
+    yield GaugeMetricFamily(
+        "stoker_follow_ups_waiting",
+        "Claims that did without an approval, and that nobody has looked at yet.",
+        value=undecided.follow_ups,
+    )
+    yield GaugeMetricFamily(
+        "stoker_follow_ups_overdue",
+        "Those of them whose follow-up is overdue.",
+        value=undecided.overdue,
+    )
 
 
 def _of_ledger(figures: Mapping[str, Json]) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ what it lets pass. The index of a revision is made in a thread, before the revis
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol, cast
@@ -18,11 +19,13 @@ from ..policies.decision import Check, Decision, Limit, Verdict
 from ..policies.explaining import explain
 from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..policies.index import PolicyIndex, PoolPolicies, index_of
-from ..pools.claim import Claimant
+from ..pools.approvals import Approval, Outcome, is_covered
+from ..pools.claim import Claim, Claimant
 from ..pools.clock import Clock
-from ..pools.judging import Denial, Place, Renewal, Ruling
+from ..pools.judging import Asked, Denial, Place, Renewal, Ruling
 from ..pools.requests import ClaimRequest, Code
 from ..pools.usage import DAY, HOUR, Usage
+from .approvers import admitted, asking_of, caller_of
 from .caller_facts import caller_facts
 from .decision_records import decided_from, explanation_to_json, record_of
 
@@ -108,7 +111,17 @@ class PolicyJudge:
             bind="" if claim.binding is None else claim.binding.to.value,
             remaining=max(0.0, renewal.remaining),
         )
-        return self._rule(who, asked, place, usage, width=claim.ttl)
+        ruling = self._rule(who, asked, place, usage, width=claim.ttl)
+        if ruling.asking is not None and not _was_approved(claim, ruling):
+            need = ruling.asking.needs[0]
+            raise Denial(
+                Code.DENIED,
+                f"The rule {need.rule} of the policy {need.policy} asks for an approval, and a renewal"
+                " gets none: claim anew, or renew within what was approved.",
+                record=ruling.record,
+                details={"policy": need.policy, "rule": need.rule},
+            )
+        return ruling
 
     def explain(self, request: ClaimRequest, place: Place, usage: Usage) -> dict[str, Json]:
         """What would be decided now, and why; nothing is counted, and nothing is told."""
@@ -131,6 +144,7 @@ class PolicyJudge:
         usage: Usage,
         *,
         width: float | None = None,
+        caller: CallerFacts | None = None,
     ) -> Ruling:
         began = self._timer()
         spec = place.spec
@@ -138,6 +152,8 @@ class PolicyJudge:
         now = self._clock.now()
         wall = self._clock.to_wall(now)
         facts = self._facts(who, asked, place, usage, (now, wall), width=width)
+        if caller is not None:
+            facts = replace(facts, caller=caller)
         counted = _counting(usage, now, wall)
         decision = self._decide(about, facts, counted)
         seconds = self._timer() - began
@@ -145,7 +161,7 @@ class PolicyJudge:
             decision, facts, self.revision, seconds, spec.blueprint.parameters.secret_names
         )
         self._tell(decision, seconds)
-        if decision.verdict is not Verdict.ALLOW:
+        if decision.verdict is Verdict.DENY:
             raise _denial(decision, record, wall, who)
         return Ruling(
             decision.ttl,
@@ -154,6 +170,7 @@ class PolicyJudge:
             decided_from(decision, self.revision, spec.blueprint.parameters.secret_names),
             record,
             seconds,
+            asking_of(decision, facts, spec.blueprint.parameters.secret_names),
         )
 
     def _facts(
@@ -175,6 +192,34 @@ class PolicyJudge:
             datetime.fromtimestamp(wall, UTC),
             _usage(usage, who, place.spec.name, now, wall),
         )
+
+    def again(self, claim: Claim, asked: Asked, place: Place, usage: Usage) -> Ruling:
+        approval = claim.approval
+        assert approval is not None
+        if not self.looks_on:
+            return Ruling(asked.ttl, asked.params, asked.labels)
+        request = RequestFacts(
+            Action.CLAIM,
+            params=asked.params,
+            ttl=asked.ttl,
+            count=claim.count,
+            reason=claim.reason,
+            labels=cast("Mapping[str, str]", asked.labels),
+            bind="" if claim.binding is None else claim.binding.to.value,
+        )
+        caller = caller_of(approval.facts)
+        return self._rule(claim.claimant, request, place, usage, caller=caller)
+
+    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:
+        policies = {one.name: one.approvals for one in self.index.policies if one.approvals}
+        now = datetime.fromtimestamp(self._clock.to_wall(self._clock.now()), UTC)
+        approvers = {need.policy: policies.get(need.policy) for need in approval.needs}
+        found = admitted(approval.facts, approvers, caller_facts(by, self._host), now)
+        if by.unknown and not found:
+            missing = " and ".join(by.unknown)
+            why = f"this host could not tell your {missing}; connect anew, or try again"
+            raise Denial(Code.CALLER_UNKNOWN, why, retry_after=1.0)
+        return found
 
     def _decide(
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]
@@ -201,7 +246,17 @@ def _asked(request: ClaimRequest) -> RequestFacts:
         reason=request.reason,
         labels=cast("Mapping[str, str]", request.labels),
         bind="" if tie is None else tie.binding.to.value,
+        break_glass=request.break_glass,
     )
+
+
+def _was_approved(claim: Claim, ruling: Ruling) -> bool:
+    """Whether others have approved as much, or it did without and nobody has objected since."""
+    approval, decided, asking = claim.approval, claim.decision, ruling.asking
+    if approval is None or decided is None or asking is None or ruling.ttl is None:
+        return False
+    good = approval.outcome is Outcome.GRANTED or approval.to_follow_up
+    return good and is_covered(approval, asking.needs) and ruling.ttl <= decided.ttl
 
 
 def _pool(place: Place, width: float | None) -> PoolFacts:
@@ -251,12 +306,6 @@ def _counting(usage: Usage, now: float, wall: float) -> Callable[[Check], float]
 def _denial(decision: Decision, record: JsonObject, wall: float, who: Claimant) -> Denial:
     policy, rule = decision.policy, decision.rule
     details: JsonObject = {"policy": policy, "rule": rule}
-    if decision.verdict is Verdict.APPROVE:
-        message = (
-            f"The rule {rule} of the policy {policy} asks for an approval, and this daemon cannot"
-            " carry approvals yet. Ask whoever maintains the policies for a rule that allows it."
-        )
-        return Denial(Code.DENIED, message, record=record, details=details)
     if who.unknown and _by_an_error(decision):
         missing = " and ".join(who.unknown)
         message = (

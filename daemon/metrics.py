@@ -164,6 +164,12 @@ class Metrics:
             registry=registry,
         )
         self._decided: dict[tuple[str, str, str], Counter] = {}
+        self._approvals = Counter(
+            "stoker_approvals_total",
+            "Approvals that were decided, and claims that did without, by outcome.",
+            ["pool", "outcome"],
+            registry=registry,
+        )
         self._defects = Counter(
             "stoker_defects_total",
             "Background tasks that ended by an error nobody foresaw; each is in the log.",
@@ -286,6 +292,9 @@ class Metrics:
 
     def orphan_removed(self, driver: str) -> None:
         self._count("orphans removed", driver, "")
+
+    def approval_decided(self, pool: str, outcome: str) -> None:
+        self._approvals.labels(pool, outcome).inc()
 
     # What the daemon tells
 

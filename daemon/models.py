@@ -218,6 +218,14 @@ class ClaimBody(Body):
             " of the process that claims, or of the connection on which it does."
         ),
     ] = None
+    break_glass: Annotated[
+        bool,
+        Field(
+            alias="breakGlass",
+            description="An emergency: do without the approval that it needs, if a policy lets you. It"
+            " takes a `reason`, is reported, and somebody has to look at it afterwards.",
+        ),
+    ] = False
     wait: Annotated[
         ClaimWait | None,
         Field(
@@ -254,7 +262,8 @@ class ClaimBody(Body):
 
         How long its caller stays on the line is no part of it: who comes back may wait less.
         """
-        return hashlib.sha256(canonical(cast("Json", self.model_dump(exclude={"wait"})))).digest()
+        told = self.model_dump(exclude={"wait"} if self.break_glass else {"wait", "break_glass"})
+        return hashlib.sha256(canonical(cast("Json", told))).digest()
 
 
 class DecisionBody(Body):

@@ -1,4 +1,4 @@
-"""Tells a receiver of what became of each configuration: a webhook out, at least once for each event.
+"""Tells a receiver of configurations and of approvals: a webhook out, at least once for each event.
 
 The events come from the ledger, in their order, one request each. The ledger keeps the number of the
 last one that was delivered, so that a restart goes on after it. A receiver that is away is tried again,
@@ -41,8 +41,6 @@ LONGEST_PAUSE = 300.0
 """Seconds between two attempts, at most."""
 GIVE_UP_AFTER = 86400.0
 """Seconds after an event from which on it is tried once more and then left out."""
-KINDS = "config."
-"""What the kinds that can be told begin with: those of claims come too often."""
 
 
 class Refused(Exception):
@@ -107,6 +105,7 @@ class Notifier:
     ) -> None:
         """`position`: the number of the event that was delivered last."""
         self._receiver = receiver
+        self._kinds = ",".join(sorted(receiver.events))
         self._store = store
         self._position = position
         self._count = count
@@ -143,7 +142,7 @@ class Notifier:
         while True:
             newest = self._newest
             try:
-                page = await self._store.events(after=self._position, limit=PAGE, kind=KINDS)
+                page = await self._store.events(after=self._position, limit=PAGE, kinds=self._kinds)
             except StoreError as error:
                 await self._failed(f"the ledger cannot be read: {error}", 1)
                 continue

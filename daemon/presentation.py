@@ -7,6 +7,7 @@ from functools import lru_cache
 from ..config.json_types import Json
 from ..config.units import format_duration
 from ..policies.access import Verdict
+from ..pools.approvals import Approval, Vote
 from ..pools.claim import Claim, Claimant, ClaimState
 from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
@@ -15,6 +16,7 @@ from ..pools.store import Event
 from ..pools.switches import HOST, Switch, of_the_host
 from ..pools.wishes import Wish
 from .answers import (
+    ApprovalJson,
     CallerJson,
     ClaimJson,
     DecisionJson,
@@ -23,6 +25,7 @@ from .answers import (
     PartJson,
     ResourceJson,
     SwitchJson,
+    VoteJson,
     WaitingForJson,
 )
 from .pool_answers import BreakerJson, PoolJson, RolloutJson
@@ -124,13 +127,19 @@ def show_claim(
         shown["expiresAt"] = rfc3339(claim.expires_at + step)
         if claim.terms is not None and claim.terms.grace:
             shown["graceUntil"] = rfc3339(claim.expires_at + claim.terms.grace + step)
-    if claim.wish is not None:
-        _add_wish(shown, claim, claim.wish)
+    _add_what_it_needs(shown, claim, to_wall)
     if state not in _UNDER_WAY:
         _add_how_it_ended(shown, claim, to_wall)
     if place is not None:
         _add_place(shown, place)
     return shown
+
+
+def _add_what_it_needs(shown: ClaimJson, claim: Claim, to_wall: ToWall) -> None:
+    if claim.approval is not None:
+        shown["approval"] = show_approval(claim.approval, to_wall)
+    if claim.wish is not None:
+        _add_wish(shown, claim, claim.wish)
 
 
 def _decision(claim: Claim, built_in: Verdict) -> DecisionJson:
@@ -144,6 +153,42 @@ def _decision(claim: Claim, built_in: Verdict) -> DecisionJson:
         shown["costCentre"] = decided.cost_centre
     if decided.shadow is not None:
         shown["shadow"] = decided.shadow
+    return shown
+
+
+def show_approval(approval: Approval, to_wall: ToWall) -> ApprovalJson:
+    shown: ApprovalJson = {
+        "outcome": approval.outcome.value,
+        "needs": [
+            {
+                "policy": need.policy,
+                "rule": need.rule,
+                "approvers": need.approvers,
+                "quorum": approval.quorum_of(need),
+                "approved": approval.approved_by(need),
+            }
+            for need in approval.needs
+        ],
+        "votes": [_vote(one, to_wall) for one in approval.votes],
+        "deadline": rfc3339(to_wall(approval.deadline)),
+        "brokeGlass": approval.broke_glass,
+    }
+    if approval.decided_at is not None:
+        shown["decidedAt"] = rfc3339(to_wall(approval.decided_at))
+    return shown
+
+
+def _vote(vote: Vote, to_wall: ToWall) -> VoteJson:
+    shown: VoteJson = {
+        "uid": vote.by.uid,
+        "user": vote.by.user,
+        "vote": "approve" if vote.approves else "reject",
+        "policies": list(vote.counts_for),
+        "reason": vote.reason,
+        "at": rfc3339(to_wall(vote.at)),
+    }
+    if vote.by.subject:
+        shown["issuer"], shown["subject"] = vote.by.issuer, vote.by.subject
     return shown
 
 

@@ -23,6 +23,7 @@ from ..pools.ids import Ids
 from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
 from . import (
+    approvals_api,
     claims_api,
     config_api,
     events_api,
@@ -66,6 +67,7 @@ MAX_WEBHOOK_CONNECTIONS = 16
 WEBHOOK_SECRET = "stoker-webhook-secret"  # noqa: S105 - the name of a credential
 ROUTES: tuple[Route, ...] = (
     *claims_api.ROUTES,
+    *approvals_api.ROUTES,
     *inventory_api.ROUTES,
     *operating_api.ROUTES,
     *events_api.ROUTES,

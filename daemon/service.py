@@ -182,6 +182,7 @@ class Daemon:
             issuers=tuple(self.issuers()),
             host=fleet.host(),
             notify=None if self.notifier is None else self.notifier.facts,
+            approvals=fleet.approving.figures(),
             in_force=tuple(islice(self._in_force(), MOST_IN_FORCE)),
         )
 

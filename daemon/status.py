@@ -6,12 +6,14 @@ The composition root makes them; the API shows them.
 from dataclasses import dataclass, field
 
 from ..config.repositories.facts import RepositoryFacts
+from ..pools.approving import Undecided
 from ..pools.status import HostStatus
 from ..pools.store import Head
 from ..pools.switches import Switch
 from .jwks import KeyFacts
 
 NO_EVENTS = Head(0, "")
+NOTHING_TO_DECIDE = Undecided()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +96,7 @@ class StatusFacts:
     """What is set on all pools at once."""
     notify: NotifyFacts | None = None
     """None when nobody is told of events."""
+    approvals: Undecided = NOTHING_TO_DECIDE
+    """What somebody has to decide."""
     in_force: tuple[Switch, ...] = ()
     """What operators have set, the oldest first; the first hundred."""

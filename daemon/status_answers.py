@@ -146,6 +146,16 @@ class LedgerJson(TypedDict):
     error: NotRequired[str]
 
 
+class UndecidedJson(TypedDict):
+    """What somebody who may approve has to decide."""
+
+    waiting: Annotated[int, Field(description="Claims that wait for an approval.")]
+    followUps: Annotated[
+        int, Field(description="Claims that did without one, and that nobody has looked at yet.")
+    ]
+    overdue: Annotated[int, Field(description="Those of the follow-ups whose time is over.")]
+
+
 class StatusJson(TypedDict):
     """What the daemon says of itself."""
 
@@ -163,6 +173,7 @@ class StatusJson(TypedDict):
     resources: int
     claims: int
     clockStep: Duration
+    approvals: UndecidedJson
     issuers: NotRequired[list[IssuerJson]]
     host: HostJson
     notify: NotRequired[NotifyJson]

@@ -160,6 +160,11 @@ def show_status(facts: StatusFacts, to_wall: ToWall) -> StatusJson:
         "pools": facts.pools,
         "resources": facts.resources,
         "claims": facts.claims,
+        "approvals": {
+            "waiting": facts.approvals.waiting,
+            "followUps": facts.approvals.follow_ups,
+            "overdue": facts.approvals.overdue,
+        },
         "clockStep": format_duration(round(facts.clock_step, 3)),
         "host": show_host(facts.host, to_wall),
         "inForce": [

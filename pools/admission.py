@@ -4,22 +4,26 @@ Everything here happens in one go with the registration of the claim, which is w
 limits hold (`usage`).
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import TypeAlias
 
 from ..config.json_types import Json
 from ..config.revision import PoolSpec
+from .approvals import Approval, Need
 from .choosing import check_wish, named_pools, ttl_too_long, waits_for
 from .claim import Claim, Claimant
-from .decided import Decided
+from .decided import Decided, decided_to_json
 from .expiry import Terms
-from .judging import Denial, Place, Renewal, Ruling, as_ruled, with_record
+from .judging import Asked, Asking, Denial, Place, Renewal, Ruling, as_ruled, with_record
 from .pool import Pool
 from .refusals import stopping, together
 from .requests import ClaimRequest, Code, Refusal, accepted_params, typed_params
 from .services import Services
 from .store import NewEvent, StoreError
+from .usage import pools_of
 from .wishes import Wish
 
 log = logging.getLogger(__name__)
@@ -45,7 +49,9 @@ class Admission:
             return self._admit_wish(request, request.wish)
         pool = self._open_pool(request.pool)
         ruled, ruling = self._judge(request, pool.serving)
-        return self._new_claim(ruled, ruling, pool.serving), [pool], {}
+        claim = self._new_claim(ruled, ruling, pool.serving)
+        _ask(claim, ruling.asking)
+        return claim, [pool], {}
 
     def _admit_wish(self, request: ClaimRequest, wish: Wish) -> Admitted:
         """For several resources, certain ones, or of one of several pools: see `wishing`."""
@@ -65,12 +71,14 @@ class Admission:
                 ruled.append(found)
         if not pools:
             raise _all_refused(others)
+        pools, ruled = _at_once_before_approved(pools, ruled)
         claim = self._new_claim(*ruled[0], pools[0].serving)
         decisions: dict[str, Decided] = {}
         for pool, (_, ruling) in zip(pools, ruled, strict=True):
             if ruling.decided is not None:
                 decisions[pool.spec.name] = ruling.decided
         waits_for(claim, request, pools, others, decisions=decisions)
+        _ask(claim, ruled[0][1].asking)
         return claim, pools, others
 
     def _open_pool(self, name: str) -> Pool:
@@ -142,6 +150,36 @@ class Admission:
         claim.spent = cost_of(claim, spec, claim.ttl)
         return claim
 
+    # Approvals
+
+    def again(self, claim: Claim) -> tuple[Need, ...]:
+        """Which approvals policies ask for by now, of a claim that has been approved.
+
+        Raises `Denial` when they deny it, or would make something else of it.
+        """
+        assert claim.approval is not None
+        if digest_of(claim) != claim.approval.digest:
+            raise Denial(Code.DENIED, "it is not what was approved; claim again")
+        needs: list[Need] = []
+        for name in pools_of(claim):
+            pool = self._pools.get(name)
+            if pool is None:
+                continue  # its line says so
+            asked = _asked(claim, name)
+            place = self._place(pool.serving)
+            ruling = self._services.judge.again(claim, asked, place, self._services.usage)
+            if (ruling.ttl, ruling.params, ruling.labels) != asked:
+                why = "policies would shape the claim differently by now; claim again"
+                raise Denial(Code.DENIED, why, record=ruling.record)
+            if ruling.asking is not None:
+                needs += ruling.asking.needs
+        return tuple(needs)
+
+    def patience(self, claim: Claim) -> float:
+        """For how many seconds it may wait in line."""
+        pools = [self._pools[name] for name in pools_of(claim) if name in self._pools]
+        return max((pool.spec.queue.wait for pool in pools), default=0.0)
+
     async def note(self, request: ClaimRequest, denial: Denial) -> None:
         """Writes a denial down before it is told. If the ledger refuses, it is told all the same."""
         self._services.telemetry.claim_refused(request.pool, denial.code)
@@ -198,6 +236,82 @@ class Admission:
 def _check_ttl(request: ClaimRequest, spec: PoolSpec) -> None:
     if request.ttl is not None and request.ttl > spec.lifetime.max_ttl:
         raise ttl_too_long(request.ttl, spec.lifetime.max_ttl, spec.name)
+
+
+Ruled = tuple[ClaimRequest, Ruling]
+
+
+def _at_once_before_approved(
+    pools: list[Pool], ruled: list[Ruled]
+) -> tuple[list[Pool], list[Ruled]]:
+    """Of several pools those that serve at once, if there are any; else all, with all they ask for.
+
+    Which of them will serve it then, nobody knows yet.
+    """
+    ranks = [_rank(ruling) for _, ruling in ruled]
+    best = [number for number, rank in enumerate(ranks) if rank == min(ranks)]
+    pools, ruled = [pools[number] for number in best], [ruled[number] for number in best]
+    asking = [ruling.asking for _, ruling in ruled if ruling.asking is not None]
+    if not asking:
+        return pools, ruled
+    needs = {need.policy: need for one in asking for need in one.needs}
+    together = asking[0]._replace(
+        needs=tuple(needs[policy] for policy in sorted(needs)),
+        within=min(one.within for one in asking),
+    )
+    first, ruling = ruled[0]
+    return pools, [(first, ruling._replace(asking=together)), *ruled[1:]]
+
+
+def _rank(ruling: Ruling) -> int:
+    """0: at once; 1: at once, and somebody has to look at it; 2: once it is approved."""
+    return 0 if ruling.asking is None else 1 if ruling.asking.broke_glass else 2
+
+
+def digest_of(claim: Claim) -> str:
+    """SHA-256 over all that was asked for, and by whom."""
+    wish = claim.wish
+    said = {
+        "by": list(claim.claimant.identity),
+        "pools": list(pools_of(claim)),
+        "params": claim.params,
+        "ttl": claim.ttl,
+        "labels": claim.labels,
+        "reason": claim.reason,
+        "bind": "" if claim.binding is None else claim.binding.to.value,
+        "count": claim.count,
+        "select": "" if wish is None else wish.select,
+        "decided": {}
+        if wish is None
+        else {pool: decided_to_json(one) for pool, one in wish.decisions.items()},
+    }
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _ask(claim: Claim, asking: Asking | None) -> None:
+    """The claim waits for an approval, if it needs one, and for no resource before it has that."""
+    if asking is None:
+        return
+    claim.approval = Approval(
+        digest=digest_of(claim),
+        needs=asking.needs,
+        asked_at=claim.created_at,
+        deadline=claim.created_at + asking.within,
+        broke_glass=asking.broke_glass,
+        facts=asking.facts,
+    )
+    if claim.approval.waits:
+        claim.deadline = claim.approval.deadline
+
+
+def _asked(claim: Claim, pool: str) -> Asked:
+    """What was approved, as far as policies shape it."""
+    decided = claim.decision
+    if claim.wish is not None and claim.wish.pools:
+        decided = claim.wish.decisions.get(pool)
+    if decided is None:
+        return Asked(claim.ttl, claim.params, claim.labels)
+    return Asked(decided.ttl, {**claim.params, **decided.params}, decided.labels)
 
 
 def cost_of(claim: Claim, spec: PoolSpec, seconds: float) -> float:

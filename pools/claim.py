@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ..config.json_types import Json, JsonObject
+from .approvals import Approval, Voter
 from .binding import Binding
 from .decided import Decided
 from .expiry import Terms
@@ -95,6 +96,12 @@ class Claimant:
         return (self.uid, "", "") if token is None else (self.uid, token.issuer, token.subject)
 
     @property
+    def person(self) -> Voter:
+        """Who it is to approvals."""
+        uid, issuer, subject = self.identity
+        return Voter(uid, issuer, subject, self.user)
+
+    @property
     def kept(self) -> "Claimant":
         """As its claims remember it: of a token, whose it was, and not what else it says."""
         token = self.token
@@ -179,12 +186,27 @@ class Claim:
     """What it asks for beside any one resource of the one pool; None for just that."""
     decision: Decided | None = None
     """What policies decided; None: none was about it."""
+    approval: Approval | None = None
+    """What it waits for before it may be served, or what somebody has to look at afterwards."""
     record: JsonObject = field(default_factory=nothing)
     """How they did, for the first event of the claim; not kept."""
     spent: float = 0.0
     """What it cost on `spent_day`, the last day on which it was charged."""
     spent_day: int = 0
     """Days since 1970, in UTC."""
+
+    @property
+    def needs_follow_up(self) -> bool:
+        """It did without an approval, and nobody who may approve has looked at that yet."""
+        approval = self.approval
+        if approval is None or not approval.to_follow_up:
+            return False
+        return self.bound_at is not None or self.state not in OVER
+
+    @property
+    def needs_approval(self) -> bool:
+        """It may not be served yet."""
+        return self.approval is not None and self.approval.waits and self.state not in OVER
 
     @property
     def count(self) -> int:

@@ -25,9 +25,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from ..config.revision import Blueprint
+from .approvals import Outcome
+from .approving import Approving
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
+from .ballots import requested
 from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry, trim
 from .driver import DriverError, Rejected, Unavailable
 from .endings import Endings
@@ -48,6 +52,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many resources one claim may use up before it fails."""
+_DENIED = frozenset({Outcome.REJECTED, Outcome.LAPSED})
 GAVE_UP_WAITING = frozenset({Code.WAIT_TIMEOUT, Code.NO_CAPACITY, Code.BLUEPRINT_FAILING})
 
 
@@ -58,6 +63,7 @@ class Claiming:
         self,
         services: Services,
         *,
+        approving: Approving,
         endings: Endings,
         bound: Callable[[Claim], None],
         end: Callable[[Claim, EndedBecause, str], None],
@@ -66,6 +72,7 @@ class Claiming:
         may_queue: Callable[[Pool], None],
     ) -> None:
         self._services = services
+        self._approving = approving
         self._endings = endings
         self._bound = bound
         """Told of a claim that is bound and durable: its expiry has to be watched."""
@@ -88,7 +95,8 @@ class Claiming:
 
     def start(self, errand: Errand, resource: Resource | None, *, pend: bool = False) -> None:
         """Begins to serve the errand; see `run`."""
-        if resource is None or not self._hand_over.begin(errand, resource):
+        by_approval = errand.claim.approval is not None
+        if resource is None or by_approval or not self._hand_over.begin(errand, resource):
             work = self.run(errand, resource, pend=pend)
             self._services.tasks.start(work, f"claim {errand.claim.id}")
 
@@ -98,6 +106,8 @@ class Claiming:
         `pend`: first of all it is written down that the claim waits.
         """
         try:
+            if errand.claim.approval is not None:
+                pend = await self._before_it_is_served(errand, resource, pend=pend)
             if errand.claim.wish is not None:
                 await self._wishing.serve(errand, pend=pend)
             else:
@@ -114,6 +124,28 @@ class Claiming:
             await self._break(errand, error)
         finally:
             errand.pool.line.leave(errand.claim.id)
+
+    async def _before_it_is_served(
+        self, errand: Errand, resource: Resource | None, *, pend: bool
+    ) -> bool:
+        """Waits for its approval, or says that it does without; whether to write that it waits.
+
+        Raises `Refusal`, and the resource is given back.
+        """
+        claim = errand.claim
+        assert claim.approval is not None
+        if claim.approval.broke_glass:
+            if claim.id not in self._approving.follow_ups.claims:
+                try:
+                    await self._approving.follow_ups.announce(claim)
+                except BaseException:
+                    if resource is not None:
+                        errand.pool.give_back(resource)
+                    raise
+            return pend
+        write = partial(self._write_pending, errand) if pend else None
+        await self._approving.wait(errand, write)
+        return False
 
     def deserted(self, errand: Errand) -> None:
         """A caller has left. If it was the last one, the claim is given up as far as that goes."""
@@ -174,6 +206,8 @@ class Claiming:
                 data=with_record(claim.claimant.told(), claim.record),
             )
         )
+        if claim.needs_approval:
+            transaction.add_event(requested(claim, self._services.clock.now()))
         try:
             await self._services.commit(transaction, urgent=True)
         except StoreError as error:
@@ -356,6 +390,7 @@ def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:
         advance(claim, ClaimState.ENDED)
         claim.ended_because = refusal.because
     elif claim.state not in OVER:
-        advance(claim, ClaimState.FAILED)
+        denied = claim.approval is not None and claim.approval.outcome in _DENIED
+        advance(claim, ClaimState.REFUSED if denied else ClaimState.FAILED)
     claim.code, claim.detail = refusal.code, refusal.message
     claim.ended_at = now

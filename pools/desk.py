@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .admission import Admission
+from .approving import Approving
 from .claim import Claim, Claimant, EndedBecause
 from .claiming import Claiming
 from .endings import Endings
@@ -65,8 +66,10 @@ class ClaimDesk:
         self._admission = Admission(services, pools, lambda: self._claiming.stopping)
         self.place_of = self._admission.place_of
         self.leases = Leases(services, returns, self.endings, self.over, self._admission)
+        self.approving = Approving(services, self._admission, self.find_claim)
         self._claiming = Claiming(
             services,
+            approving=self.approving,
             endings=self.endings,
             bound=self._bound,
             end=self._end,
@@ -242,7 +245,9 @@ class ClaimDesk:
         claim, pools, others = self._admission.admit(request)
         self._refuse_the_dead(request)
         resource = None
-        if request.wish is None:
+        if claim.needs_approval:
+            self.approving.may_ask(claim)
+        elif request.wish is None:
             (pool,) = pools
             resource = pool.take(claim.created_at)
             if resource is None:
@@ -250,10 +255,11 @@ class ClaimDesk:
                 pool.line.expect(claim.id)
         errand = self._register(claim, *pools)
         errand.ruled_out = others
-        self._services.usage.hold(claim, pools_of(claim))
+        if not claim.needs_approval:
+            self._services.usage.hold(claim, pools_of(claim))
         if request.tie is not None:
             self.ties.tie(claim.id, request.tie.anchor)
-        must_wait = resource is None and request.wait is None
+        must_wait = claim.needs_approval or (resource is None and request.wait is None)
         self._claiming.start(errand, resource, pend=must_wait)
         return errand
 
@@ -277,8 +283,16 @@ class ClaimDesk:
             self._by_key.pop(claim.key, None)  # and not the errand of whoever came after
 
     async def _listen(self, errand: Errand, request: ClaimRequest) -> Claim:
-        hangs_up = request.wait is None
-        return await errand.listen(lambda: self._claiming.deserted(errand), hangs_up=hangs_up)
+        hangs_up, timer = request.wait is None, None
+        if request.wait is not None and errand.claim.approval is not None:
+            # It may wait for longer than its caller: who leaves the line knows of it.
+            until = self._services.clock.now() + request.wait
+            timer = self._services.timers.at(until, errand.hang_up)
+        try:
+            return await errand.listen(lambda: self._claiming.deserted(errand), hangs_up=hangs_up)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _known(self, key: bytes) -> Claim | None:
         """The claim that the key belongs to. Raises `Refusal` when that cannot be told."""
@@ -312,6 +326,7 @@ class ClaimDesk:
     def over(self, claim: Claim) -> None:
         self._claims.pop(claim.id, None)
         self._services.usage.leave(claim)
+        self.approving.follow_ups.over(claim)
         self._unregister(claim)
         self.leases.forget(claim)
         if claim.binding is not None:

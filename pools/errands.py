@@ -39,7 +39,7 @@ class Errand:
     """
 
     __slots__ = (
-        *("_listeners", "_onlookers", "_outcome", "_told"),
+        *("_durable", "_listeners", "_onlookers", "_outcome", "_told", "gate"),
         *("because", "claim", "failure", "given_up", "pool", "pools", "ruled_out"),
     )
 
@@ -61,6 +61,9 @@ class Errand:
         """In the order they came; True for who hangs up once the claim is written down."""
         self._onlookers: dict[Told, None] = {}
         self._outcome: Claim | Refusal | None = None
+        self._durable = claim.answered
+        self.gate: asyncio.Future[None] | None = None
+        """While it stands before one and waits for an approval."""
         self._told = claim.answered
         """Somebody knows of the claim: it is theirs, on the line or not."""
 
@@ -71,8 +74,10 @@ class Errand:
 
     @property
     def in_line(self) -> bool:
-        """It waits for a resource."""
-        return any(pool.line.get(self.claim.id) is not None for pool in self.pools)
+        """It waits for a resource, or for an approval before."""
+        return self.gate is not None or any(
+            pool.line.get(self.claim.id) is not None for pool in self.pools
+        )
 
     async def abandoned(self) -> bool:
         """All who listened have left, and so the line was left too. Waits until that is done.
@@ -96,6 +101,8 @@ class Errand:
 
     def dismiss(self, why: Exception) -> None:
         """Sends it away wherever it waits, unless it was just served."""
+        if self.gate is not None and not self.gate.done():
+            self.gate.set_exception(why)
         for pool in self.pools:
             pool.line.dismiss(self.claim.id, why)
 
@@ -132,10 +139,18 @@ class Errand:
 
     def written(self) -> None:
         """It is durable that the claim waits: those who do not stay may be told its id."""
+        self._durable = True
         for told, hangs_up in self._listeners.items():
             if hangs_up and not told.done():
                 self.claim.answered = True
                 told.set_result(self.claim)
+
+    def hang_up(self) -> None:
+        """Those on the line stay there no longer than until it is durable that the claim waits."""
+        for told in self._listeners:
+            self._listeners[told] = True
+        if self._durable:
+            self.written()
 
     def send_away(self) -> None:
         """Nobody waits any longer, and the errand goes on: its ledger does not answer."""

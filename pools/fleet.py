@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..config.revision import PoolSpec, Revision
 from . import recovery
+from .approval_texts import waiting
 from .beginnings import Earlier, beginnings
 from .claim import Claim, ClaimState
 from .desk import ClaimDesk
@@ -88,6 +89,7 @@ class Fleet:
         self.ended_claims = self._desk.ended_claims
         self.place_in_line = self._desk.place_in_line
         self.ties = self._desk.ties
+        self.approving = self._desk.approving
         self._operating = Operating(services, self._pools)
         self._holding = Holding(services, self.dismantler, touch=self._touch)
         self.operate_pool = self._operating.operate
@@ -127,6 +129,7 @@ class Fleet:
         self._earlier.rollouts = {one.pool: one for one in image.rollouts}
         claims, now = self._recovered.claims.values(), services.clock.now()
         services.usage.restore(claims, image.past, image.spent, now)
+        self.approving.follow_ups.remember((*claims, *image.follow_ups))
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.
@@ -274,6 +277,9 @@ class Fleet:
             if waiter is not None:
                 why = f"it has {which}, and waits for {waiter.wants} more for what could not be finished"
             return WaitingFor(WaitCode.FINISHING, why)
+        if claim.needs_approval and claim.approval is not None:
+            why = waiting(claim.approval, self._services.clock.now())
+            return WaitingFor(WaitCode.APPROVAL, why, "approvals")
         pool = self._desk.nearest_pool(claim)
         if claim.state is not ClaimState.PENDING or pool is None:
             return None

@@ -11,11 +11,23 @@ from typing import NamedTuple, Protocol, cast
 
 from ..config.json_types import Json, JsonObject
 from ..config.revision import PoolSpec, Revision
+from .approvals import Approval, Need
 from .claim import Claim, Claimant
 from .decided import Decided
 from .requests import ClaimRequest, Code, Refusal
 from .resource import nothing
 from .usage import Usage
+
+
+class Asking(NamedTuple):
+    """That a claim may be once others have approved, or was served without."""
+
+    needs: tuple[Need, ...]
+    within: float
+    """Seconds: in which they have to, or have to look at it."""
+    broke_glass: bool
+    facts: JsonObject
+    """Of the request; see `Approval`."""
 
 
 class Ruling(NamedTuple):
@@ -31,6 +43,8 @@ class Ruling(NamedTuple):
     """For the audit: the facts and what the rules said. Holds no secret."""
     seconds: float = 0.0
     """How long it took to decide."""
+    asking: Asking | None = None
+    """None: it may be at once, and nobody has to look at it."""
 
 
 class Denial(Refusal):
@@ -71,6 +85,14 @@ class Place:
     """How many resources there are."""
 
 
+class Asked(NamedTuple):
+    """A request as policies shaped it before."""
+
+    ttl: float
+    params: JsonObject
+    labels: JsonObject
+
+
 class Judge(Protocol):
     """Pure but for its own metrics: it neither waits nor counts what it lets pass."""
 
@@ -90,6 +112,14 @@ class Judge(Protocol):
         """Raises `Denial`."""
         ...
 
+    def again(self, claim: Claim, asked: Asked, place: Place, usage: Usage) -> Ruling:
+        """What policies say by now of a claim that was approved. Raises `Denial`."""
+        ...
+
+    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:
+        """Which of the policies that ask for it let this person decide. Raises `Denial`."""
+        ...
+
 
 class Unjudged:
     """Without policies: everything may be, as it was asked for."""
@@ -103,6 +133,12 @@ class Unjudged:
 
     def renew(self, renewal: Renewal, place: Place, usage: Usage) -> Ruling:  # noqa: ARG002
         return Ruling(renewal.ttl, renewal.claim.params, renewal.claim.labels)
+
+    def again(self, claim: Claim, asked: Asked, place: Place, usage: Usage) -> Ruling:  # noqa: ARG002
+        return Ruling(asked.ttl, asked.params, asked.labels)
+
+    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
 
 
 def as_ruled(request: ClaimRequest, ruling: Ruling) -> ClaimRequest:

@@ -16,6 +16,7 @@ from .plan import Snapshot
 class WaitCode(StrEnum):
     """What a claim waits for. Where a refusal for the same cause exists, it has the same code."""
 
+    APPROVAL = "approval"
     BEING_MADE = "being-made"
     BEING_RESET = "being-reset"
     HANDED_OVER = "being-handed-over"

@@ -20,6 +20,11 @@ class Code(StrEnum):
     """Why something was refused. The value is the `code` of the problem document."""
 
     DENIED = "denied"
+    APPROVAL_REJECTED = "approval-rejected"
+    APPROVAL_LAPSED = "approval-lapsed"
+    NO_APPROVAL = "no-approval"
+    VOTE_CONTRADICTS = "vote-contradicts"
+    VOTE_LATE = "vote-late"
     LIMIT_REACHED = "limit-reached"
     CALLER_UNKNOWN = "caller-unknown"
     NO_SUCH_POOL = "no-such-pool"
@@ -98,6 +103,8 @@ class ClaimRequest(NamedTuple):
     tie: Tie | None = None
     """What the claim ends with, beside time; held by whoever asks until the claim is made."""
     request_id: str = ""
+    break_glass: bool = False
+    """It asks to do without an approval that it needs."""
     wish: Wish | None = None
     """What it asks for beside any one resource of the one pool; None for just that."""
 

@@ -119,6 +119,8 @@ class Image:
     """Those that are not over, by pool."""
     cursors: Mapping[str, int] = field(default_factory=dict[str, int])
     """How far readers of the events have come, by their names: the number of the last one."""
+    follow_ups: list[Claim] = field(default_factory=list[Claim])
+    """Those that are over and did without an approval that they needed: somebody has to look at that."""
     past: list[Past] = field(default_factory=list[Past])
     """How many claims of the last day are over, by user, pool and second."""
     spent: list[Spent] = field(default_factory=list[Spent])
@@ -256,7 +258,7 @@ class Store(Protocol):
     async def events(self, *, after: int, limit: int, **filters: str) -> Sequence[Event]:
         """Events with `seq > after`, oldest first.
 
-        Filters: kind (a prefix), pool, resource, claim, request.
+        Filters: kind (a prefix), kinds (whole ones, by commas), pool, resource, claim, request.
         """
         ...
 

@@ -205,6 +205,8 @@ class Usage:
             self._past_of(sum_.uid, (sum_.pool,), now).spend(sum_.day, sum_.cost)
         for claim in sorted(claims, key=lambda it: it.spent_day):
             pools = pools_of(claim)
+            if claim.needs_approval:
+                continue
             if claim.state is ClaimState.ENDING:
                 known = self._past_of(claim.claimant.uid, pools, now)
                 known.add(claim.created_at, 1)
@@ -264,7 +266,7 @@ class Usage:
         """Whether what is counted is what there is; empty unless there is a defect."""
         fresh: dict[int, int] = {}
         for claim in claims:
-            if claim.state in _HOLDING:
+            if claim.state in _HOLDING and not claim.needs_approval:
                 uid = claim.claimant.uid
                 fresh[uid] = fresh.get(uid, 0) + claim.count
         kept = {uid: held.total for uid, held in self._users.items()}

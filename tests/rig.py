@@ -179,6 +179,7 @@ class Asked(TypedDict, total=False):
     body: bytes
     request_id: str
     wish: Wish | None
+    break_glass: bool
 
 
 class VirtualJudge(PolicyJudge):

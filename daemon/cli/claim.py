@@ -71,6 +71,7 @@ _COMMAND = "stoker.command"
         "stoker claim web spare --select \"resource.labels.zone == 'a'\"",
         "stoker claim --pool-label team=web",
         'stoker claim db --wait 5m --reason "nightly import" -- ./import.sh',
+        'stoker claim db --break-glass --reason "OPS-7: the site is down"',
         "stoker claim web -- sh -c 'curl \"$STOKER_URL\"'",
     ),
 )
@@ -148,6 +149,11 @@ _COMMAND = "stoker.command"
     help="What ends the claim beside its time and its release; others than time need a COMMAND.",
 )
 @click.option(
+    "--break-glass",
+    is_flag=True,
+    help="An emergency: without the approval it needs, if a policy lets you. Needs --reason.",
+)
+@click.option(
     "--on-lost",
     type=click.Choice(["warn", "kill"]),
     default="warn",
@@ -170,6 +176,7 @@ def claim(  # noqa: PLR0913 - the command's options
     reason: str | None,
     labels: dict[str, str],
     bind: Bind,
+    break_glass: bool,
     on_lost: str,
     output: str,
     socket: str | None,
@@ -194,6 +201,7 @@ def claim(  # noqa: PLR0913 - the command's options
         reason=reason,
         labels=labels,
         bind=bind,
+        break_glass=break_glass,
     )
     bound: Claim | None = None
     with Stoker(socket) as stoker, ending_signals():

@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("directories", "Print the JSON Schema of the config documents."),
     "run": ("run", "Run the daemon."),
     "claim": ("claim", "Claim a resource, for a while or for a command."),
+    "approve": ("approvals", "Approve claims of others."),
+    "reject": ("approvals", "Reject claims of others."),
     "renew": ("ending", "Let a claim end later."),
     "release": ("ending", "End claims."),
     "sync": ("sync", "Look for a new configuration now."),

@@ -75,6 +75,7 @@ def _pool_row(pool: Document) -> list[Cell]:
         "stoker claims",
         "stoker claims --pool web --state bound",
         "stoker claims --all",
+        "stoker claims --pending",
         "stoker claims c-x7m3k9q2w8p4z6ab -o json",
     )
 )
@@ -84,6 +85,9 @@ def _pool_row(pool: Document) -> list[Cell]:
 )
 @click.option("--state", metavar="STATE", help="Only those in this state, such as bound or ended.")
 @click.option("-l", "--label", metavar="NAME=VALUE", help="Only those with this label.")
+@click.option(
+    "--pending", is_flag=True, help="Only those about which somebody has to decide, and who may."
+)
 @click.option("-a", "--all", "all_", is_flag=True, help="Also those that are over.")
 @prints
 @talks
@@ -93,6 +97,7 @@ def claims(  # noqa: PLR0913 - the command's options
     pool: str | None,
     state: str | None,
     label: str | None,
+    pending: bool,
     all_: bool,
     output: str,
     socket: str | None,
@@ -103,11 +108,36 @@ def claims(  # noqa: PLR0913 - the command's options
             info = stoker.show(claim)
             _one(info.document, output, lambda document: claim_text(claim_info(document)))
             return
-        found = stoker.claims(pool=pool, state=state, label=label, all=all_)
+        found = stoker.claims(
+            pool=pool, state=state, label=label, all=all_, approval="open" if pending else None
+        )
     documents = Listing[Document](info.document for info in found)
     documents.more = found.more
+    if pending:
+        empty = "Nobody has to decide about a claim."
+        _many(documents, output, _PENDING, [_pending_row(info) for info in found], empty)
+        return
     headers = ("CLAIM", "POOL", "STATE", "CALLER", "RESOURCE", "AGE", "EXPIRES", "REASON")
     _many(documents, output, headers, [_claim_row(info) for info in found], "There are no claims.")
+
+
+_PENDING = ("CLAIM", "POOL", "CALLER", "TTL", "VOTES", "UNTIL", "WHAT", "REASON")
+
+
+def _pending_row(info: ClaimInfo) -> list[Cell]:
+    document, approval = info.document, section(info.document, "approval")
+    votes = [f"{need['approved']}/{need['quorum']}" for need in approval.get("needs") or ()]
+    broke = bool(approval.get("brokeGlass"))
+    return [
+        info.id,
+        _pools_of(info),
+        caller_text(document),
+        str(document.get("ttl", "")),
+        ", ".join(votes),
+        until(approval.get("deadline")),
+        ("follow-up", "red") if broke else "approval",
+        str(document.get("reason") or ""),
+    ]
 
 
 def _claim_row(info: ClaimInfo) -> list[Cell]:

@@ -55,6 +55,7 @@ def claim_text(claim: ClaimInfo) -> str:
             ("ended", document.get("endedAt")),
             ("place", claim.position),
             ("to go", about(claim.eta) if claim.eta else None),
+            ("approval", _approval(section(document, "approval"))),
             ("why", claim.detail or section(document, "waitingFor").get("detail")),
             ("chosen", claim.because),
             ("took", _took(timing, warm=bool(document.get("warm"))) if bound else None),
@@ -72,6 +73,26 @@ def claim_text(claim: ClaimInfo) -> str:
 def _state(claim: ClaimInfo) -> str:
     because = f" ({claim.ended_because})" if claim.ended_because else ""
     return style(claim.state, colour_of(claim.state)) + because
+
+
+def _approval(approval: Document) -> str:
+    """Who was asked, and who said what."""
+    if not approval:
+        return ""
+    kind = "follow-up, " if approval.get("brokeGlass") else ""
+    told = [f"{kind}{approval.get('outcome')}, deadline {_when(approval.get('deadline'))}"]
+    told += [
+        f"{need['approved']} of {need['quorum']} for {need['policy']}: {need['approvers']}"
+        for need in approval.get("needs") or ()
+    ]
+    told += [_vote(vote) for vote in approval.get("votes") or ()]
+    return "; ".join(told)
+
+
+def _vote(vote: Document) -> str:
+    who = vote.get("user") or f"uid {vote.get('uid')}"
+    why = f" ({vote.get('reason')})" if vote.get("reason") else ""
+    return f"{who} says {vote.get('vote')}{why}"
 
 
 def _when(moment: Any) -> str:

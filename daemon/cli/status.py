@@ -52,6 +52,7 @@ def status_text(daemon: Document) -> str:
             ("state", daemon.get("stateFolder")),
             ("socket", daemon.get("socket")),
             ("tracked", f"{_count(daemon, 'resource')}, {_count(daemon, 'claim')}"),
+            ("approvals", _approvals(section(daemon, "approvals"))),
             ("clock", _clock(str(daemon.get("clockStep", "")))),
             *((str(one["action"]), _set(one)) for one in daemon.get("inForce") or ()),
         ]
@@ -100,6 +101,14 @@ def _count(daemon: Mapping[str, object], noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _approvals(undecided: Document) -> str:
+    """Empty when nobody has to decide anything."""
+    waiting, due = int(undecided.get("waiting", 0)), int(undecided.get("followUps", 0))
+    told = [f"{waiting} waiting"] if waiting else []
+    told += [f"{due} to follow up"] if due else []
+    return f"{', '.join(told)}; see: stoker claims --pending" if told else ""
+
+
 def _clock(step: str) -> str:
     """The wall clock's distance from steady time matters only once somebody has set it."""
     seconds = step.removeprefix("-")
@@ -121,6 +130,12 @@ def _troubles(daemon: Document, config: Document) -> list[str]:
         found.append(
             f"{mark} {notify.get('receiver')} has not been told of events for "
             f"{ago(notify.get('failingSince'))}: {clean(str(notify['error']))}"
+        )
+    overdue = int(section(daemon, "approvals").get("overdue", 0))
+    if overdue:
+        found.append(
+            f"{mark} {overdue} claims that did without an approval are overdue to be looked at. "
+            "See: stoker claims --pending"
         )
     error = section(daemon, "ledger").get("error")
     if error:

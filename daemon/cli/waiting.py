@@ -41,6 +41,7 @@ class Asked:
     reason: str | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
     bind: Bind = "time"
+    break_glass: bool = False
 
     @property
     def pools(self) -> str:
@@ -60,7 +61,10 @@ def obtain(stoker: Stoker, asked: Asked) -> Claim:
     watched = sys.stderr.isatty() and asked.wait > 0
     if watched or asked.wait > LONGEST_LINE_WAIT:
         return _in_the_queue(stoker, asked, shown=watched)
-    return _post(stoker, asked, wait=asked.wait).wait()
+    claim = _post(stoker, asked, wait=asked.wait)
+    if _waits_for_approval(claim.info):
+        raise _unapproved(claim.info)
+    return claim.wait()
 
 
 def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
@@ -75,6 +79,7 @@ def _post(stoker: Stoker, asked: Asked, *, wait: float | None) -> Claim:
         "reason": asked.reason,
         "labels": asked.labels,
         "bind": None if asked.bind == "time" else asked.bind,
+        "break_glass": asked.break_glass,
     }
     try:
         return stoker.claim(asked.pool, **given)
@@ -93,6 +98,8 @@ def _in_the_queue(stoker: Stoker, asked: Asked, *, shown: bool) -> Claim:
             with _progress(shown=shown) as show:
                 while claim.info.waiting:
                     left = started + asked.wait - time.monotonic()
+                    if left <= 0 and _waits_for_approval(claim.info):
+                        raise _unapproved(claim.info)
                     if left <= 0:
                         vain = _timed_out(asked, claim.info)
                         _give_back(claim)
@@ -162,6 +169,19 @@ def _timed_out(asked: Asked, info: ClaimInfo) -> Unavailable:
         f"{what} of {asked.pools} became ready within {about(asked.wait)}{because}. "
         f"See what holds it up with: {look}",
         code="wait-timeout",
+    )
+
+
+def _waits_for_approval(info: ClaimInfo) -> bool:
+    return info.waiting and info.waiting_for.get("code") == "approval"
+
+
+def _unapproved(info: ClaimInfo) -> Unavailable:
+    """It waits on, because somebody who may approve has been asked."""
+    return Unavailable(
+        f"The claim {info.id} is not approved yet, and waits on: {info.waiting_for.get('detail')}. "
+        f"Look at it with: stoker claims {info.id}; give it up with: stoker release {info.id}",
+        code="approval",
     )
 
 

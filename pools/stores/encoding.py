@@ -24,6 +24,7 @@ from ..rollout import Rollout, Stage
 from ..sealing import Sealer
 from ..switches import Operator, Switch, SwitchKind
 from ..wishes import wish_from_json, wish_to_json
+from .approval_rows import approval_from_json, approval_to_json
 
 Row: TypeAlias = tuple[Any, ...]
 """What SQLite takes and gives: None, int, float, str or bytes in each place."""
@@ -42,7 +43,7 @@ CLAIM_COLUMNS = (
     *("ended_at", "ended_because", "answered", "warm", "revision", "reason", "request_id"),
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
     *("outputs", "params", "secrets", "binding", "terms", "wish", "caller"),
-    *("decision", "spent", "spent_day"),
+    *("decision", "spent", "spent_day", "approval", "follow_up"),
 )
 SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
 ROLLOUT_COLUMNS = (
@@ -127,7 +128,7 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
     """In the order of `CLAIM_COLUMNS`. Drops what the claim's state no longer needs."""
     state, timing, claimant = claim.state, claim.timing, claim.claimant
     over = state in OVER
-    decision = claim.decision
+    decision, approval = claim.decision, claim.approval
     unfinished = state in _UNFINISHED
     params = claim.params if unfinished or (decision is not None and not over) else None
     secrets = None if over else claim.secrets
@@ -177,6 +178,8 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         None if decision is None else encode_json(decided_to_json(decision)).decode(),
         claim.spent,
         claim.spent_day,
+        None if approval is None else encode_json(approval_to_json(approval)).decode(),
+        approval.deadline if approval is not None and claim.needs_follow_up else None,
     )
 
 
@@ -333,6 +336,7 @@ class Decoder:
             decision=None if facts[35] is None else decided_from_json(decode_object(facts[35])),
             spent=facts[36],
             spent_day=facts[37],
+            approval=None if facts[38] is None else approval_from_json(decode_object(facts[38])),
         )
 
     def _resource(self, row: Row) -> Resource:

@@ -86,6 +86,10 @@ _STEP_3 = (
         ) WITHOUT ROWID""",
     # What policies decided and count by: a claim's verdict, and what it cost last.
     "ALTER TABLE claims ADD COLUMN decision TEXT",
+    # Its approval; and when its follow-up is due, while it has one: such a claim is not purged.
+    "ALTER TABLE claims ADD COLUMN approval TEXT",
+    "ALTER TABLE claims ADD COLUMN follow_up REAL",
+    "CREATE INDEX claims_follow_up ON claims (follow_up) WHERE follow_up IS NOT NULL",
     "ALTER TABLE claims ADD COLUMN spent REAL NOT NULL DEFAULT 0",
     "ALTER TABLE claims ADD COLUMN spent_day INTEGER NOT NULL DEFAULT 0",
 )

@@ -40,6 +40,9 @@ _SPENT = (
     " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL AND spent > 0"
     " GROUP BY uid, pool, spent_day"
 )
+_FOLLOW_UPS = (
+    f"{_CLAIMS} WHERE follow_up IS NOT NULL AND over_at IS NOT NULL ORDER BY follow_up, id"
+)
 _CLAIM_OF_KEY = f"{_CLAIMS} WHERE key = ?"
 _RESOURCES = f"SELECT {', '.join(RESOURCE_COLUMNS)} FROM resources ORDER BY created_at, id"  # noqa: S608
 _PARTS = f"SELECT {', '.join(PART_COLUMNS)} FROM parts ORDER BY resource, ordinal"  # noqa: S608
@@ -51,7 +54,7 @@ _LIVE_REVISIONS = (
     "ORDER BY number DESC"
 )
 _ROLLOUTS = f"SELECT {', '.join(ROLLOUT_COLUMNS)} FROM rollouts ORDER BY pool"  # noqa: S608
-EVENT_FILTERS = frozenset({"kind", "pool", "resource", "claim", "request"})
+EVENT_FILTERS = frozenset({"kind", "kinds", "pool", "resource", "claim", "request"})
 
 
 def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
@@ -79,6 +82,7 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             switches=[decode_switch(row) for row in connection.execute(_SWITCHES)],
             rollouts=[decode_rollout(row) for row in connection.execute(_ROLLOUTS)],
             cursors=_load_cursors(connection),
+            follow_ups=decoder.claims(connection.execute(_FOLLOW_UPS)),
             past=[Past(*row) for row in connection.execute(_PAST)],
             spent=[Spent(*row) for row in connection.execute(_SPENT)],
         )
@@ -156,6 +160,11 @@ def events(
         if name == "kind":
             where.append("substr(kind, 1, ?) = ?")
             values.append(len(value))
+        elif name == "kinds":
+            kinds = value.split(",")
+            where.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += kinds
+            continue
         else:
             where.append(f"{name} = ?")
         values.append(value)

@@ -53,7 +53,10 @@ WriterKind: TypeAlias = Literal["thread", "inline"]
 
 _KEY_CHECK = b"this ledger's secrets are sealed with this key"
 _KEY_PLACE = place("meta", "key check", "value")
-_PURGE_CLAIMS = "DELETE FROM claims WHERE id IN (SELECT id FROM claims WHERE over_at < ? LIMIT ?)"
+_PURGE_CLAIMS = (
+    "DELETE FROM claims WHERE id IN"
+    " (SELECT id FROM claims WHERE over_at < ? AND follow_up IS NULL LIMIT ?)"
+)
 
 
 class MemoryDisk:

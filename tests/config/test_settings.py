@@ -307,5 +307,12 @@ def test_a_receiver_that_does_not_do_is_refused_without_quoting_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["claim.bound", "config.", "config.applied,,", "*"])
-def test_only_events_of_the_configuration_are_told(text: str) -> None:
+def test_events_that_come_too_often_are_not_told(text: str) -> None:
     assert "kinds of events such as" in problems(notify_events=text)[0]
+
+
+def test_events_of_approvals_are_told() -> None:
+    kinds = "claim.approval-requested,claim.approved,claim.rejected,claim.approval-lapsed"
+    more = "claim.voted,claim.break-glass,claim.break-glass-reviewed,config.held"
+    assert 8 == len(load(notify_events=f"{kinds},{more}").notify_events)
+    assert problems(notify_events="claim.approval-requested.x")

@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from stoker.config.conditions import compile_condition
 from stoker.config.loading import load
 from stoker.config.parameters import Parameters
-from stoker.config.policies.rules import Limits
+from stoker.config.policies.facts import APPROVALS
+from stoker.config.policies.rules import Approvals, Limits
 from stoker.config.revision import Cost, Queue
 from stoker.daemon import calls, connections, server
 from stoker.daemon.calls import Call, Route
@@ -33,7 +35,7 @@ from tests.daemon.harness import SOON, Served, a_server
 from tests.daemon.signing import a_token, an_issuer, jwks, public_jwk
 from tests.daemon.test_server_socket import connect_as_somebody_else
 from tests.fakes.world import Faults
-from tests.policies.builders import a_policy, allow
+from tests.policies.builders import a_policy, allow, approve
 from tests.rig import a_box_pool, a_part, boxes
 
 IDS = {
@@ -46,6 +48,7 @@ IDS = {
         ("blueprints", "nothing"),
     )
 } | {"/v1/config/revisions": "0000000"}
+APPROVE, REJECT = (f"POST /v1/claims/{{id}}/{word}" for word in ("approve", "reject"))
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
 DECIDE = "POST /v1/explain/decisions"
 PAUSE, RESUME, DRAIN, REFRESH = (
@@ -166,7 +169,17 @@ async def requests_are_wrong(book: Book) -> None:
         await book.ask(served, DECIDE, {"pool": "nowhere"})
         for params in ({"n": "x"}, {"m": 1}):
             await book.ask(served, DECIDE, {"pool": "web", "params": params})
-        for what in (CREATE, RENEW, DECIDE, *ON_POOLS, *ON_RESOURCES, *ON_CONFIG, *ON_HOST):
+        for what in (
+            CREATE,
+            RENEW,
+            APPROVE,
+            REJECT,
+            DECIDE,
+            *ON_POOLS,
+            *ON_RESOURCES,
+            *ON_CONFIG,
+            *ON_HOST,
+        ):
             await book.ask(served, what, {"nope": 1})
             await book.ask(served, what, b"{")
             await book.ask(served, what, {}, headers={"Content-Type": "text/plain"})
@@ -349,6 +362,8 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, RENEW, at=claim["id"])
             await book.ask(served, RELEASE, at=claim["id"])
             await book.ask(served, CREATE, {"pool": "web"})
+            await book.ask(served, APPROVE)
+            await book.ask(served, REJECT)
             for what in (PAUSE, DRAIN, REFRESH):
                 await book.ask(served, what, at="web")
             await book.ask(served, RESUME, at="paused")
@@ -444,6 +459,54 @@ async def policies_decide(book: Book) -> None:
             await book.ask(served, what, {"pool": "web"} if at is None else {}, at=at, peer=peer)
 
 
+async def others_decide(book: Book) -> None:
+    """The one who claims is somebody else; who decides is this user."""
+    may = compile_condition(f'approver.exe != "" && approver.uid == {os.geteuid()}', APPROVALS)
+    asks = a_policy(
+        approve("caller.uid == 65534"),
+        allow("caller.uid != 65534"),
+        approvals=Approvals(may, 2, 60.0),
+    )
+    soon = a_policy(approve(), approvals=Approvals(may, 1, 0.3), pools=("late",), name="late")
+    pools = (a_box_pool(min=1), a_box_pool(name="late", min=0))
+    policies = (asks, soon)
+    async with book.serving(*pools, policies=policies, socket_mode=0o666) as served:
+        path = served.settings.socket
+
+        async def claimed(pool: str = "web", **more: Any) -> Any:
+            peer = connect_as_somebody_else(path)
+            return await book.ask(served, CREATE, {"pool": pool, **more}, peer=peer)
+
+        own = await book.ask(served, CREATE, {"pool": "web"})
+        for one, other in ((APPROVE, REJECT), (REJECT, APPROVE)):
+            await book.ask(served, one, at=own["id"])
+            claim = (await claimed())["id"]
+            ended = await asyncio.to_thread(connect_and_end, path)
+            await book.ask(served, one, at=claim, peer=ended)
+            await book.ask(served, one, at=claim, peer=connect_as_somebody_else(path))
+            await book.ask(served, one, {"reason": "so"}, at=claim)
+            await book.ask(served, other, at=claim)
+            await book.ask(served, RELEASE, at=claim)
+            released = (await claimed())["id"]
+            await book.ask(served, RELEASE, at=released)
+            await book.ask(served, one, at=released)
+        assert "approval-lapsed" == (await claimed("late", wait="30s"))["code"]
+        lapsed = (await claimed("late"))["id"]
+        await book.ask(served, "GET /v1/claims/{id}", at=lapsed, query="?wait=30s")
+        for what in (APPROVE, REJECT):
+            await book.ask(served, what, at=lapsed)
+        on_the_line = asyncio.create_task(claimed(wait="30s"))
+        async with asyncio.timeout(SOON):
+            while not (found := await undecided(served)):
+                await asyncio.sleep(0.01)
+        await book.ask(served, REJECT, at=found[0]["id"])
+        assert "approval-rejected" == (await on_the_line)["code"]
+
+
+async def undecided(served: Served) -> Any:
+    return (await served.caller.get("/v1/claims?approval=waiting")).json["items"]
+
+
 async def the_daemon_has_a_defect(book: Book) -> None:
     async def broken(_call: Call) -> NoReturn:
         raise ZeroDivisionError
@@ -477,6 +540,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         somebody_else_calls,
         tokens_are_wrong,
         policies_decide,
+        others_decide,
         the_daemon_has_a_defect,
         requests_are_no_http,
     ):

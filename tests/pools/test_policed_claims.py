@@ -14,7 +14,7 @@ from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.judging import Denial
 from stoker.pools.requests import Code, Refusal
 from stoker.pools.wishes import Wish
-from tests.policies.builders import a_policy, a_rule, allow, approve, deny, some_approvals
+from tests.policies.builders import a_policy, a_rule, allow, deny
 from tests.rig import ME, Host, Run, a_box_pool, boxes, virtual_throttle
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("throttled")]
@@ -126,14 +126,6 @@ async def test_the_facts_of_what_is_allowed_stand_in_the_audit_without_secrets()
     assert {"name": "web", "ready": 2, "size": 2} == facts["pool"]
     assert ["web", "dba"] == facts["caller"]["groups"]
     assert "hidden-by-policy" == claim.params["password"]  # what it was made with
-    await run.stop()
-
-
-async def test_an_approval_that_is_needed_is_refused_as_long_as_nobody_can_give_it() -> None:
-    run = await a_run(a_policy(approve(name="ask"), approvals=some_approvals()))
-    denial = await refused(run.claim(claimant=ADA))
-    assert (Code.DENIED, "ask") == (denial.code, denial.details["rule"])
-    assert "approval" in denial.message
     await run.stop()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from stoker.pools.approvals import Approval, Need, Outcome, Vote, Voter
 from stoker.pools.claim import ClaimState
 from stoker.pools.ids import ClaimId
 from stoker.pools.store import StoreError
@@ -142,4 +143,25 @@ class ClaimPromises:
         await put(store, refused)
         assert 0 == await store.purge(keys_before=refused.deadline)
         assert 1 == await store.purge(keys_before=refused.deadline + 1)
+        await store.close()
+
+    async def test_a_claim_to_follow_up_is_loaded_and_not_purged_until_that_is_done(
+        self, disk: Disk
+    ) -> None:
+        store = disk.open()
+        needs = (Need("team", "asks", "approver.uid == 2", 2),)
+        votes = (Vote(Voter(2, "https://login", "bob", "bob"), True, 3.0, "fine", ("team",)),)
+        approval = Approval("d", needs, 1.0, 2.0, votes, broke_glass=True, facts={"now": "then"})
+        live = replace(a_claim(), approval=approval)
+        await put(store, live)
+        assert [live] == store.load().claims
+        assert [] == store.load().follow_ups
+        ended = replace(a_claim(version=2, state=ClaimState.ENDED), approval=approval)
+        await put(store, ended)
+        assert 0 == await store.purge(keys_before=9e9)
+        assert [samples.as_kept(ended)] == store.load().follow_ups
+        done = replace(approval, outcome=Outcome.GRANTED, decided_at=4.0, facts={})
+        await put(store, replace(ended, version=3, approval=done))
+        assert [] == store.load().follow_ups
+        assert 1 == await store.purge(keys_before=9e9)
         await store.close()
