@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..config.spelling import suggestion
 from ..config.units import UnitError, format_duration, parse_duration
-from ..policies.access import ROOT
+from ..policies.access import ROOT, Verdict
 from ..pools.claim import Claimant
 from ..pools.requests import Code, Refusal
 from .answering import JSON, Answer, encode
@@ -320,6 +320,16 @@ class Route:
     media: str = "application/json"
     headers: tuple[Parameter, ...] = ()
     """Request headers that it reads."""
+
+
+def check_door(route: Route, host: Host, verdict: Verdict) -> None:
+    """For who is neither root nor the daemon's user, as `verdict` says. Raises `Problem`."""
+    if route.door(host):
+        return
+    if for_callers(host):
+        reason = "This is for root and the user that runs the daemon alone."
+        raise Problem(Code.DENIED, reason, details={"rule": "operators"})
+    raise Problem(Code.DENIED, verdict.reason, details={"rule": verdict.rule})
 
 
 def paced(items: Iterable[T]) -> Iterator[T | None]:

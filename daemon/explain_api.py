@@ -22,9 +22,10 @@ from ..pools.wishes import Wish
 from .answers import ComingJson, ExplanationJson, HappeningJson, VerdictJson
 from .calls import Call, Door, Handle, Route, for_callers, for_claimants, for_operators
 from .decided_why import in_numbers, record_in, rules_told, sentences
+from .decision_models import DecisionBody
 from .event_stream import Filters
 from .facade import Core
-from .models import DecisionBody, read
+from .models import read
 from .ownership import own_claim
 from .presentation import rfc3339
 from .problems_http import AnyCode, HttpCode

@@ -158,7 +158,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """`3.0` is an integer in JSON Schema too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -198,7 +198,7 @@ class ClaimBody(Body):
     count: Annotated[
         int,
         Field(ge=1, le=MOST_RESOURCES),
-        BeforeValidator(_whole),
+        BeforeValidator(whole),
         Field(
             description="How many resources, all of one pool: all of them or none.",
         ),
@@ -264,24 +264,6 @@ class ClaimBody(Body):
         """
         told = self.model_dump(exclude={"wait"} if self.break_glass else {"wait", "break_glass"})
         return hashlib.sha256(canonical(cast("Json", told))).digest()
-
-
-class DecisionBody(Body):
-    """The body of `POST /v1/explain/decisions`."""
-
-    pool: PoolName
-    params: Annotated[Params | None, Field(description="Parameters of the pool's blueprint.")] = (
-        None
-    )
-    ttl: Annotated[Positive | None, Field(description="How long the claim would last.")] = None
-    count: Annotated[
-        int,
-        Field(ge=1, le=MOST_RESOURCES),
-        BeforeValidator(_whole),
-        Field(description="How many resources."),
-    ] = 1
-    reason: Annotated[Plain, Field(max_length=MAX_REASON, description="The claim's reason.")] = ""
-    labels: Annotated[Labels | None, Field(description="Labels of the claim.")] = None
 
 
 class RenewBody(Body):

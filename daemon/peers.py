@@ -33,6 +33,8 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket|slice))(?:/|$)")
 _NAME_WITHIN = 1.0
 """Seconds. A user name may come from a directory server, and no claim waits long for it."""
+LATE = frozenset({"user", "groups"})
+"""Those of `Claimant.unknown` that a slow directory may tell at another time."""
 _KNOWN_NAMES = 4096
 _NAME_FOR = 60.0
 """Seconds after which a name is asked for again: numbers are given away anew."""

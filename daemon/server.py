@@ -34,7 +34,7 @@ from . import (
 )
 from .answering import Answer
 from .bearer import Bearers
-from .calls import NOBODY, Call, Host, Route, for_callers
+from .calls import NOBODY, Call, Host, Route, check_door
 from .connections import (
     MAX_HEAD,
     SWEEP_EVERY,
@@ -47,11 +47,10 @@ from .event_stream import EventFeed
 from .facade import Core
 from .gate import Gate, stopping
 from .gauges import SocketFacts
-from .judging import PolicyJudge
 from .listener import AcceptLoop, SocketError, SocketFile, adopt, turn_away
 from .metrics import Metrics
 from .openapi import describe
-from .peers import PeerNames, credentials_of
+from .peers import LATE, PeerNames, credentials_of
 from .problems_http import HttpCode, Problem, of_refusal, raw_answer
 from .routing import Router
 from .shared_secrets import NoSecret, find_secret, read_secret
@@ -60,8 +59,6 @@ from .webhook import Looks, Webhook
 
 log = logging.getLogger(__name__)
 
-_LATE = frozenset({"user", "groups"})
-"""What a slow directory of users may tell at another time."""
 MAX_METRICS_CONNECTIONS = 64
 MAX_WEBHOOK_CONNECTIONS = 16
 WEBHOOK_SECRET = "stoker-webhook-secret"  # noqa: S105 - the name of a credential
@@ -166,10 +163,6 @@ class SocketServer:
         self.host.exposition = metrics
         metrics.gauges.status = status
         metrics.gauges.socket = self._facts
-
-    def ask(self, judge: PolicyJudge) -> None:
-        """Who may come in, as the policies are now."""
-        self.host.judge = judge
 
     def serve(self, core: Core) -> None:
         """The core is open: parked requests go on."""
@@ -348,19 +341,15 @@ class _Dispatch:
             assert connection.credentials is not None
             verdict = decide(connection.credentials.uid, self._host.daemon_uid)
             connection.verdict = verdict
-        if verdict.allowed or route.door(self._host):
-            return
-        if for_callers(self._host):
-            reason = "This is for root and the user that runs the daemon alone."
-            raise Problem(Code.DENIED, reason, details={"rule": "operators"})
-        raise Problem(Code.DENIED, verdict.reason, details={"rule": verdict.rule})
+        if not verdict.allowed:
+            check_door(route, self._host, verdict)
 
     async def _identify(self, connection: Connection) -> Claimant:
         assert connection.credentials is not None
         claimant = await self._names.identify(
             connection.peer, connection.credentials, connection.accepted_at
         )
-        if _LATE.isdisjoint(claimant.unknown):  # else it is asked again
+        if LATE.isdisjoint(claimant.unknown):  # else it is asked again
             connection.claimant = claimant
         return claimant
 

@@ -287,7 +287,7 @@ async def _run_daemon(
     )
     metrics.observe(fleet, store)
     server.tell_status(daemon.status, metrics)
-    server.ask(judge)
+    server.host.judge = judge
     server.host.sync = synchroniser.sync
     server.host.to_wall = clock.to_wall
     try:

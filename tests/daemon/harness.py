@@ -223,7 +223,7 @@ async def a_server(
                 if not isinstance(judge, PolicyJudge):  # without policies, anybody of a test may
                     uid = server.host.daemon_uid
                     judge = PolicyJudge(host.clock, run, daemon_uid=uid, host="here")
-                server.ask(judge)
+                server.host.judge = judge
                 served.serve()
                 for pool in pools:
                     await run.until_ready(pool.size.min, pool.name, within=SOON)
