@@ -19,8 +19,9 @@ from .evidence import Evidence
 from .health import RESYNC_EVERY, HealthWatch
 from .holding import Holding
 from .housekeeping import Housekeeping
-from .ids import ClaimId, ResourceId
+from .ids import ResourceId
 from .impact import Standing
+from .leased import lease_breaches
 from .neighbours import Neighbours
 from .operating import Operating
 from .orphans import OrphanSweep
@@ -321,30 +322,12 @@ class Fleet:
 
     def invariants(self) -> list[str]:
         """What must never be true and is; empty unless there is a defect."""
-        inventory = self._services.inventory
-        found = [
-            *inventory.breaches(),
-            *self._services.usage.breaches(self._desk.live_claims()),
+        services, claims = self._services, self._desk.live_claims()
+        return [
+            *services.inventory.breaches(),
+            *services.usage.breaches(claims),
+            *lease_breaches(services.inventory, claims),
         ]
-        holders: dict[ResourceId, ClaimId] = {}
-        for claim in self._desk.live_claims():
-            for resource_id in claim.resources:
-                if claim.state is ClaimState.ENDING and not self._is_with(resource_id, claim):
-                    continue  # it may serve another claim while others still leave this one
-                if resource_id in holders:
-                    found.append(
-                        f"{resource_id} is leased to {holders[resource_id]} and {claim.id}"
-                    )
-                holders[resource_id] = claim.id
-                if claim.state is ClaimState.BOUND and inventory.get(resource_id) is None:
-                    found.append(f"{claim.id} is bound to {resource_id}, which does not exist")
-            if claim.state is ClaimState.BOUND and len(claim.resources) != claim.count:
-                found.append(f"{claim.id} is bound to {len(claim.resources)} of {claim.count}")
-        return found
-
-    def _is_with(self, resource_id: ResourceId, claim: Claim) -> bool:
-        resource = self._services.inventory.get(resource_id)
-        return resource is not None and resource.claim == claim.id
 
     # What the parts tell each other
 

@@ -20,9 +20,7 @@ from ..expiry import Terms
 from ..ids import ClaimId, PartId, ResourceId, part_id
 from ..lifecycle import PartState, ResourceState
 from ..resource import Half, Health, Part, Resource, nothing
-from ..rollout import Rollout, Stage
 from ..sealing import Sealer
-from ..switches import Operator, Switch, SwitchKind
 from ..wishes import wish_from_json, wish_to_json
 from .approval_rows import approval_from_json, approval_to_json
 
@@ -44,10 +42,6 @@ CLAIM_COLUMNS = (
     *("code", "detail", "queued", "policy", "bind", "finish", "total", "labels", "resources"),
     *("outputs", "params", "secrets", "binding", "terms", "wish", "caller"),
     *("decision", "spent", "spent_day", "approval", "follow_up"),
-)
-SWITCH_COLUMNS = ("kind", "subject", "uid", "user", "reason", "since", "until")
-ROLLOUT_COLUMNS = (
-    *("pool", "digest", "previous", "revision", "stage", "started_at", "since", "reason"),
 )
 _UNFINISHED = frozenset({ClaimState.PENDING, ClaimState.FINISHING})
 
@@ -213,43 +207,6 @@ def _decode_binding(encoded: str) -> Binding:
 
 def _encode_terms(terms: Terms) -> str:
     return encode_json([terms.notice, terms.grace, terms.announced, terms.lapsed]).decode()
-
-
-def encode_switch(switch: Switch) -> Row:
-    """In the order of `SWITCH_COLUMNS`."""
-    return (
-        switch.kind.value,
-        text(switch.subject),
-        switch.by.uid,
-        text(switch.by.user),
-        text(switch.reason),
-        switch.since,
-        switch.until,
-    )
-
-
-def decode_switch(row: Row) -> Switch:
-    kind, subject, uid, user, reason, since, until = row
-    return Switch(SwitchKind(kind), subject, Operator(uid, user), reason, since, until)
-
-
-def encode_rollout(rollout: Rollout) -> Row:
-    """In the order of `ROLLOUT_COLUMNS`."""
-    return (
-        rollout.pool,
-        rollout.digest,
-        rollout.previous,
-        rollout.revision,
-        rollout.stage.value,
-        rollout.started_at,
-        rollout.since,
-        text(rollout.reason),
-    )
-
-
-def decode_rollout(row: Row) -> Rollout:
-    pool, digest, previous, revision, stage, started_at, since, reason = row
-    return Rollout(pool, digest, previous, revision, Stage(stage), started_at, since, reason)
 
 
 def over_since(claim: Claim) -> float:

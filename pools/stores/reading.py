@@ -18,13 +18,10 @@ from .encoding import (
     CLAIM_COLUMNS,
     PART_COLUMNS,
     RESOURCE_COLUMNS,
-    ROLLOUT_COLUMNS,
-    SWITCH_COLUMNS,
     Decoder,
     Row,
-    decode_rollout,
-    decode_switch,
 )
+from .operating_rows import ROLLOUT_COLUMNS, SWITCH_COLUMNS, decode_rollout, decode_switch
 from .transaction import CURSOR
 
 _CHUNK = 2000

@@ -17,10 +17,9 @@ from .encoding import (
     CLAIM_COLUMNS,
     PART_COLUMNS,
     RESOURCE_COLUMNS,
-    ROLLOUT_COLUMNS,
-    SWITCH_COLUMNS,
     Row,
 )
+from .operating_rows import ROLLOUT_COLUMNS, SWITCH_COLUMNS, encode_rollout, encode_switch
 
 Statement: TypeAlias = tuple[str, Row]
 """SQL and the values for its question marks."""
@@ -153,13 +152,13 @@ class SqliteTransaction:
         self.statements.append((_PUT_META, (CURSOR + reader, event)))
 
     def put_switch(self, switch: Switch) -> None:
-        self.statements.append((_PUT_SWITCH, encoding.encode_switch(switch)))
+        self.statements.append((_PUT_SWITCH, encode_switch(switch)))
 
     def drop_switch(self, switch: Switch) -> None:
         self.statements.append((_DROP_SWITCH, (switch.kind.value, switch.subject)))
 
     def put_rollout(self, rollout: Rollout) -> None:
-        self.statements.append((_PUT_ROLLOUT, encoding.encode_rollout(rollout)))
+        self.statements.append((_PUT_ROLLOUT, encode_rollout(rollout)))
 
     def drop_rollout(self, rollout: Rollout) -> None:
         self.statements.append((_DROP_ROLLOUT, (rollout.pool, rollout.started_at)))

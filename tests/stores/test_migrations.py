@@ -32,6 +32,8 @@ ADDED_BY_STEP = {
         ("claims", "decision"),
         ("claims", "spent"),
         ("claims", "spent_day"),
+        ("claims", "approval"),
+        ("claims", "follow_up"),
         ("resources", "uses"),
     },
 }
