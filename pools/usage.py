@@ -90,7 +90,7 @@ class _Window:
 
     def __init__(self, window: float) -> None:
         self.width = window / SLICES
-        self.oldest = 0
+        self.oldest: int = 0
         self.slices: dict[int, int] = {}
         self.total = 0
 
