@@ -123,7 +123,7 @@ class SocketServer:
             dispatch = _Dispatch(
                 self.host, Router(METRICS_ROUTES), self._names, self.bearers, trusting=True
             )
-            listening = _listen_tcp(self._settings.metrics, "metrics")
+            listening = _listen_tcp(self._settings.metrics, "metrics", "--metrics")
             self._metrics = _Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS)
             self._doors.append(self._metrics)
         if self._settings.webhook_address:
@@ -139,7 +139,7 @@ class SocketServer:
             )
         await asyncio.to_thread(read_secret, secret)  # so that a start says what is wrong with it
         webhook = Webhook(secret, self.pushes, count=self._count_push, new_id=self.host.new_id)
-        listening = _listen_tcp(address, "webhook")
+        listening = _listen_tcp(address, "webhook", "--webhook-address")
         self._webhook = _Door(listening, webhook, self.host, MAX_WEBHOOK_CONNECTIONS)
         self._doors.append(self._webhook)
 
@@ -383,8 +383,8 @@ def _internal() -> Problem:
     )
 
 
-def _listen_tcp(address: Address, what: str) -> socket.socket:
-    """`what` is the setting that names the address. Raises `SocketError`."""
+def _listen_tcp(address: Address, what: str, flag: str) -> socket.socket:
+    """`what` is the address for, and `flag` names it. Raises `SocketError`."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -395,6 +395,6 @@ def _listen_tcp(address: Address, what: str) -> socket.socket:
         listening.close()
         raise SocketError(
             f"The {what} address {address.host}:{address.port} cannot be opened:"
-            f" {error.strerror}; choose another one in the settings."
+            f" {error.strerror}; choose another with {flag}."
         ) from error
     return listening

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.config.revision import PoolSpec, Queue
+from stoker.config.revision import PoolSpec, Queue, RolloutSpec
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.ids import ResourceId, part_id
 from stoker.pools.lifecycle import PartState, ResourceState
@@ -180,7 +180,8 @@ async def test_resources_of_an_earlier_blueprint_are_selected_by_its_outputs() -
     newer = replace(
         boxes(digest="d2"), outputs=(an_output("name", "${parts.box.name}"), an_output("x", "1"))
     )
-    full = replace(a_zoned_pool("a", max=2), blueprint=newer)
+    at_once = RolloutSpec(canary=0)  # else the earlier blueprint serves, and has no such output
+    full = replace(a_zoned_pool("a", max=2), blueprint=newer, rollout=at_once)
     await run.fleet.apply(a_revision(full, id="r2"))
 
     with pytest.raises(Refusal) as refused:
