@@ -7,7 +7,7 @@ import pytest
 from tests.crash.playing import WORLDS, Course, Plot, cut_everywhere, play
 from tests.crash.plots import PLOTS
 
-SPARSE = int(os.environ.get("STOKER_TEST_SPARSE_PAIRS", "3"))
+SPARSE = int(os.environ.get("STOKER_TEST_SPARSE_PAIRS", "4"))
 """One of so many pairs of cuts is played; 1 plays all of them, which takes some minutes more."""
 
 

@@ -243,7 +243,7 @@ async def test_head_is_get_without_a_body(short_tmp: Path) -> None:
         "/v1/claims/",
         "/v1/pools//",
         "/V1/claims",
-        "/v1/claims/x/approve",
+        "/v1/claims/x/bless",
         "/v1/pools/web/stop",
         "/v1/explain/webs/web",
         "/%2e%2e/etc/passwd",

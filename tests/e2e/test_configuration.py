@@ -13,7 +13,7 @@ apiVersion: stoker/v1
 kind: Policy
 metadata: {name: team}
 spec:
-  rules: [{name: members, effect: allow, when: '"web" in caller.groups'}]
+  rules: [{name: members, effect: allow, when: 'caller.operator || "web" in caller.groups'}]
 ---
 apiVersion: stoker/v1
 kind: PolicyTest

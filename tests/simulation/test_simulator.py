@@ -40,7 +40,7 @@ from tests.simulation.estimates import Errors
 from tests.simulation.running import play, play_crowd, play_rush
 
 HOURS = 0.3
-SEEDS = range(16)
+SEEDS = range(24)
 
 
 def found(*words: str) -> bool:
