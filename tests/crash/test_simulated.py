@@ -1,14 +1,10 @@
 """The core under virtual time, cut off at every point, and again at every point of going on."""
 
-import os
-
 import pytest
 
 from tests.crash.playing import WORLDS, Course, Plot, cut_everywhere, play
 from tests.crash.plots import PLOTS
-
-SPARSE = int(os.environ.get("STOKER_TEST_SPARSE_PAIRS", "4"))
-"""One of so many pairs of cuts is played; 1 plays all of them, which takes some minutes more."""
+from tests.crash.thinning import stride
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -24,9 +20,9 @@ def test_the_ledger_alone_is_enough_without_the_sweep_of_orphans(plot: Plot) -> 
 
 @pytest.mark.parametrize("plot", [plot for plot in PLOTS if plot.pairs], ids=lambda plot: plot.name)
 def test_a_cut_while_going_on_from_a_cut_is_gone_on_from(plot: Plot) -> None:
-    stride = plot.pairs * SPARSE
-    begin = len(plot.name) % stride  # not the first point of every plot
+    step = plot.pairs * stride(4)
+    begin = len(plot.name) % step  # not the first point of every plot
     first = play(plot, Course()).first
-    for cut in first[begin::stride] or first[:1]:
+    for cut in first[begin::step] or first[:1]:
         for again in play(plot, Course(cut=cut, twice=True)).second:
             play(plot, Course(cut=cut, twice=True, again=again))
