@@ -9,6 +9,7 @@ then, and a deny of now wins. After a restart each errand stands at its gate aga
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
@@ -156,9 +157,8 @@ class Approving:
                 gate = errand.gate = asyncio.get_running_loop().create_future()
             timer = self._services.timers.at(claim.approval.deadline, partial(_open, gate))
             try:
-                await gate
-            except (GivenUp, Left):
-                pass  # which is looked at above
+                with suppress(Left):  # and `GivenUp`: what the errand says is looked at above
+                    await gate
             finally:
                 errand.gate = None
                 timer.cancel()

@@ -143,6 +143,8 @@ class Unjudged:
 
 def as_ruled(request: ClaimRequest, ruling: Ruling) -> ClaimRequest:
     """The request as policies have shaped it."""
+    if ruling.decided is None:
+        return request
     return request._replace(ttl=ruling.ttl, params=ruling.params, labels=ruling.labels)
 
 

@@ -26,6 +26,8 @@ WINDOWS = (SECOND, MINUTE, HOUR, DAY)
 SLICES = 60
 """A window is counted in so many slices and the one that has begun: it never counts too little, and
 at most one slice too long."""
+FINEST = SECOND / SLICES
+MOST_RECENT = 64
 SWEEP_ABOVE = 1000
 """Callers whose past is remembered before it is looked whether they have any of the last day."""
 
@@ -118,16 +120,33 @@ class _Window:
 class _Past:
     """What one user did in some pools."""
 
-    __slots__ = ("day", "spent", "windows")
+    __slots__ = ("_recent", "_windows", "day", "spent")
 
     def __init__(self) -> None:
-        self.windows = {window: _Window(window) for window in WINDOWS}
+        self._windows = {window: _Window(window) for window in WINDOWS}
+        self._recent: dict[int, int] = {}
+        """By the finest slice: what the windows do not have yet. Most of it nobody ever asks for."""
         self.day = 0
         self.spent = 0.0
 
     def add(self, at: float, claims: int) -> None:
-        for window in self.windows.values():
-            window.add(at, claims)
+        number = int(at / FINEST)
+        recent = self._recent
+        recent[number] = recent.get(number, 0) + claims
+        if len(recent) > MOST_RECENT:
+            self._fold()
+
+    def count(self, window: float, now: float) -> int:
+        self._fold()
+        return self._windows[window].count(now)
+
+    def _fold(self) -> None:
+        """The middle of a finest slice lies in the same slice of every window."""
+        for number, claims in self._recent.items():
+            if claims:
+                for window in self._windows.values():
+                    window.add((number + 0.5) * FINEST, claims)
+        self._recent.clear()
 
     def spend(self, day: int, cost: float) -> None:
         if day > self.day:
@@ -248,9 +267,7 @@ class Usage:
         past = self._past.get(uid)
         if past is None:
             return 0
-        return sum(
-            each.windows[window].count(now) for pools, each in past.items() if _covers(globs, pools)
-        )
+        return sum(each.count(window, now) for pools, each in past.items() if _covers(globs, pools))
 
     def spent_on(self, uid: int, day: int, globs: Pools = ("*",)) -> float:
         past = self._past.get(uid)
@@ -316,9 +333,7 @@ class Usage:
     def _sweep(self, now: float) -> None:
         """Forgets users who have not claimed for a day."""
         for uid, past in list(self._past.items()):
-            if uid not in self._users and not any(
-                each.windows[DAY].count(now) for each in past.values()
-            ):
+            if uid not in self._users and not any(each.count(DAY, now) for each in past.values()):
                 del self._past[uid]
         self._sweep_at = max(SWEEP_ABOVE, 2 * len(self._past))
 

@@ -7,6 +7,7 @@ row and column, NULL when there is none. Encoding is on the path of every claim:
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from sys import intern
 from typing import Any, TypeAlias, cast
 
@@ -168,7 +169,9 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         None if claim.binding is None else _encode_binding(claim.binding),
         None if claim.terms is None else _encode_terms(claim.terms),
         None if claim.wish is None else encode_json(wish_to_json(claim.wish)).decode(),
-        _encode_caller(claimant) if claimant.groups or claimant.token is not None else None,
+        _encode_caller(claimant.groups, claimant.gids, claimant.identity[1:])
+        if claimant.groups or claimant.token is not None
+        else None,
         None if decision is None else encode_json(decided_to_json(decision)).decode(),
         claim.spent,
         claim.spent_day,
@@ -177,11 +180,13 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
     )
 
 
-def _encode_caller(claimant: Claimant) -> str:
-    """What the kernel's numbers do not say: the groups, and whose token it had."""
-    token = claimant.token
-    named = [] if token is None else [token.issuer, token.subject]
-    return encode_json([[*claimant.groups], [*claimant.gids], named]).decode()
+@lru_cache(maxsize=1024)
+def _encode_caller(groups: tuple[str, ...], gids: tuple[int, ...], token: tuple[str, str]) -> str:
+    """What the kernel's numbers do not say: the groups, and issuer and subject of its token, if any.
+
+    Kept, because the claims of one caller share it.
+    """
+    return encode_json([groups, gids, token if any(token) else ()]).decode()
 
 
 def _decode_claimant(facts: Sequence[Any], encoded: str | None) -> Claimant:

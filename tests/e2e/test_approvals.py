@@ -111,7 +111,11 @@ def guarded(short_tmp: Path) -> Iterator[Guarded]:
 
 def start(daemon: Guarded, *flags: str) -> None:
     daemon.start("--socket-mode", "0666", *flags)
-    until(lambda: daemon.ask(0, "GET", "/v1/pools/passes")[1]["ready"] >= 2, daemon.said())
+    until(
+        lambda: daemon.ask(0, "GET", "/v1/pools/passes")[1]["ready"] >= 2,
+        "2 passes",
+        said=daemon.said,
+    )
 
 
 def test_a_claim_is_served_once_somebody_else_has_approved_it(guarded: Guarded) -> None:

@@ -56,7 +56,7 @@ def working(daemon: RealDaemon) -> RealDaemon:
 
 
 def over_because(daemon: RealDaemon, claim: str) -> str:
-    until(lambda: daemon.client.show(claim).over, f"{claim} is over:\n{daemon.said()}")
+    until(lambda: daemon.client.show(claim).over, f"{claim} is over", said=daemon.said)
     return daemon.client.show(claim).ended_because
 
 

@@ -100,7 +100,7 @@ def test_a_ready_resource_that_was_harmed_is_replaced_at_once(
         known = {r["id"]: r["state"] for r in standing.client.resources()}
         return harmed not in known and "ready" in known.values()
 
-    until(replaced, f"{harmed} is replaced:\n{standing.said()}", within=8)
+    until(replaced, f"{harmed} is replaced", within=8, said=standing.said)
     [event] = standing.events("resource.drifted")
     assert event["resource"] == harmed
     assert event["reason"]

@@ -86,7 +86,7 @@ def test_a_disk_that_fills_up_under_the_daemon_refuses_claims_until_there_is_roo
     assert daemon.ready("work") == ready
 
     ballast.unlink()
-    until(lambda: daemon.client.status()["ready"], f"it recovers:\n{daemon.said()}")
+    until(lambda: daemon.client.status()["ready"], "it recovers", said=daemon.said)
     answered["after"] = claim(daemon, "after")
     assert {key: claim(daemon, key) for key in answered} == answered
     daemon.until_ready("work", 5)
@@ -158,7 +158,7 @@ def test_a_disk_that_stands_still_refuses_claims_in_time_and_gives_them_later(
         assert refused.code == "ledger-unavailable"
         assert claim(daemon, "before") == answered
 
-    until(lambda: daemon.client.status()["ready"], f"it recovers:\n{daemon.said()}")
+    until(lambda: daemon.client.status()["ready"], "it recovers", said=daemon.said)
     found = claim(daemon, "in-doubt")
     assert claim(daemon, "in-doubt") == found
     bound = [r["claim"] for r in daemon.client.resources() if r["state"] == "bound"]

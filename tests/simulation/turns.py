@@ -26,8 +26,6 @@ class Seen:
     """One that waits, since it was first seen."""
 
     waiter: Waiter
-    number: int
-    """In the order of coming."""
     shares: int
     """Its place among its caller's own, of the same priority."""
     passed: Counter[int] = field(default_factory=Counter[int])
@@ -54,7 +52,6 @@ class Turns:
         self._lines: dict[str, dict[ClaimId, Seen]] = {}
         self._had: set[ClaimId] = set()
         """Claims that were served once: one that comes back has the same turn again."""
-        self._numbers = 0
         self._idle: dict[str, float] = {}
         """Since when something is ready in a pool for which somebody waits."""
 
@@ -83,12 +80,11 @@ class Turns:
                 yield from _count(one, seen.values())
         own: Counter[tuple[int, int]] = Counter()
         for claim, waiter in here.items():
-            known = seen.get(claim) or Seen(waiter, self._numbers, 0)
+            known = seen.get(claim) or Seen(waiter, 0)
             own[known.caller, known.priority] += 1
             if claim not in seen:
                 known.shares = own[known.caller, known.priority]
                 seen[claim] = known
-                self._numbers += 1
         for number, claim in enumerate(here):
             seen[claim].first = number == 0
         self._lines[pool] = seen
@@ -108,10 +104,6 @@ def _was_served(waiter: Waiter, pool: str) -> bool:
     if not turn.done() or turn.cancelled() or turn.exception() is not None:
         return False
     return turn.result()[0].pool == pool  # and not by another pool for which it waited too
-
-
-def _was_held_up(served: Seen) -> bool:
-    return served.waiter.wants > 1 or served.waiter.selector is not None
 
 
 def _can_serve(run: Run, pool: str, line: Line) -> bool:
@@ -155,8 +147,6 @@ def _count(served: Seen, waiting: Iterable[Seen]) -> Iterator[str]:
             continue
         if one.priority > served.priority:
             yield f"{served.waiter.claim.id} was served before {one.waiter.claim.id}, which has priority"
-        if _was_held_up(served) and served.number < one.number:
-            continue  # it kept its place in an earlier round, because nothing was of use to it
         if one.priority == served.priority and one.caller != served.caller:
             one.passed[served.caller] += 1
             if one.passed[served.caller] > one.shares + 1:
