@@ -7,6 +7,7 @@ One decision evaluates many of them, so they share a number of steps: whatever t
 facts, a decision takes a bounded time. The other expressions of the config are `expressions`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from .cel.evaluation import runner
 from .cel.frames import Frame, OverBudget, Runner, as_bool
 from .cel.functions import Pattern, found_in
 from .cel.guards import Guard, guards_of
-from .cel.nodes import Call, Literal, Node, children
+from .cel.nodes import Call, Literal, Name, Node, children
 from .cel.syntax import parse
 from .cel.values import Fault
 from .expressions import Scope, require, too_deep
@@ -40,6 +41,8 @@ class Condition:
     """The chains of names that it reads, as far as they are fixed: `("caller", "groups")`."""
     guards: tuple[Guard, ...]
     """What must hold of plain facts for it to be true."""
+    names: frozenset[str]
+    """Every name that stands in it."""
     node: Node = field(repr=False, compare=False)
     run: Runner = field(repr=False, compare=False)
 
@@ -53,11 +56,12 @@ def _compile(source: str, environment: "_ById") -> Condition:
         facts = checker.check(node)
         run = runner(node)
         _patterns_stand_in(node)
+        names = frozenset(one.name for one in _all_in(node) if isinstance(one, Name))
         guards = guards_of(node)
     except RecursionError:
         raise too_deep() from None
     require(facts, ValueType.BOOL)
-    return Condition(source, frozenset(checker.references), guards, node, run)
+    return Condition(source, frozenset(checker.references), guards, names, node, run)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,14 +84,19 @@ def compile_condition(source: str, environment: Environment) -> Condition:
 
 def _patterns_stand_in(node: Node) -> None:
     """A pattern that a caller could choose would be compiled for each claim."""
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
+    for one in _all_in(node):
         if isinstance(one, Call) and one.function == "matches":
             pattern = one.arguments[-1]
             if not isinstance(pattern, Literal):
                 message = "the pattern of matches() must stand here as a text"
                 raise ExpressionError(message, pattern.offset, "write it in quotes")
+
+
+def _all_in(node: Node) -> Iterator[Node]:
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one
         waiting += children(one)
 
 

@@ -36,7 +36,7 @@ def asking_of(decision: Decision, facts: Facts, secrets: frozenset[str]) -> Aski
     shaped = replace(
         facts.request, ttl=decision.ttl, params=decision.params, labels=decision.labels
     )
-    kept = facts_to_json(replace(facts, request=shaped), secrets)
+    kept = facts_to_json(facts._replace(request=shaped), secrets)
     pool: dict[str, Json] = {
         **cast("dict[str, Json]", kept["pool"]),
         "blueprint": facts.pool.blueprint,

@@ -6,7 +6,6 @@ what it lets pass. The index of a revision is made in a thread, before the revis
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol, cast
@@ -29,6 +28,8 @@ from .approvers import admitted, asking_of, caller_of
 from .caller_facts import caller_facts
 from .decision_records import decided_from, explanation_to_json, record_of
 
+MOST_CALLERS = 256
+"""Whose facts are kept."""
 LOOK_AGAIN = 5.0
 """Seconds after which somebody else may have released something."""
 
@@ -60,6 +61,8 @@ class PolicyJudge:
         self._host = host
         self._timer = timer
         self._prepared: tuple[str, PolicyIndex] | None = None
+        self._callers: dict[int, tuple[Claimant, CallerFacts]] = {}
+        """By identity, as one connection brings the same one again and again."""
         self.index = index_of((), ())
         self.revision = ""
 
@@ -153,7 +156,7 @@ class PolicyJudge:
         wall = self._clock.to_wall(now)
         facts = self._facts(who, asked, place, usage, (now, wall), width=width)
         if caller is not None:
-            facts = replace(facts, caller=caller)
+            facts = facts._replace(caller=caller)
         counted = _counting(usage, now, wall)
         decision = self._decide(about, facts, counted)
         seconds = self._timer() - began
@@ -227,8 +230,15 @@ class PolicyJudge:
         return decide(about, facts, daemon_uid=self._daemon_uid, counted=counted)
 
     def _caller(self, who: Claimant) -> CallerFacts:
+        known = self._callers.get(id(who))
+        if known is not None and known[0] is who:
+            return known[1]
         operator = access.decide(who.uid, self._daemon_uid).allowed
-        return caller_facts(who, self._host, operator=operator)
+        facts = caller_facts(who, self._host, operator=operator)
+        if len(self._callers) >= MOST_CALLERS:
+            self._callers.clear()
+        self._callers[id(who)] = who, facts
+        return facts
 
     def _tell(self, decision: Decision, seconds: float) -> None:
         self._listener.policy_asked(seconds)

@@ -10,7 +10,8 @@ as `Decision.shadow` and changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..config.conditions import Condition, Evaluation, ExpressionError
 from ..config.policies.rules import Effect, Mode, PolicySpec
@@ -47,7 +48,7 @@ def decide(
 
     `daemon_uid` may claim as long as no policy enforces.
     """
-    asked = scope_of(facts, as_asked(facts))
+    asked = scope_of(facts, as_asked(facts), about.reads)
     entries = about.candidates(facts.caller)
     enforced, observed = _by_mode(about.policies, facts, asked)
     case = _Case(about, facts, entries, asked, daemon_uid, counted)
@@ -58,8 +59,7 @@ def decide(
     return _with_shadow(judged.decision, everything.decision, observed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(NamedTuple):
     """What both rounds of a decision share."""
 
     about: PoolPolicies
@@ -100,8 +100,7 @@ class _Round:
         return known
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
+class _Judged(NamedTuple):
     decision: Decision
     shaped: Shaped
     rules: dict[int, Outcome]
@@ -153,7 +152,8 @@ def _judge(case: _Case, names: frozenset[str], before: _Judged | None = None) ->
     shaped = shaping.shaped
     if before is not None and before.shaped == shaped:
         this.rules = dict(before.rules)
-    scope = scope_of(case.facts, shaped) if shaping.mutations else case.asked
+    reads = case.about.reads
+    scope = scope_of(case.facts, shaped, reads) if shaping.mutations else case.asked
     _ask_rules(case, this, scope)
     refused: list[Refused] = []
     needed: list[Check] = []
@@ -199,8 +199,12 @@ def _ask_rules(case: _Case, this: _Round, scope: Scope) -> None:
 
 
 def _exceeded(needed: Iterable[Check], counted: Counted) -> list[Refused]:
-    found = ((check, exceeded(check, counted(check))) for check in needed)
-    return [Refused(check.policy, check.rule, why) for check, why in found if why]
+    found: list[Refused] = []
+    for check in needed:
+        why = exceeded(check, counted(check))
+        if why:
+            found.append(Refused(check.policy, check.rule, why))
+    return found
 
 
 def _conclude(
@@ -344,4 +348,4 @@ def _with_shadow(decision: Decision, other: Decision, observed: frozenset[str]) 
         differs=differs,
         policies=tuple(sorted(observed)),
     )
-    return replace(decision, shadow=shadow)
+    return decision._replace(shadow=shadow)

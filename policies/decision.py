@@ -1,8 +1,8 @@
 """What a decision says. Immutable; made by `decide`, carried by claims, kept in the audit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..config.json_types import Json, JsonObject
 from ..config.policies.rules import Approvals, Effect
@@ -15,8 +15,7 @@ class Verdict(StrEnum):
     DENY = "deny"
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(NamedTuple):
     """One thing that a policy changed about a request."""
 
     path: str
@@ -38,8 +37,7 @@ class Limit(StrEnum):
     RATE_PER_CALLER = "ratePerCaller"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """A limit that must still hold when the claim is written: counted in the same transaction."""
 
     policy: str
@@ -64,8 +62,7 @@ class Check:
         return f"limits.{self.limit}"
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
+class Matched(NamedTuple):
     """A rule that was true."""
 
     policy: str
@@ -74,8 +71,7 @@ class Matched:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """A condition that ended in an error, which counts as a deny. Quotes no fact."""
 
     policy: str
@@ -84,8 +80,7 @@ class Failed:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeededApproval:
+class NeededApproval(NamedTuple):
     """One policy's approvals; each must be complete."""
 
     policy: str
@@ -93,8 +88,7 @@ class NeededApproval:
     approvals: Approvals
 
 
-@dataclass(frozen=True, slots=True)
-class Shadow:
+class Shadow(NamedTuple):
     """What the decision would be if the policies that do not enforce did. Without effect."""
 
     verdict: Verdict
@@ -109,8 +103,7 @@ class Shadow:
     """Those that do not enforce."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     verdict: Verdict
     policy: str
     """Whose rule decides; empty when none does."""

@@ -4,12 +4,17 @@ The daemon fills them from the kernel, the request and the pools; policy tests a
 from what somebody wrote. `stoker.config.policies.facts` declares the names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..config.json_types import Json, JsonObject
+
+_NOTHING: JsonObject = {}
+_NO_LABELS: dict[str, str] = {}
+_NO_COUNTS: dict[str, int] = {}
 
 
 class Action(StrEnum):
@@ -17,8 +22,7 @@ class Action(StrEnum):
     RENEW = "renew"
 
 
-@dataclass(frozen=True, slots=True)
-class CallerFacts:
+class CallerFacts(NamedTuple):
     """Who asks, as the kernel says it; `token` as a checked bearer token adds to it."""
 
     uid: int
@@ -29,7 +33,7 @@ class CallerFacts:
     exe: str = ""
     unit: str = ""
     host: str = ""
-    token: JsonObject = field(default_factory=dict[str, Json])
+    token: JsonObject = _NOTHING
     operator: bool = False
     """Root, or the user that the daemon runs as."""
     unknown: tuple[str, ...] = ()
@@ -71,10 +75,9 @@ class RequestFacts:
     """Seconds that a claim to be renewed has left; what it costs is counted already."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolFacts:
+class PoolFacts(NamedTuple):
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = _NO_LABELS
     ready: int = 0
     size: int = 0
     blueprint: str = ""
@@ -82,20 +85,19 @@ class PoolFacts:
     cost_centre: str = ""
     ttl: float = 1800.0
     """What a claim gets that neither says nor has a policy that does."""
-    param_defaults: JsonObject = field(default_factory=dict[str, Json])
+    param_defaults: JsonObject = _NOTHING
     """Of the blueprint."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageFacts:
+class UsageFacts(NamedTuple):
     """What the caller has and had before this claim."""
 
     active: int = 0
     """Resources that it holds, in all pools."""
     active_in_pool: int = 0
-    active_of_group: Mapping[str, int] = field(default_factory=dict[str, int])
+    active_of_group: Mapping[str, int] = _NO_COUNTS
     """For each of the caller's groups: what its members hold together."""
-    active_of_label: Mapping[str, int] = field(default_factory=dict[str, int])
+    active_of_label: Mapping[str, int] = _NO_COUNTS
     """`key=value` to what is held with it; limits read it, conditions do not."""
     claims_last_hour: int = 0
     spend_today: float = 0.0
@@ -104,8 +106,7 @@ class UsageFacts:
 NO_USAGE = UsageFacts()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     caller: CallerFacts
     request: RequestFacts
     pool: PoolFacts
@@ -114,8 +115,7 @@ class Facts:
     usage: UsageFacts = NO_USAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Shaped:
+class Shaped(NamedTuple):
     """A request as policies have shaped it: what the rules judge and what the claim gets."""
 
     ttl: float
@@ -125,37 +125,54 @@ class Shaped:
     cost_centre: str
 
 
-def scope_of(facts: Facts, shaped: Shaped) -> dict[str, object]:
-    """What conditions read."""
-    request, pool, usage = facts.request, facts.pool, facts.usage
+def scope_of(facts: Facts, shaped: Shaped, reads: Iterable[str] | None = None) -> dict[str, object]:
+    """What conditions read: all of it, or those of `PARTS` that `reads` names."""
+    return {name: PARTS[name](facts, shaped) for name in (PARTS if reads is None else reads)}
+
+
+def _request(facts: Facts, shaped: Shaped) -> dict[str, object]:
+    request, pool = facts.request, facts.pool
+    return {
+        "action": request.action.value,
+        "pool": pool.name,
+        "params": {**pool.param_defaults, **shaped.params},
+        "ttl": timedelta(seconds=shaped.ttl),
+        "count": request.count,
+        "reason": request.reason,
+        "labels": shaped.labels,
+        "bind": request.bind,
+        "breakGlass": request.break_glass,
+    }
+
+
+def _pool(facts: Facts, _: Shaped) -> dict[str, object]:
+    pool = facts.pool
+    return {
+        "name": pool.name,
+        "labels": pool.labels,
+        "ready": pool.ready,
+        "size": pool.size,
+        "blueprint": pool.blueprint,
+        "cost": {"perHour": pool.cost_per_hour, "centre": pool.cost_centre},
+    }
+
+
+def _usage(facts: Facts, _: Shaped) -> dict[str, object]:
+    usage = facts.usage
     groups = dict.fromkeys(facts.caller.groups, 0)
     return {
-        "caller": facts.caller.scope(),
-        "request": {
-            "action": request.action.value,
-            "pool": pool.name,
-            "params": {**pool.param_defaults, **shaped.params},
-            "ttl": timedelta(seconds=shaped.ttl),
-            "count": request.count,
-            "reason": request.reason,
-            "labels": shaped.labels,
-            "bind": request.bind,
-            "breakGlass": request.break_glass,
-        },
-        "pool": {
-            "name": pool.name,
-            "labels": pool.labels,
-            "ready": pool.ready,
-            "size": pool.size,
-            "blueprint": pool.blueprint,
-            "cost": {"perHour": pool.cost_per_hour, "centre": pool.cost_centre},
-        },
-        "usage": {
-            "active": usage.active,
-            "activeInPool": usage.active_in_pool,
-            "activeOfGroup": {**groups, **usage.active_of_group},
-            "claimsLastHour": usage.claims_last_hour,
-            "spendToday": usage.spend_today,
-        },
-        "now": facts.now,
+        "active": usage.active,
+        "activeInPool": usage.active_in_pool,
+        "activeOfGroup": {**groups, **usage.active_of_group},
+        "claimsLastHour": usage.claims_last_hour,
+        "spendToday": usage.spend_today,
     }
+
+
+PARTS: Mapping[str, Callable[[Facts, Shaped], object]] = {
+    "caller": lambda facts, _: facts.caller.scope(),
+    "request": _request,
+    "pool": _pool,
+    "usage": _usage,
+    "now": lambda facts, _: facts.now,
+}

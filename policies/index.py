@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..config.conditions import Condition, Guard
 from ..config.policies.rules import NO_LIMITS, NO_SHAPE, Mode, PolicySpec, Rule
-from .facts import CallerFacts
+from .facts import PARTS, CallerFacts
 
 Key = tuple[str, str | int]
 """A fact of the caller and a value."""
@@ -48,6 +48,8 @@ class PoolPolicies:
     """Rules that may be true for anybody."""
     filed: Mapping[Key, tuple[Entry, ...]]
     """Rules that may be true only for callers with this fact."""
+    reads: frozenset[str] = frozenset()
+    """Those of `facts.PARTS` that any of its conditions reads."""
     built_in: bool = False
     """Nothing is enforced anywhere, so that only root and the daemon's own user may claim."""
 
@@ -123,8 +125,22 @@ def _about(pool: str, policies: tuple[PolicySpec, ...], *, built_in: bool) -> Po
         general=tuple(policy for policy in covering if _is_general(policy)),
         anywhere=tuple(anywhere),
         filed={key: tuple(entries) for key, entries in filed.items()},
+        reads=frozenset(name for it in _conditions(covering) for name in it.names) & PARTS.keys(),
         built_in=built_in,
     )
+
+
+def _conditions(policies: Iterable[PolicySpec]) -> Iterator[Condition]:
+    """All that `decide` evaluates."""
+    for policy in policies:
+        if policy.when is not None:
+            yield policy.when
+        if policy.canary is not None and policy.canary.when is not None:
+            yield policy.canary.when
+        for rule in policy.rules:
+            yield rule.when
+        if policy.approvals is not None and policy.approvals.break_glass is not None:
+            yield policy.approvals.break_glass.when
 
 
 def _is_general(policy: PolicySpec) -> bool:

@@ -50,7 +50,7 @@ counts = st.integers(0, 10**6)
         UsageFacts,
         active=counts, active_in_pool=counts,
         active_of_group=st.dictionaries(texts, st.integers(1, 9), max_size=2),
-        claims_last_hour=counts, spend_today=st.integers(0, 100).map(float),
+        active_of_label=st.just({}), claims_last_hour=counts, spend_today=st.integers(0, 100).map(float),
     ),
 )  # fmt: skip
 def test_recorded_facts_are_read_back_as_they_were(
