@@ -24,7 +24,7 @@ MINUTES ?= 10
 QUICK ?=
 ARGS ?=
 
-.PHONY: help demo test lint format types bench simulate soak readme constraints clean
+.PHONY: help demo test lint format types .mypy .pyright bench simulate soak readme constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,7 +47,12 @@ format: $(CHECK) ## let ruff repair and format everything
 	@$(BIN)/ruff format .
 
 types: $(TEST) $(CHECK) ## mypy --strict and pyright strict
+	@$(MAKE) --jobs=2 --output-sync=target .mypy .pyright
+
+.mypy:
 	@$(BIN)/mypy
+
+.pyright:
 	@$(BIN)/pyright
 
 bench: $(TEST) ## measure against floors taken in the same run (QUICK=1: a minute, for a first look)
