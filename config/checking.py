@@ -22,7 +22,8 @@ from .kinds import KINDS, AnyKind
 from .manifests import API_VERSION, Blueprint, Pool, Provider
 from .mistakes import find_mistakes, mistakes_of, real_path, shown
 from .policies.cases import compile_cases
-from .policies.compiling import against_pools, compile_policy, conditions_in
+from .policies.compiling import compile_policy, conditions_in
+from .policies.covered_pools import against_pools
 from .policies.manifests import Policy, PolicyTest
 from .policies.rules import Case, PolicySpec
 from .priorities import compile_priorities

@@ -220,7 +220,7 @@ def _inside(node: Scalar, text: str, offset: int, lines: tuple[str, ...]) -> Pla
     if node.style in "|>" and node.style:
         return _inside_block(node, text, offset, lines)
     if node.end.line != start.line:
-        return start
+        return _inside_folded(node, text, offset, lines) or start
     if not node.style:
         return Place(start.line, start.column + offset)
     raw = lines[start.line - 1][start.column : node.end.column - 2]
@@ -241,10 +241,35 @@ def _raw_offset(raw: str, quote: str, offset: int) -> int:
 
 
 def _inside_block(node: Scalar, text: str, offset: int, lines: tuple[str, ...]) -> Place:
+    if node.style == ">":
+        found = _inside_folded(node, text, offset, lines)
+        return found or Place(min(node.place.line + 1, len(lines)), 1)
     before = text[:offset]
-    number = node.place.line + 1 + (before.count("\n") if node.style == "|" else 0)
-    if number > len(lines) or node.style == ">":
-        return Place(min(number, len(lines)), 1)
+    number = node.place.line + 1 + before.count("\n")
+    if number > len(lines):
+        return Place(len(lines), 1)
     meant = text.split("\n")[before.count("\n")]
     indent = max(0, len(lines[number - 1]) - len(meant))
     return Place(number, indent + offset - (before.rfind("\n") + 1) + 1)
+
+
+def _inside_folded(node: Scalar, text: str, offset: int, lines: tuple[str, ...]) -> Place | None:
+    """By the written lines, each of which stands in the text as it is; None where one does not."""
+    first = node.place.line - 1
+    at = 0
+    for number in range(first, min(node.end.line, len(lines))):
+        line = lines[number]
+        indent = len(line) - len(line.lstrip())
+        if number == first:
+            if node.style == ">":
+                continue  # the header
+            indent = node.place.column - 1 + len(node.style)
+        end = node.end.column - 1 - len(node.style) if number == node.end.line - 1 else len(line)
+        written = line[indent : max(indent, end)].rstrip()
+        begin = text.find(written, at)
+        if begin < 0:
+            return None
+        if written and offset <= begin + len(written):
+            return Place(number + 1, indent + max(0, offset - begin) + 1)
+        at = begin + len(written)
+    return None

@@ -25,7 +25,7 @@ from .nodes import (
     Unary,
 )
 from .operations import OPERATORS, Overload, fitting
-from .times import PARTS, minutes_of, zone_named
+from .times import PARTS, minutes_of, parse_cel_duration, parse_timestamp, zone_named
 from .values import Fault, Kind, kind_of, with_article
 
 MAX_MACRO_NESTING = 2
@@ -320,9 +320,13 @@ def _may_be_equal(left: Kind, right: Kind) -> bool:
 
 
 def _check_literals(node: Call) -> None:
-    """Patterns, time zones and times of day that stand in the source itself."""
+    """Patterns, times, time zones and times of day that stand in the source itself."""
     if node.function == "matches":
         _check_literal(node.arguments[-1:], compiled_pattern)
+    elif node.function == "duration":
+        _check_literal(node.arguments, parse_cel_duration)
+    elif node.function == "timestamp":
+        _check_literal(node.arguments, parse_timestamp)
     elif node.target is not None and (node.function in PARTS or node.function == "inBusinessHours"):
         _check_literal(node.arguments[:1], zone_named)
         _check_literal(node.arguments[1:], minutes_of)

@@ -92,7 +92,20 @@ def _syntax_error(text: str, cause: BaseException | None) -> ExpressionError:
         return ExpressionError("the expression ends too early", len(text), "complete it")
     word = _WORD.match(text, offset)
     shown = _short(word[0]) if word else text[offset]
-    return ExpressionError(f"'{shown}' cannot stand here", offset, "check the expression")
+    remedy = _MEANT.get(shown, "check the expression")
+    return ExpressionError(f"'{shown}' cannot stand here", offset, remedy)
+
+
+_MEANT = {
+    "=": "write == to compare",
+    "$": "${…} stands around expressions within other texts; write the expression alone",
+    "and": "write &&",
+    "or": "write ||",
+    "not": "write !",
+    "&": "write &&",
+    "|": "write ||",
+}
+"""What those mean who are used to other languages."""
 
 
 def _short(text: str) -> str:

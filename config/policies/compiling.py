@@ -1,17 +1,14 @@
-"""One `Policy` document, compiled and checked: by itself, and against the pools it is about."""
+"""One `Policy` document, compiled and checked by itself. `covered_pools` checks it against the pools."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from ..cel.functions import compiled_pattern
-from ..cel.nodes import Call, Node, chain_of, children
 from ..cel.values import Fault
 from ..conditions import Condition, ExpressionError, compile_condition
 from ..documents import Document, Path
-from ..problems import Problem, Severity
-from ..revision import PoolSpec
+from ..problems import Problem
 from ..shapes import Environment
-from ..spelling import nearest, suggestion
 from ..units import format_duration
 from . import manifests
 from .facts import APPROVALS, CLAIMS
@@ -32,8 +29,6 @@ from .rules import (
 )
 
 _WINDOWS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-MAX_WARNINGS = 20
-"""Of one policy."""
 
 
 def conditions_in(manifest: manifests.Policy) -> int:
@@ -197,71 +192,3 @@ def _shape(spec: manifests.PolicySpec) -> Shape:
         forced_params=dict(spec.forced.params),
         cost_centre=spec.forced.cost_centre or "",
     )
-
-
-def against_pools(
-    document: Document, policy: PolicySpec, pools: Mapping[str, PoolSpec]
-) -> Iterator[Problem]:
-    """What is wrong or odd with a policy, given the pools that exist."""
-    for index, glob in enumerate(policy.pools):
-        one = replace(policy, pools=(glob,))
-        if any(one.covers(name) for name in pools):
-            continue
-        at: Path = ("spec", "pools", index)
-        if set(glob) & set("*?"):
-            message = f"no pool matches '{glob}'"
-            near = nearest(glob.strip("*?"), pools)
-            yield _warning(
-                document.problem(at, message, (near and f"did you mean '{near}'?") or "")
-            )
-        else:
-            yield document.problem(at, f"there is no pool '{glob}'", suggestion(glob, pools))
-    covered = [pool for name, pool in pools.items() if policy.covers(name)]
-    found = _surely_missing(policy, covered)
-    for _, (at, message, remedy) in zip(range(MAX_WARNINGS), found, strict=False):
-        yield _warning(document.problem(at, message, remedy))
-
-
-def _warning(problem: Problem) -> Problem:
-    return replace(problem, severity=Severity.WARNING)
-
-
-def _surely_missing(
-    policy: PolicySpec, pools: Iterable[PoolSpec]
-) -> Iterator[tuple[Path, str, str]]:
-    """Labels and parameters that a rule reads and that a pool does not have: an error there, always."""
-    kept = list(pools)
-    for index, rule in enumerate(policy.rules):
-        asked = _asked_for(rule.when.node)
-        at: Path = ("spec", "rules", index, "when")
-        for chain in sorted(rule.when.references):
-            if len(chain) < 3 or chain[:3] in asked:
-                continue
-            what, lacking = _lacking(chain, kept)
-            if lacking is not None:
-                message = (
-                    f"the pool '{lacking}' has no {what} '{chain[2]}', so that the rule ends in an"
-                    " error there, which denies every claim"
-                )
-                yield at, message, f"ask before: has({'.'.join(chain[:3])}) && …"
-
-
-def _lacking(chain: tuple[str, ...], pools: list[PoolSpec]) -> tuple[str, str | None]:
-    if chain[:2] == ("pool", "labels"):
-        return "label", next((it.name for it in pools if chain[2] not in it.labels), None)
-    if chain[:2] == ("request", "params"):
-        lacking = (it.name for it in pools if chain[2] not in it.blueprint.parameters.shapes())
-        return "parameter", next(lacking, None)
-    return "", None
-
-
-def _asked_for(node: Node) -> set[tuple[str, ...]]:
-    """The chains that the expression asks for with has() or in before it may read them."""
-    found: set[tuple[str, ...]] = set()
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Call) and one.function == "has" and one.target is None:
-            found.add(chain_of(one.arguments[0]))
-        waiting += children(one)
-    return found

@@ -4,6 +4,8 @@
 fills them.
 """
 
+from collections.abc import Mapping
+
 from ..shapes import (
     BOOL,
     DOUBLE,
@@ -67,15 +69,25 @@ USAGE = Shape.object(
     }
 )
 
-_ROOTS = {"caller": CALLER, "request": REQUEST, "pool": POOL, "usage": USAGE, "now": TIMESTAMP}
+
+def _roots_of_members(objects: Mapping[str, Shape]) -> dict[str, list[str]]:
+    """Member to the roots that have it: `uid` is sooner written alone than misspelt."""
+    found: dict[str, list[str]] = {}
+    for root, shape in objects.items():
+        for name in shape.members or ():
+            if name not in objects:
+                found.setdefault(name, []).append(root)
+    return found
+
+
+_OBJECTS = {"caller": CALLER, "request": REQUEST, "pool": POOL, "usage": USAGE}
+_ROOTS = {**_OBJECTS, "now": TIMESTAMP}
 _ELSEWHERE = {
+    **{
+        name: f"write {' or '.join(f'{root}.{name}' for root in roots)}"
+        for name, roots in _roots_of_members(_OBJECTS).items()
+    },
     "claim": "here it is called request",
-    "params": "write request.params",
-    "labels": "write request.labels or pool.labels",
-    "ttl": "write request.ttl",
-    "user": "write caller.user",
-    "groups": "write caller.groups",
-    "token": "write caller.token",
     **dict.fromkeys(
         ("resource", "parts", "self", "outputs"),
         "a policy decides before there is a resource; read pool or request",

@@ -192,8 +192,11 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ('a: "\\tb\\x41 ${x}"', (1, 15)),
         ("a: |\n  one\n  ${x}\n", (3, 5)),
         ("a: |\n\n    one ${x}\n", (3, 11)),
-        ("a: >\n  one\n  ${x}\n", (2, 1)),
-        ("a: 'one\n  ${x}'", (1, 4)),
+        ("a: >\n  one\n  ${x}\n", (3, 5)),
+        ("a: >-\n  one\n\n    two ${x}\n  three\n", (4, 11)),
+        ("a: 'one\n  ${x}'", (2, 5)),
+        ("a: one\n  two\n  ${x} three\n", (3, 5)),
+        ("a: 'it''s one\n  ${x}'", (1, 4)),
     ],
 )
 def test_a_place_inside_a_text_is_exact_where_its_line_can_be_told(

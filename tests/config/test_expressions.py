@@ -350,9 +350,9 @@ def test_references_are_the_chains_that_are_read(
         ("1.0 / 0.0", "the result is no finite number"),
         ("int('x')", "the text is no whole number"),
         ("int(1e300)", "the number needs more than 64 bits"),
-        ("duration('a')", "the text is no duration"),
-        ("duration('100000d')", "the duration is longer than ten years"),
-        ("timestamp('2024-13-01T00:00:00Z')", "the text is no RFC 3339 time"),
+        ("duration('a' + '')", "the text is no duration"),
+        ("duration('100000d' + '')", "the duration is longer than ten years"),
+        ("timestamp('2024-13-01T00:00:00Z' + '')", "the text is no RFC 3339 time"),
         ("timestamp('9999-12-31T23:59:59Z') + duration('1h')", "the result is out of range"),
         (
             "timestamp('2024-01-01T00:00:00Z').getHours(dyn('Mars/Base'))",

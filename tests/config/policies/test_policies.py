@@ -107,6 +107,13 @@ def column(text: str, word: str) -> int:
         ('now.inBusinessHours("Mars")', '"Mars"', "there is no such time zone. give one such as Europe/Vienna or +01:00"),
         ('now.inBusinessHours("UTC", "9", "17:00")', '"9"', "the text is no time of day. give one from 00:00 to 23:59, such as 09:00"),
         ('now.inBuisnessHours("UTC")', "inBuis", "there is no function 'inBuisnessHours'. did you mean 'inBusinessHours'?"),
+        ('request.ttl > duration("1 h")', '"1 h"', "the text is no duration. give a number with ms, s, m, h or d, such as 1h30m"),
+        ('now > timestamp("noon")', '"noon"', "the text is no RFC 3339 time. give one such as 2030-01-31T12:00:00Z"),
+        ("uid == 1", "uid", "'uid' cannot be read here. write caller.uid"),
+        ('labels.team == "x"', "labels", "'labels' cannot be read here. write request.labels or pool.labels"),
+        ("caller.uid = 1", "= 1", "'=' cannot stand here. write == to compare"),
+        ("caller.operator and true", "and", "'and' cannot stand here. write &&"),
+        ("${caller.operator}", "$", "'$' cannot stand here. ${…} stands around expressions within other texts; write the expression alone"),
         ("caller.uid ==", "", "the expression ends too early. complete it"),
     ],
 )  # fmt: skip
@@ -169,6 +176,49 @@ def test_what_is_odd_about_the_pools_is_a_warning() -> None:
         assert [told] == problems(a_policy_with(spec))
     for when in ('has(pool.labels.team) && pool.labels.team == "x"', 'request.params.role == "x"'):
         assert [] == problems(a_policy_with(RULE % when))
+
+
+@pytest.mark.parametrize("key", ["defaults", "forced"])
+def test_a_parameter_that_no_claim_could_have_is_an_error_and_may_be_avoided_by_a_when(
+    key: str,
+) -> None:
+    at = len(f"  {key}: {{params: {{") + 1
+    for given, said in (
+        ("rule: x", "there is no parameter 'rule'. did you mean 'role'?"),
+        ("role: 5", "parameter 'role': the value is not of type \"string\". see the schema of the parameter"),
+    ):  # fmt: skip
+        spec = f"  {key}: {{params: {{{given}}}}}"
+        column = at + given.index(" ") + 1
+        told = f"p0.yaml:5:{column}: spec.{key}.params.{given[:4]}: the pool 'boxes': {said}"
+        assert [told] == problems(a_policy_with(spec))
+        (odd,) = problems(a_policy_with(f"{spec}\n  when: caller.uid > 9"))
+        assert f"warning: {told}" == odd
+
+
+def test_a_limit_on_a_parameter_that_no_pool_has_is_a_warning() -> None:
+    (told,) = problems(a_policy_with("  limits: {params: {rule: [x]}}"))
+    assert told.startswith("warning: p0.yaml:5:")
+    assert "none of these pools has a parameter 'rule'. did you mean 'role'?" in told
+
+
+def test_a_scope_that_reads_what_a_pool_lacks_is_a_warning_unless_it_asks_before() -> None:
+    (told,) = problems(a_policy_with('  when: pool.labels.zone == "x"'))
+    assert "spec.when: the pool 'boxes' has no label 'zone', so that it ends in an error" in told
+    asked = '  when: \'"zone" in pool.labels && pool.labels.zone == "x"\''
+    assert [] == problems(a_policy_with(asked))
+
+
+def test_a_mistake_in_a_folded_text_is_told_with_its_own_line_and_column() -> None:
+    spec = """  rules:
+    - name: one
+      effect: deny
+      when: >-
+        caller.uid == 1 &&
+
+        has(caller.token.sub) &&
+          requst.ttl > duration("1h")"""
+    (told,) = problems(a_policy_with(spec))
+    assert told.startswith("p0.yaml:12:11: spec.rules[0].when: there is no 'requst' here")
 
 
 def test_pools_in_a_file_that_cannot_be_read_are_not_missed() -> None:
