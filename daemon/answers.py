@@ -72,7 +72,7 @@ class DecisionJson(TypedDict):
             AnyObject,
             Field(
                 description="What it would be if the policies that do not enforce did: `verdict`,"
-                " `policy`, `rule`, and whether anything `differs`."
+                " `policy`, `rule`, and whether anything `differs`; then `ttl` and `mutations` too."
             ),
         ]
     ]

@@ -93,7 +93,20 @@ def sentences(record: JsonObject, rules: list[JsonObject]) -> Iterator[str]:
     shadow = record.get("shadow")
     if isinstance(shadow, dict) and shadow.get("differs"):
         by = f"{shadow.get('policy')}/{shadow.get('rule')}" if shadow.get("policy") else "no rule"
-        yield f"If all policies were enforced, it would be {shadow.get('verdict')} by {by}."
+        yield f"If all policies were enforced, the answer would be {shadow.get('verdict')} by {by}."
+        if shadow.get("verdict") == "allow":
+            yield from _other_shape(record, shadow)
+
+
+def _other_shape(record: JsonObject, shadow: Mapping[str, Json]) -> Iterator[str]:
+    """What the claimant would get that is not what it got."""
+    if shadow.get("ttl") != record.get("ttl"):
+        yield f"It would then get a ttl of {shadow.get('ttl')}, and not of {record.get('ttl')}."
+    made = {(it.get("path"), str(it.get("after"))) for it in _objects(record.get("mutations"))}
+    for change in _objects(shadow.get("mutations")):
+        path, after = change.get("path"), str(change.get("after"))
+        if path != "ttl" and (path, after) not in made:
+            yield f"The policy {change.get('policy')} would make {path} {after}."
 
 
 def _sentence(one: JsonObject) -> str:

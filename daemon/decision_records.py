@@ -43,7 +43,7 @@ def decided_from(decision: Decision, revision: str, secrets: frozenset[str]) -> 
         params=given,
         cost_centre=decision.cost_centre,
         mutations=tuple(mutations_of(decision.mutations, secrets)),
-        shadow=None if shadow is None else _shadow(shadow),
+        shadow=None if shadow is None else _shadow(shadow, secrets),
         revision=revision,
     )
 
@@ -75,17 +75,22 @@ def record_of(
     if decision.mutations:
         record["mutations"] = [dict(it) for it in mutations_of(decision.mutations, secrets)]
     if decision.shadow is not None:
-        record["shadow"] = dict(_shadow(decision.shadow))
+        record["shadow"] = dict(_shadow(decision.shadow, secrets))
     return record
 
 
-def _shadow(shadow: Shadow) -> JsonObject:
-    return {
+def _shadow(shadow: Shadow, secrets: frozenset[str]) -> JsonObject:
+    found: dict[str, Json] = {
         "verdict": shadow.verdict.value,
         "policy": shadow.policy,
         "rule": shadow.rule,
         "differs": shadow.differs,
     }
+    if shadow.differs:
+        found["ttl"] = _duration(shadow.ttl)
+        if shadow.mutations:
+            found["mutations"] = [dict(it) for it in mutations_of(shadow.mutations, secrets)]
+    return found
 
 
 def explanation_to_json(told: Explanation, secrets: frozenset[str]) -> dict[str, Json]:

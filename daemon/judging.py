@@ -326,7 +326,7 @@ def _denial(decision: Decision, record: JsonObject, wall: float, who: Claimant) 
     broken = next(
         (check for check in decision.checks if (check.policy, check.rule) == (policy, rule)), None
     )
-    if broken is None:
+    if broken is None or broken.adds > broken.most:  # which no waiting changes
         return Denial(Code.DENIED, decision.message, record=record, details=details)
     after = LOOK_AGAIN
     if broken.limit is Limit.SPEND_PER_DAY:

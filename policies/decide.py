@@ -294,7 +294,7 @@ def _nobody_allows(case: _Case, this: _Round) -> str:
     who = caller.user or f"uid {caller.uid}"
     return (
         f"No rule allows {who} to claim from {pool}. Ask whoever maintains the policies; 'stoker"
-        " policy explain' says what each rule sees."
+        f" policy explain --live --pool {pool}' says what each rule sees."
     )
 
 

@@ -7,6 +7,7 @@ coverage of policy tests, and explanations of claims.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 
 from ..config.cel.explaining import Part, deciding_parts
 from ..config.conditions import Condition, Evaluation, ExpressionError
@@ -49,6 +50,8 @@ class Explanation:
     decision: Decision
     rules: tuple[RuleTold, ...]
     """In the order of policies and rules."""
+    in_use: tuple[float, ...] = ()
+    """How much of each of the decision's checks is taken; empty where nobody counts."""
 
 
 def explain(
@@ -67,7 +70,8 @@ def explain(
         for policy in about.policies
         for rule in sorted(policy.rules, key=lambda it: it.name)
     ]
-    return Explanation(decision, tuple(rules))
+    in_use = () if counted is None else tuple(counted(check) for check in decision.checks)
+    return Explanation(decision, tuple(rules), in_use)
 
 
 def _shaped(decision: Decision) -> Shaped:
@@ -127,10 +131,10 @@ def sentences(explanation: Explanation) -> Iterator[str]:
             f"{needed.policy}/{needed.rule} needs the approval of {needed.approvals.quorum}"
             f" {people} for whom this is true: {needed.approvals.approvers.source}"
         )
-    for check in decision.checks:
+    for check, taken in zip_longest(decision.checks, explanation.in_use):
         yield (
             f"{check.policy}/{check.rule} is counted for {check.subject}: {check.most:g} is the most,"
-            f" and this claim adds {check.adds:g}."
+            f"{'' if taken is None else f' {taken:g} is taken,'} and this claim adds {check.adds:g}."
         )
     shadow = decision.shadow
     if shadow is not None:
@@ -153,8 +157,15 @@ def as_json(explanation: Explanation) -> dict[str, Json]:
             for it in decision.mutations
         ],
         "checks": [
-            {"policy": it.policy, "rule": it.rule, "subject": it.subject, "most": it.most}
-            for it in decision.checks
+            {
+                "policy": it.policy,
+                "rule": it.rule,
+                "subject": it.subject,
+                "most": it.most,
+                "adds": it.adds,
+                "taken": taken,
+            }
+            for it, taken in zip_longest(decision.checks, explanation.in_use)
         ],
         "errors": [
             {"policy": it.policy, "rule": it.rule, "error": it.error} for it in decision.failed

@@ -108,19 +108,14 @@ def exceeded(check: Check, counted: float) -> str:
     if counted + check.adds <= check.most:
         return ""
     most, have = f"{check.most:g}", f"{counted:g}"
+    held, remedy = _held(check, counted)
     match check.limit:
         case Limit.ACTIVE_PER_CALLER:
-            return f"You hold {have} resources, and {most} is the most. Release one first."
+            return f"You hold {held}, and {most} is the most. {remedy}"
         case Limit.ACTIVE_PER_GROUP:
-            return (
-                f"The group {check.subject} holds {have} resources, and {most} is the most."
-                " Somebody must release one first."
-            )
+            return f"The group {check.subject} holds {held}, and {most} is the most. {remedy}"
         case Limit.ACTIVE_PER_LABEL:
-            return (
-                f"Claims with the label {check.subject} hold {have} resources, and {most} is the"
-                " most. One must be released first."
-            )
+            return f"Claims with the label {check.subject} hold {held}, and {most} is the most. {remedy}"
         case Limit.SPEND_PER_DAY:
             return (
                 f"This claim costs {check.adds:g}, {have} are spent today, and {most} is the most"
@@ -129,6 +124,18 @@ def exceeded(check: Check, counted: float) -> str:
         case Limit.RATE_PER_CALLER:
             window = format_duration(check.window)
             return f"You made {have} claims in the last {window}, and {most} is the most. Wait a while."
+
+
+def _held(check: Check, counted: float) -> tuple[str, str]:
+    """How many resources are held, with how many are asked for if several are; and what to do."""
+    held = "1 resource" if counted == 1 else f"{counted:g} resources"
+    own = check.limit is Limit.ACTIVE_PER_CALLER
+    if check.adds == 1:
+        return held, "Release one first." if own else "One must be released first."
+    remedy = "Ask for fewer."
+    if check.adds <= check.most:
+        remedy = f"{'Release some' if own else 'Some must be released'} first, or ask for fewer."
+    return f"{held}, this claim asks for {check.adds:g} more", remedy
 
 
 def as_given(facts: Facts) -> Callable[[Check], float]:

@@ -32,8 +32,10 @@ class Part:
 
 def deciding_parts(node: Node, scope: Mapping[str, object]) -> tuple[Part, ...]:
     """The smallest parts that make the expression what it is: all sides of a true `&&`, and of a
-    false one only the sides that are false.
+    false one only the sides that are false. None where there is no condition but `true`.
     """
+    if isinstance(node, Literal):
+        return ()
     found = list(_parts(node, scope))
     return tuple(found[:MAX_PARTS])
 

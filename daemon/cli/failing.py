@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from ...client import Denied, NotFound, StokerError, Unavailable
-from .terminal import clean, style
+from .terminal import about, clean, style
 
 DONE, FAILED, USAGE, DENIED, NOT_FOUND, UNAVAILABLE = range(6)
 """What the exit codes mean; `stoker claim POOL -- COMMAND` passes on the command's own instead."""
+LONG = 120.0
+"""Seconds from which on a wait is told in minutes and hours."""
 
 
 class Failed(Exception):
@@ -67,8 +69,12 @@ def sentence_of(error: Exception) -> str:
         text = text[0].upper() + text[1:]
     text += "" if text.endswith((".", "?", "!")) else "."
     if isinstance(error, StokerError) and error.retry_after:
-        return f"{text}\nTry again in {error.retry_after:g} s."
+        return f"{text}\nTry again in {_wait(error.retry_after)}."
     return text
+
+
+def _wait(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < LONG else about(seconds)
 
 
 def problem_of(error: Exception) -> dict[str, Any]:

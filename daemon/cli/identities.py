@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...config.units import parse_duration
+from .options import parse_parameters
 
 if TYPE_CHECKING:
     from ...config.revision import PoolSpec
@@ -32,6 +33,10 @@ class Identity:
     host: str
     own_uid: int
     """Of whoever runs the command: as which the daemon would run."""
+    token: dict[str, Any]
+    """What a checked bearer token would say."""
+    somebody_else: bool
+    """Whether any of the options was given."""
 
     def facts(self, pool: "PoolSpec", asked: dict[str, Any]) -> "Facts":
         """`asked` holds the options of the request."""
@@ -53,6 +58,7 @@ class Identity:
                 exe=self.exe,
                 unit=self.unit,
                 host=self.host,
+                token=self.token,
                 operator=self.uid in {0, self.own_uid},
             ),
             RequestFacts(
@@ -62,6 +68,7 @@ class Identity:
                 count=asked["count"],
                 reason=asked["reason"],
                 labels=asked["labels"],
+                bind=asked["bind"] or "",
                 break_glass=asked["break_glass"],
             ),
             PoolFacts(
@@ -84,10 +91,13 @@ def as_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_identity(**given: Any) -> Any:
-        taken = {name: given.pop(f"as_{name}") for name in _NAMES}
+        taken = {name: given.pop(f"as_{name}") for name in (*_NAMES, "token")}
         return command(identity=_identity(**taken), **given)
 
-    found: Callable[..., Any] = with_identity
+    found: Callable[..., Any] = click.option(
+        "--as-token", "as_token", metavar="NAME=TEXT", multiple=True, callback=parse_parameters,
+        help="With a token that says this; NAME:=JSON for what is no text. May be repeated.",
+    )(with_identity)  # fmt: skip
     for name, metavar, text in reversed(_OPTIONS):
         many = name == "group"
         kind = click.IntRange(0, 2**32 - 1) if name == "uid" else str
@@ -108,7 +118,7 @@ _OPTIONS = (
 _NAMES = tuple(name for name, _, _ in _OPTIONS)
 
 
-def _identity(
+def _identity(  # noqa: PLR0913 - the options
     *,
     user: str | None,
     uid: int | None,
@@ -116,6 +126,7 @@ def _identity(
     unit: str | None,
     exe: str | None,
     host: str | None,
+    token: dict[str, Any],
 ) -> Identity:
     own = os.getuid()
     known = _known(user, own if uid is None and user is None else uid)
@@ -132,6 +143,10 @@ def _identity(
         exe=exe or "",
         host=host or socket.gethostname(),
         own_uid=own,
+        token=token,
+        somebody_else=any(
+            one not in (None, (), {}) for one in (user, uid, group, unit, exe, host, token)
+        ),
     )
 
 

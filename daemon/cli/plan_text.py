@@ -8,6 +8,8 @@ from ...config.checking import ACCEPT
 from ...config.units import format_duration
 from ...policies.comparing import PolicyChange
 from ...pools.impact import Fate, Impact, Objection, PoolImpact
+from .replays import Replay
+from .replays import as_json as difference_json
 from .terminal import clean, style, table
 
 HEADERS = ("POOL", "CHANGE", "CREATED", "ROLLED", "DRAINED", "DESTROYED", "COST/H")
@@ -29,6 +31,8 @@ class Planned:
     """Why it would be held; empty when it would be applied."""
     policies: tuple[PolicyChange, ...] = ()
     """What it does to who may claim."""
+    replayed: Replay | None = None
+    """What it would have made of the decisions that the daemon recorded; None where none was asked."""
     live: bool = False
     """It was compared with what stands, not with what is declared."""
     pinned: str = ""
@@ -70,6 +74,11 @@ def as_json(plan: Planned) -> dict[str, Any]:
     }
     if plan.live:
         document["frozen"] = plan.frozen
+    if plan.replayed is not None:
+        document["decisions"] = {
+            "lookedAt": plan.replayed.looked_at,
+            "different": [difference_json(*one) for one in plan.replayed.different],
+        }
     return {**document, "pinned": plan.pinned} if plan.pinned else document
 
 
@@ -106,6 +115,7 @@ def as_text(plan: Planned) -> str:
         [f"Compared with {plan.against}:"],
         [table(HEADERS, [_row(one) for one in plan.impact.pools])] if plan.impact.pools else [],
         [clean(one) for one in _sentences(plan)],
+        [clean(one) for one in _decisions(plan)],
         [_summary(plan.impact), *(f"{mark} {clean(one)}" for one in _warnings(plan))],
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
@@ -121,6 +131,7 @@ def as_markdown(plan: Planned) -> str:
         lines += ["| " + " | ".join(_row(one)) + " |" for one in plan.impact.pools]
         lines.append("")
     lines += [f"- {plain(one)}" for one in _sentences(plan)]
+    lines += [f"- {plain(one)}" for one in _decisions(plan)]
     lines += ["", _summary(plan.impact)]
     lines += [line for one in _warnings(plan) for line in ("", f"> ⚠️ {plain(one)}")]
     return "\n".join(lines)
@@ -166,6 +177,15 @@ def _sentences(plan: Planned) -> Iterator[str]:
         yield f"the provider {name} changes"
     for change in plan.policies:
         yield f"{change.direction.value}: {change.sentence}"
+
+
+def _decisions(plan: Planned) -> Iterator[str]:
+    """Of the decisions that the daemon recorded lately: those that would come out differently."""
+    found = plan.replayed
+    if found is not None and found.looked_at:
+        yield f"claims: {found.summary}"
+        for group in found.groups():
+            yield f"claims: {group}"
 
 
 def _time(one: PoolImpact) -> str:

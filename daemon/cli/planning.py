@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from ...client import Stoker
+from ...client import Document, Stoker
 from ...config.catalogue import Catalogue
 from ...config.loading import load, load_directory
 from ...config.policies.rules import PolicySpec
@@ -40,6 +40,7 @@ from .directories import problem_json, problem_text
 from .failing import DENIED, DONE, FAILED, UNAVAILABLE, Failed
 from .options import print_json
 from .plan_text import Planned, as_json, as_markdown, as_text, plain
+from .replays import MOST, recorded, replay
 from .show import section
 
 
@@ -54,6 +55,8 @@ class Base:
     live: bool = False
     pinned: str = ""
     frozen: bool = False
+    decisions: Sequence[Document] | None = None
+    """Events with what was decided about claims; None where no daemon was asked."""
 
 
 class Outcome(NamedTuple):
@@ -90,8 +93,11 @@ def _compare(base: Base, revision: Revision, output: str) -> Outcome:
     objected = objections(found, base.max_destroy, accepted)
     before = dict[str, PolicySpec]() if base.revision is None else base.revision.policies
     policies = policy_changes(before, revision.policies)
+    replayed = None
+    if base.decisions is not None and base.revision is not None:
+        replayed = replay(base.decisions, base.revision, revision)
     planned = Planned(
-        revision.id, base.name, found, objected, policies,
+        revision.id, base.name, found, objected, policies, replayed,
         live=base.live, pinned=base.pinned, frozen=base.frozen,
     )  # fmt: skip
     if output == "json":
@@ -121,6 +127,7 @@ def _live(socket: str | None, known: Catalogue, limit: float | None) -> Base:
         serving = section(standing, "revision")
         kept = stoker.revision(str(serving["id"])) if serving else {}
         status = stoker.status()
+        decisions = recorded(stoker, MOST)
     pinned = section(section(status, "config"), "pinned")
     result = load(kept.get("files") or {}, known, str(kept.get("source", "")))
     if kept and result.revision is None:
@@ -138,6 +145,7 @@ def _live(socket: str | None, known: Catalogue, limit: float | None) -> Base:
         live=True,
         pinned=str(pinned.get("revision", "")),
         frozen=bool(section(status, "host").get("frozen")),
+        decisions=decisions,
     )
 
 

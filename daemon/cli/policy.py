@@ -175,6 +175,9 @@ def _report_as_json(report: "Report") -> dict[str, Any]:
     help="A label of the claim. May be repeated.",
 )  # fmt: skip
 @click.option("--reason", default="", metavar="TEXT", help="The claim's reason.")
+@click.option(
+    "--bind", type=click.Choice(["process", "connection"]), help="What the claim would end with.",
+)  # fmt: skip
 @click.option("--renew", is_flag=True, help="A renewal in place of a claim.")
 @click.option("--break-glass", is_flag=True, help="An emergency: without approval, if one may.")
 @click.option("--at", metavar="TIME", help="When, in RFC 3339; now when left out.")
@@ -199,6 +202,9 @@ def explain(
     """
     if live is (folder is not None):
         raise click.UsageError("Name the config directory DIR, or ask the daemon with --live.")
+    if live and identity.somebody_else:
+        message = "The daemon asks the kernel who you are: --as-… is for a directory."
+        raise click.UsageError(f"{message} Leave out --live, or call as that user.")
     told = _live(socket, pool_name, asked) if folder is None else None
     if told is None:
         assert folder is not None
@@ -215,7 +221,7 @@ def _live(socket: Path | None, pool: str, asked: dict[str, Any]) -> dict[str, An
 
     from ...client.requests import Request  # noqa: PLC0415 - only here
 
-    for option in ("renew", "break_glass", "at"):
+    for option in ("renew", "break_glass", "at", "bind"):
         if asked[option]:
             name = option.replace("_", "-")
             raise click.UsageError(f"--{name} is for a directory; leave out --live.")

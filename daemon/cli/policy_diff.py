@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ...client import Document, Stoker
+from ...client import Stoker
 from .loaded import revision_of
 from .options import examples, print_json, prints, talks
 from .terminal import clean, table
 
 if TYPE_CHECKING:
-    from ...config.revision import Revision
-    from ...policies.facts import Facts
-    from ...policies.replaying import Difference
+    from .replays import Replay
 
 WIDTH = 80
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -41,63 +39,33 @@ def diff(old: Path, new: Path, limit: int, output: str, socket: Path | None) -> 
     again by both directories, and those are listed that would come out differently. Nothing is
     claimed or changed.
     """
-    from ...policies.index import index_of  # noqa: PLC0415 - heavy
-    from ...policies.replaying import differences  # noqa: PLC0415 - heavy
+    from . import replays  # noqa: PLC0415 - heavy
 
     before, after = revision_of(old), revision_of(new)
     with Stoker(socket) as stoker:
-        events = [
-            one
-            for one in stoker.events(kind="claim.", limit=limit)
-            if isinstance(one.get("data", {}).get("decision"), dict)
-        ]
-    recorded = [(event, facts) for event in events for facts in _facts(event, after)]
-    indexes = [index_of(one.policies.values(), one.pools) for one in (before, after)]
-    found = list(differences([facts for _, facts in recorded], *indexes))
-    shown = [(recorded[one.at][0], one) for one in found]
+        events = replays.recorded(stoker, limit)
+    found = replays.replay(events, before, after)
     if output == "json":
-        print_json([_as_json(event, one) for event, one in shown])
+        print_json([replays.as_json(event, one) for event, one in found.different])
     else:
-        click.echo("\n".join(_as_text(shown, len(recorded))))
+        click.echo("\n".join(_as_text(found)))
     return 0
 
 
-def _facts(event: Document, revision: "Revision") -> "Iterator[Facts]":
-    """Of a decision about a pool that is still declared."""
-    from ..decision_records import facts_from_json  # noqa: PLC0415 - heavy
-
-    facts: Document = event["data"]["decision"].get("facts") or {}
-    pool: Document = facts.get("pool") or {}
-    spec = revision.pools.get(str(pool.get("name")))
-    if spec is not None:
-        yield facts_from_json(facts, spec)
-
-
-def _as_text(shown: "list[tuple[Document, Difference]]", looked_at: int) -> Iterator[str]:
-    if shown:
+def _as_text(found: "Replay") -> Iterator[str]:
+    if found.different:
         rows: list[list[str | tuple[str, str]]] = [
             [
-                clean(str(event.get("claim") or event.get("request") or "-")),
+                clean(str(event.get("claim") or event.get("requestId") or "-")),
                 clean(one.facts.caller.user or f"uid {one.facts.caller.uid}"),
                 one.facts.pool.name,
                 f"{one.before.verdict} -> {one.after.verdict}",
                 f"{one.after.policy}/{one.after.rule}" if one.after.policy else "-",
             ]
-            for event, one in shown
+            for event, one in found.different
         ]
-        yield table(["CLAIM", "CALLER", "POOL", "VERDICT", "RULE"], rows, width=WIDTH)
+        yield table(["CLAIM/REQUEST", "CALLER", "POOL", "VERDICT", "RULE"], rows, width=WIDTH)
         yield ""
-    yield f"{len(shown)} of {looked_at} recorded decisions would be different."
-
-
-def _as_json(event: Document, one: "Difference") -> dict[str, Any]:
-    return {
-        "seq": event.get("seq"),
-        "claim": event.get("claim", ""),
-        "request": event.get("request", ""),
-        "pool": one.facts.pool.name,
-        "caller": one.facts.caller.user or one.facts.caller.uid,
-        "because": one.sentence,
-        "before": {"verdict": one.before.verdict.value, "rule": one.before.rule},
-        "after": {"verdict": one.after.verdict.value, "rule": one.after.rule},
-    }
+        yield from (clean(group) for group in found.groups())
+        yield ""
+    yield f"{found.summary}."

@@ -57,6 +57,7 @@ def claim_text(claim: ClaimInfo) -> str:
             ("to go", about(claim.eta) if claim.eta else None),
             ("approval", _approval(section(document, "approval"))),
             ("why", claim.detail or section(document, "waitingFor").get("detail")),
+            ("changed", _changes(document)),
             ("chosen", claim.because),
             ("took", _took(timing, warm=bool(document.get("warm"))) if bound else None),
         ]
@@ -68,6 +69,18 @@ def claim_text(claim: ClaimInfo) -> str:
         if outputs:
             sections.append(f"{resource}\n{outputs}" if several else outputs)
     return "\n\n".join(sections)
+
+
+def _changes(document: Document) -> str:
+    """What policies made of what was asked for, as long as it serves to know."""
+    return "; ".join(
+        f"{one.get('path')} {_said(one.get('before'))} -> {_said(one.get('after'))} by {one.get('policy')}"
+        for one in section(document, "decision").get("mutations") or ()
+    )
+
+
+def _said(value: Any) -> str:
+    return "(unset)" if value is None else value_text(value)
 
 
 def _state(claim: ClaimInfo) -> str:

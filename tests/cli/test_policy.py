@@ -168,6 +168,31 @@ def test_an_explanation_is_told_to_programs(folder: Path) -> None:
     ] == (because)
 
 
+def test_an_explanation_is_about_the_token_and_the_bind_that_are_given(folder: Path) -> None:
+    rules = """\
+    - {name: by-token, effect: allow, when: 'has(caller.token.sub) && "dba" in caller.token.roles'}
+    - {name: unbound, effect: deny, when: 'request.bind != "process"'}
+    - {name: always, effect: deny, when: 'caller.uid < 0'}
+"""
+    (folder / "test.yaml").unlink()
+    given = (folder / "policy.yaml").read_text()
+    (folder / "policy.yaml").write_text(given[: given.index("  rules:")] + "  rules:\n" + rules)
+    asked = ("--pool", "db", "--as-token", "sub=ada", "--as-token", 'roles:=["dba"]')
+    allowed = stoker("policy", "explain", folder, *asked, "--bind", "process")
+    assert allowed.stdout.startswith("allow by db-team/by-token\n"), allowed.output
+    assert stoker("policy", "explain", folder, *asked).stdout.startswith("deny by db-team/unbound")
+    assert 3 == stoker("policy", "explain", folder, "--pool", "db", "--bind", "process").exit_code
+
+
+def test_a_rule_without_a_condition_is_not_explained_by_one(folder: Path) -> None:
+    (folder / "test.yaml").unlink()
+    spec = "  rules: [{name: all, effect: allow}]\n"
+    given = (folder / "policy.yaml").read_text()
+    (folder / "policy.yaml").write_text(given[: given.index("  rules:")] + spec)
+    lines = stoker("policy", "explain", folder, "--pool", "db").stdout.splitlines()
+    assert "db-team/all: allow  true" == lines[-1]
+
+
 def test_without_policies_it_is_you_who_may(folder: Path) -> None:
     (folder / "policy.yaml").unlink()
     (folder / "test.yaml").unlink()

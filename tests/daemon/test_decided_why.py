@@ -92,7 +92,7 @@ async def test_a_claim_is_explained_rule_by_rule_with_what_decided(short_tmp: Pa
         assert 'team/long (deny): false, as request.ttl > duration("1h") is false.' in said
         assert "team/wrong-key (deny): false." in said
         assert "later/nobody (deny, shadow): true" in said
-        assert "If all policies were enforced, it would be deny by later/nobody." in said
+        assert "If all policies were enforced, the answer would be deny by later/nobody." in said
         rules = {one["rule"]: one for one in told["facts"]["policy"]["rules"]}
         assert {"request.ttl": "10m"} == rules["team/long"]["because"][0]["read"]
         assert "very-secret" not in repr(told)

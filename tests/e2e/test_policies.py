@@ -133,6 +133,25 @@ def test_everybody_sees_and_ends_their_own_claims_alone(daemon: RealDaemon) -> N
     roots.release()
 
 
+def test_what_policies_changed_is_shown_to_who_claims(daemon: RealDaemon) -> None:
+    served(daemon, POLICY.replace("{ttl: 10m}", "{ttl: 10m, labels: {env: dev}}"))
+    shown = CliRunner().invoke(cli, ["claim", "work", "--socket", str(daemon.socket)])
+    assert 0 == shown.exit_code, shown.output
+    (changed,) = [line for line in shown.output.splitlines() if line.startswith("changed:")]
+    assert "ttl (unset) -> 10m by players; labels.env (unset) -> dev by players" in changed
+
+
+def test_what_no_waiting_makes_possible_is_denied_and_not_put_off(daemon: RealDaemon) -> None:
+    served(daemon)
+    status, told = claim(daemon, ADA, count=3)
+    assert (403, "denied", "limits.maxActivePerCaller") == (status, told["code"], told["rule"])
+    assert told["detail"].endswith("this claim asks for 3 more, and 2 is the most. Ask for fewer.")
+    assert 201 == claim(daemon, ADA)[0]
+    status, told = claim(daemon, ADA, count=2)
+    assert (429, 5.0) == (status, told["retryAfter"])
+    assert "You hold 1 resource, this claim asks for 2 more, and 2 is the most." in told["detail"]
+
+
 def test_a_limit_holds_for_claims_that_race_and_over_kill_9(daemon: RealDaemon) -> None:
     served(daemon)
     answers: list[int] = []
@@ -197,6 +216,9 @@ def test_what_would_be_decided_is_told_by_who_asks_and_what_is_in_use_and_nothin
         assert 201 == claim(daemon, ADA)[0]
     _, told = ask_as(ADA, daemon.socket, "POST /v1/explain/decisions", {"pool": "work"})
     assert ("deny", "limits.maxActivePerCaller") == (told["verdict"], told["rule"])
+    (counted,) = told["checks"]
+    assert (2, 2, 1) == (counted["taken"], counted["most"], counted["adds"])
+    assert "2 is the most, 2 is taken, and this claim adds 1." in " ".join(told["why"])
     _, told = ask_as(BOB, daemon.socket, "POST /v1/explain/decisions", {"pool": "work"})
     assert ("deny", "") == (told["verdict"], told["rule"])
     assert 2 == len(daemon.client.claims())
@@ -216,25 +238,34 @@ def test_the_command_line_asks_the_daemon_what_it_would_decide(daemon: RealDaemo
     assert max(map(len, allowed.output.splitlines())) <= 80
     denied = explain("--live", "--ttl", "2h", "-o", "json")
     assert (3, "an hour is enough") == (denied.exit_code, json.loads(denied.output)["message"])
-    for wrong in ((), ("--live", "--renew"), ("--live", str(daemon.config))):
-        assert 2 == explain(*wrong).exit_code
+    for wrong in (
+        (),
+        ("--live", "--renew"),
+        ("--live", "--bind", "process"),
+        ("--live", str(daemon.config)),
+        ("--live", "--as-user", "ada"),
+        ("--live", "--as-token", "sub=ada"),
+    ):
+        assert 2 == explain(*wrong).exit_code, wrong
 
 
 def test_recorded_decisions_are_asked_again_under_other_policies(daemon: RealDaemon) -> None:
     served(daemon)
     assert 201 == claim(daemon, ADA, ttl="30m")[0]
-    assert 403 == claim(daemon, BOB)[0]
+    refused = claim(daemon, BOB)[1]["requestId"]
     daemon.client.claim("work")
     new = daemon.folder / "new"
     new.mkdir()
     stricter = POLICY.replace('duration("1h")', 'duration("20m")')
     (new / "a.yaml").write_text(work_pool(4) + stricter)
 
-    def diff(*more: str) -> Any:
-        command = ["policy", "diff", str(daemon.config), str(new), *more]
-        return CliRunner().invoke(cli, [*command, "--socket", str(daemon.socket)])
+    def ask(*command: str, code: int = 0) -> str:
+        result = CliRunner().invoke(cli, [*command, "--socket", str(daemon.socket)])
+        assert code == result.exit_code, result.output
+        return result.output
 
-    (one,) = json.loads(diff("-o", "json").output)
+    diff = ("policy", "diff", str(daemon.config), str(new))
+    (one,) = json.loads(ask(*diff, "-o", "json"))
     assert (61001, "work", "allow", "deny") == (
         one["caller"],
         one["pool"],
@@ -242,10 +273,21 @@ def test_recorded_decisions_are_asked_again_under_other_policies(daemon: RealDae
         one["after"]["verdict"],
     )
     assert ("not-so-long", "an hour is enough") == (one["after"]["rule"], one["because"])
-    shown = diff()
-    assert 0 == shown.exit_code
-    assert "allow -> deny" in shown.output
-    assert "1 of 3 recorded decisions would be different." in shown.output
-    assert max(map(len, shown.output.splitlines())) <= 80
+    shown = ask(*diff)
+    assert "allow -> deny" in shown
+    assert "work: 1 from allow to deny, by players/not-so-long\n" in shown
+    assert "1 of 3 recorded decisions would be different." in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+    planned = ask("plan", str(new), "--live")
+    assert "claims: 1 of 3 recorded decisions would be different\n" in planned
+    assert "claims: work: 1 from allow to deny, by players/not-so-long\n" in planned
+    told = json.loads(ask("plan", str(new), "--live", "-o", "json"))["decisions"]
+    assert (3, [one]) == (told["lookedAt"], told["different"])
+    assert "- claims: work: 1 from allow" in ask("plan", str(new), "--live", "-o", "markdown")
+
+    laxer = POLICY.replace('"games" in caller.groups', "true")
+    (new / "a.yaml").write_text(work_pool(4) + laxer)
+    assert refused in ask(*diff)  # what was refused is no claim
     (new / "a.yaml").write_text(work_pool(4) + POLICY)
-    assert "0 of 3 recorded decisions would be different.\n" == diff().output
+    assert "0 of 3 recorded decisions would be different.\n" == ask(*diff)
