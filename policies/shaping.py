@@ -75,7 +75,7 @@ def _ttl(facts: Facts, policies: list[PolicySpec], shaping: Shaping) -> float:
         caps += [(it.limits.max_ttl, it.name) for it in policies if it.limits.max_ttl]
     if caps and min(caps)[0] < ttl:
         ttl, by = min(caps)
-    if by and ttl != (shaping.shaped.ttl if asked is None else asked):
+    if by and ttl != shaping.shaped.ttl:
         before = None if asked is None else format_duration(asked)
         shaping.mutations.append(Mutation("ttl", before, format_duration(ttl), by))
     return ttl

@@ -187,6 +187,10 @@ def test_a_reason_must_match_for_a_claim_and_not_for_a_renewal() -> None:
         assert rule == decided(policy, facts=facts).rule
     again = some_facts(request=RequestFacts(action=Action.RENEW))
     assert "allow" == decided(policy, facts=again).verdict
+    assert "that matches the pattern ^[A-Z]+-[0-9]+$. Give one" in decided(policy).message
+    assert policy.reason is not None
+    own = replace(policy, reason=replace(policy.reason, message="name the ticket"))
+    assert "name the ticket" == decided(own).message
     long = some_facts(request=RequestFacts(reason="x" * 100_000))
     assert ("deny", "team", "reason") == told(decided(policy, facts=long))
 
@@ -224,6 +228,54 @@ def test_what_is_as_it_should_be_already_is_no_mutation() -> None:
         pool=PoolFacts("web", cost_centre="x"),
     )
     assert () == decided(a_policy(allow(), shape=shape), facts=facts).mutations
+
+
+def test_a_default_is_for_claims_that_do_not_say_and_changes_what_differs_from_the_pools() -> None:
+    policy = a_policy(allow(), shape=Shape(default_ttl=1800.0))
+    asked = decided(policy, facts=some_facts(request=RequestFacts(ttl=60.0)))
+    assert (60.0, ()) == (asked.ttl, asked.mutations)
+    renewal = RequestFacts(Action.RENEW)
+    renewed = decided(policy, facts=some_facts(request=renewal, pool=PoolFacts("web", ttl=90.0)))
+    assert (90.0, ()) == (renewed.ttl, renewed.mutations)
+    alike = decided(policy, facts=some_facts(pool=PoolFacts("web", ttl=1800.0)))
+    assert (1800.0, ()) == (alike.ttl, alike.mutations)
+    capped = a_policy(name="zone", shape=Shape(max_ttl=1800.0))
+    (change,) = decided(policy, capped, facts=some_facts(pool=PoolFacts("web", ttl=90.0))).mutations
+    assert ("team", "30m") == (change.policy, change.after)
+
+
+def test_a_policy_without_a_cost_centre_leaves_that_of_the_pool_and_of_others() -> None:
+    pays = PoolFacts("web", cost_centre="pool")
+    labels = a_policy(allow(), name="z", shape=Shape(forced_labels={"a": "b"}))
+    assert "pool" == decided(labels, facts=some_facts(pool=pays)).cost_centre
+    shape = Shape(cost_centre="x")
+    both = (a_policy(name="a", shape=shape), a_policy(name="b", shape=shape), labels)
+    decision = decided(*both, facts=some_facts(pool=pays))
+    assert ("allow", "x") == (decision.verdict, decision.cost_centre)
+    assert [("pool", "x", "a")] == [
+        (it.before, it.after, it.policy) for it in decision.mutations if it.path == "costCentre"
+    ]
+
+
+def test_a_limit_on_groups_that_are_unknown_is_an_error_and_denies() -> None:
+    policy = a_policy(allow(), limits=Limits(max_active_per_group={"web": 3}))
+    unknown = some_facts(caller=a_caller(groups=(), unknown=("groups",)))
+    decision = decided(policy, facts=unknown)
+    assert ("deny", "team", "limits.maxActivePerGroup") == told(decision)
+    assert ["the caller's groups are unknown"] == [it.error for it in decision.failed]
+    assert "allow" == decided(policy, facts=some_facts(caller=a_caller(groups=()))).verdict
+    assert "allow" == decided(a_policy(allow()), facts=unknown).verdict
+
+
+@pytest.mark.parametrize(("ttl", "adds"), [(3600.0, 1.0), (600.0, 0.0)])
+def test_a_renewal_costs_what_it_adds_and_counts_for_nothing_else(ttl: float, adds: float) -> None:
+    limits = Limits(
+        max_active_per_caller=5, spend_per_day=10.0, rate_per_caller=ClaimRate(30, 3600.0)
+    )
+    request = RequestFacts(Action.RENEW, ttl=ttl, remaining=1800.0)
+    facts = some_facts(request=request, pool=PoolFacts("web", cost_per_hour=2.0))
+    (check,) = decided(a_policy(allow(), limits=limits), facts=facts).checks
+    assert (Limit.SPEND_PER_DAY, adds) == (check.limit, check.adds)
 
 
 def test_rules_judge_the_request_as_it_was_shaped() -> None:
