@@ -26,7 +26,7 @@ from .decision import (
     Shadow,
     Verdict,
 )
-from .facts import Facts, Shaped, scope_of
+from .facts import Action, Facts, Shaped, scope_of
 from .index import Entry, PoolPolicies
 from .limits import Refused, checks, exceeded, refusals
 from .shaping import Shaping, as_asked, shape
@@ -292,8 +292,10 @@ def _nobody_allows(case: _Case, this: _Round) -> str:
     if this.built_in:
         return access.decide(caller.uid, case.daemon_uid).reason
     who = caller.user or f"uid {caller.uid}"
+    renews = case.facts.request.action is Action.RENEW
+    wish = f"renew a claim on {pool}" if renews else f"claim from {pool}"
     return (
-        f"No rule allows {who} to claim from {pool}. Ask whoever maintains the policies; 'stoker"
+        f"No rule allows {who} to {wish}. Ask whoever maintains the policies; 'stoker"
         f" policy explain --live --pool {pool}' says what each rule sees."
     )
 

@@ -30,7 +30,7 @@ def against_pools(
         problem = document.problem(at, message, remedy)
         # A `when` may leave out the pools where it does not fit.
         yield problem if policy.when is None else _warning(problem)
-    odd = (*_unknown_limits(policy, covered), *_surely_missing(policy, covered))
+    odd = (*_unknown_limits(policy, covered), *_missing(policy, covered))
     for at, message, remedy in odd[:MAX_WARNINGS]:
         yield _warning(document.problem(at, message, remedy))
 
@@ -95,21 +95,29 @@ def _unknown_limits(policy: PolicySpec, covered: Iterable[PoolSpec]) -> Iterator
         yield ("spec", "limits", "params", name), message, suggestion(name, known)
 
 
-def _surely_missing(policy: PolicySpec, covered: Iterable[PoolSpec]) -> Iterator[Told]:
-    """Labels and parameters that are read and that a pool does not have: an error there, always."""
+def _missing(policy: PolicySpec, covered: Iterable[PoolSpec]) -> Iterator[Told]:
+    """What is read and is not there for every pool or every caller: an error, and so a no to all."""
     kept = list(covered)
+    scope = set[tuple[str, ...]]() if policy.when is None else _asked_for(policy.when.node)
     for what, at, condition in _conditions(policy):
-        asked = _asked_for(condition.node)
+        asked = _asked_for(condition.node) | scope
         for chain in sorted(condition.references):
             if len(chain) < 3 or chain[:3] in asked:
                 continue
+            remedy = f"ask before: has({'.'.join(chain[:3])}) && …"
             kind, lacking = _lacking(chain, kept)
             if lacking is not None:
                 message = (
                     f"the pool '{lacking}' has no {kind} '{chain[2]}', so that {what} ends in an"
                     " error there, which denies every claim"
                 )
-                yield at, message, f"ask before: has({'.'.join(chain[:3])}) && …"
+                yield at, message, remedy
+            elif _may_lack(policy, chain):
+                message = (
+                    f"{what} ends in an error for whoever has no '{'.'.join(chain[:3])}', which denies"
+                    " every claim of theirs"
+                )
+                yield at, message, remedy
 
 
 def _conditions(policy: PolicySpec) -> Iterator[tuple[str, Path, Condition]]:
@@ -118,6 +126,15 @@ def _conditions(policy: PolicySpec) -> Iterator[tuple[str, Path, Condition]]:
         yield "it", ("spec", "when"), policy.when
     for index, rule in enumerate(policy.rules):
         yield "the rule", ("spec", "rules", index, "when"), rule.when
+
+
+def _may_lack(policy: PolicySpec, chain: tuple[str, ...]) -> bool:
+    """What a caller brings, or does not: what a token says, and labels that no policy here adds."""
+    if chain[:2] == ("request", "labels"):
+        return (
+            chain[2] not in policy.shape.default_labels.keys() | policy.shape.forced_labels.keys()
+        )
+    return chain[:2] == ("caller", "token")
 
 
 def _lacking(chain: tuple[str, ...], pools: list[PoolSpec]) -> tuple[str, str | None]:

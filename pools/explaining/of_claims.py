@@ -290,9 +290,9 @@ def _time(facts: ClaimFacts) -> Iterator[str]:
 def _asked(facts: ClaimFacts) -> Iterator[str]:
     claim = facts.claim
     yield (
-        f"{who(claim)} asked for it {span(facts.present.now - claim.created_at)} ago, for "
-        f"{span(claim.ttl)}"
-        + (f", with the reason: {quoted(claim.reason)}." if claim.reason else ".")
+        f"{who(claim)} asked for it {span(facts.present.now - claim.created_at)} ago"
+        + (f", with the reason: {quoted(claim.reason)}" if claim.reason else "")
+        + f"; its ttl is {span(claim.ttl)}."
     )
 
 

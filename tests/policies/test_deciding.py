@@ -103,6 +103,13 @@ def test_the_sentence_is_the_rules_own_or_names_the_rule() -> None:
     assert "No rule allows uid 7 to claim" in decided(a_policy(), facts=nameless).message
 
 
+def test_who_may_not_is_told_whether_it_is_about_a_claim_or_a_renewal() -> None:
+    for action, wish in ((Action.CLAIM, "claim from web"), (Action.RENEW, "renew a claim on web")):
+        message = decided(a_policy(), facts=some_facts(request=RequestFacts(action))).message
+        assert message.startswith(f"No rule allows ada to {wish}. Ask")
+        assert "'stoker policy explain --live --pool web'" in message
+
+
 def test_an_error_is_reported_as_one_and_quotes_no_fact() -> None:
     secret = some_facts(request=RequestFacts(params={"token": "s3cret"}))
     decision = decided(a_policy(allow(), deny("request.params.token > 3")), facts=secret)

@@ -208,6 +208,25 @@ def test_a_scope_that_reads_what_a_pool_lacks_is_a_warning_unless_it_asks_before
     assert [] == problems(a_policy_with(asked))
 
 
+@pytest.mark.parametrize("fact", ["caller.token.team", "request.labels.team"])
+def test_reading_what_not_everybody_brings_is_a_warning_unless_it_is_asked_for_before(
+    fact: str,
+) -> None:
+    reads = f'{fact} == "x"'
+    (told,) = problems(a_policy_with(RULE % reads))
+    assert f"the rule ends in an error for whoever has no '{fact}', which denies" in told
+    assert told.startswith("warning: p0.yaml:6:39: spec.rules[0].when: ")
+    assert told.endswith(f"ask before: has({fact}) && …")
+    assert [] == problems(a_policy_with(RULE % f"has({fact}) && {reads}"))
+    assert [] == problems(a_policy_with(f"  when: has({fact})\n{RULE % reads}"))
+
+
+@pytest.mark.parametrize("key", ["defaults", "forced"])
+def test_a_label_that_the_policy_itself_gives_is_there(key: str) -> None:
+    given = f"  {key}: {{labels: {{team: x}}}}\n"
+    assert [] == problems(a_policy_with(given + RULE % 'request.labels.team == "x"'))
+
+
 def test_a_mistake_in_a_folded_text_is_told_with_its_own_line_and_column() -> None:
     spec = """  rules:
     - name: one
