@@ -136,11 +136,20 @@ def sentences(explanation: Explanation) -> Iterator[str]:
             f"{check.policy}/{check.rule} is counted for {check.subject}: {check.most:g} is the most,"
             f"{'' if taken is None else f' {taken:g} is taken,'} and this claim adds {check.adds:g}."
         )
-    shadow = decision.shadow
-    if shadow is not None:
-        names = ", ".join(shadow.policies)
-        verb = "differ" if shadow.differs else "be the same"
-        yield f"If {names} were enforced, the answer would {verb}: {shadow.verdict}. {shadow.message}"
+    if decision.shadow is not None:
+        yield _otherwise(decision, decision.shadow)
+
+
+def _otherwise(decision: Decision, shadow: Shadow) -> str:
+    """What the answer would be if the policies that only look on were enforced."""
+    if_enforced = f"If {', '.join(shadow.policies)} were enforced, the answer would"
+    if not shadow.differs:
+        return f"{if_enforced} be the same."
+    if shadow.verdict is not decision.verdict:
+        return f"{if_enforced} be {shadow.verdict}: {shadow.message}"
+    new = [it for it in shadow.mutations if it not in decision.mutations]
+    changed = " and ".join(f"{it.path} would become {it.after} (by {it.policy})" for it in new)
+    return f"{if_enforced} still be {shadow.verdict}, but {changed or 'other people would approve it'}."
 
 
 def as_json(explanation: Explanation) -> dict[str, Json]:

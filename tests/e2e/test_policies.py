@@ -4,6 +4,7 @@ import grp
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from stoker.client import Stoker
+from stoker.client import Denied, Stoker
 from stoker.daemon.cli.group import cli
 from tests.fixtures.callers import Someone, ask_as, connect_as, needs_root
 from tests.fixtures.daemons import RealDaemon, until, work_pool
@@ -182,6 +183,44 @@ def test_a_retry_is_told_the_same_also_by_the_next_daemon(daemon: RealDaemon) ->
     status, again = claim(daemon, ADA, key="once")
     assert (201, first["id"], first["decision"]) == (status, again["id"], again["decision"])
     assert 403 == claim(daemon, ADA, key="twice")[0]
+
+
+def test_hostile_rules_and_reasons_do_not_hold_up_other_callers(daemon: RealDaemon) -> None:
+    """Without bounds, one of these conditions alone would hold the loop for seconds, or for ever."""
+    many = ",".join(map(str, range(400)))
+    nested = [f"[{many}].all(a, [{many}].all(b, a + b + {at} >= 0))" for at in range(30)]
+    patterns = [f'request.reason.matches("(a*)*(a|b|ab)*(.*a){{30}}y{at}$")' for at in range(30)]
+    rules = "".join(
+        f"\n    - {{name: r{at}, effect: deny, when: {json.dumps(rule)}}}"
+        for at, rule in enumerate(nested + patterns)
+    )
+    served(daemon, POLICY.replace("\n  limits:", f"{rules}\n  limits:"))
+    answers: list[str] = []
+    done = threading.Event()
+
+    def attack() -> None:
+        with Stoker(daemon.socket) as stoker:
+            while not done.is_set():
+                with pytest.raises(Denied) as refused:
+                    stoker.claim("work", reason="a" * 1000)
+                answers.append(refused.value.detail)
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    try:
+        slowest = 0.0
+        until(lambda: len(answers) > 3, "the first hostile claims are refused")
+        began = len(answers)
+        for _ in range(100):
+            before = time.monotonic()
+            assert daemon.client.pool("work")["ready"]
+            slowest = max(slowest, time.monotonic() - before)
+    finally:
+        done.set()
+        attacker.join()
+    assert len(answers) > began
+    assert all("steps" in detail for detail in answers)
+    assert slowest < 1.0, slowest
 
 
 def test_a_change_of_the_policies_holds_at_once_and_without_them_nobody_else_may(
