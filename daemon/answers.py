@@ -72,7 +72,8 @@ class DecisionJson(TypedDict):
             AnyObject,
             Field(
                 description="What it would be if the policies that do not enforce did: `verdict`,"
-                " `policy`, `rule`, and whether anything `differs`; then `ttl` and `mutations` too."
+                " `policy`, `rule`, and whether anything `differs`; of what would be let"
+                " through and differs, `ttl` and `mutations` too."
             ),
         ]
     ]

@@ -12,7 +12,7 @@ from typing import cast
 from ..config.json_types import Json, JsonObject
 from ..config.revision import PoolSpec
 from ..config.units import format_duration, parse_duration
-from ..policies.decision import Decision, Mutation, Shadow
+from ..policies.decision import Decision, Mutation, Shadow, Verdict
 from ..policies.explaining import Explanation, as_json, sentences
 from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..pools.decided import Decided
@@ -86,7 +86,7 @@ def _shadow(shadow: Shadow, secrets: frozenset[str]) -> JsonObject:
         "rule": shadow.rule,
         "differs": shadow.differs,
     }
-    if shadow.differs:
+    if shadow.differs and shadow.verdict is not Verdict.DENY:
         found["ttl"] = _duration(shadow.ttl)
         if shadow.mutations:
             found["mutations"] = [dict(it) for it in mutations_of(shadow.mutations, secrets)]

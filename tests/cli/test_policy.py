@@ -158,7 +158,7 @@ def test_an_explanation_is_told_to_programs(folder: Path) -> None:
     assert 3 == result.exit_code
     found = json.loads(result.stdout)
     assert ("deny", "", "") == (found["verdict"], found["policy"], found["rule"])
-    assert "No rule allows uid 4711 to claim from db." in found["message"]
+    assert "No rule allows uid 4711 to renew a claim on db." in found["message"]
     assert {"payments": "false", "team": "false", "short-in-production": "false"} == {
         rule["rule"]: rule["value"] for rule in found["rules"]
     }

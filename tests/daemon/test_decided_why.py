@@ -139,3 +139,18 @@ def test_many_rules_are_told_in_part(count: int) -> None:
     }
     said = list(sentences(record, rules_told(record, None, None)))
     assert "There are 5 more rules; -o json shows them all." in said
+
+
+async def test_what_shadows_would_make_of_a_claim_is_told(short_tmp: Path) -> None:
+    policies = (
+        a_policy(allow("caller.pid > 0", name="living"), shape=Shape(forced_labels={"a": "b"})),
+        a_policy(
+            name="later", mode="shadow", shape=Shape(max_ttl=60.0, forced_labels={"team": "web"})
+        ),
+    )
+    async with a_server(short_tmp, a_box_pool(min=1), policies=policies) as served:
+        claimed = (await served.caller.claim(ttl="2m")).json["id"]
+        said = (await served.caller.get(f"/v1/explain/claims/{claimed}")).json["why"]
+        at = said.index("If all policies were enforced, the answer would be allow by team/living.")
+        assert "It would then get a ttl of 1m, and not of 2m." == said[at + 1]
+        assert "The policy later would make labels.team web." == said[at + 2]

@@ -372,6 +372,24 @@ async def test_a_shadow_is_told_and_changes_nothing() -> None:
     await run.stop()
 
 
+async def test_what_a_shadow_would_change_about_a_claim_is_told_and_kept() -> None:
+    run = await a_run(
+        a_policy(allow(name="all"), name="real"),
+        a_policy(name="new", mode="shadow", shape=Shape(max_ttl=60.0, forced_labels={"a": "b"})),
+    )
+    claim = await run.claim(claimant=ADA)
+    assert claim.decision is not None
+    kept = claim.decision.shadow
+    assert kept is not None
+    assert ("allow", True, "1m") == (kept["verdict"], kept["differs"], kept["ttl"])
+    assert [
+        {"path": "ttl", "before": None, "after": "1m", "policy": "new"},
+        {"path": "labels.a", "before": None, "after": "b", "policy": "new"},
+    ] == kept["mutations"]
+    assert ({}, claim.decision.ttl) == (claim.labels, claim.ttl)
+    await run.stop()
+
+
 async def test_while_nothing_is_enforced_root_and_the_daemons_user_may_and_nobody_else() -> None:
     run = await a_run(a_policy(allow(), mode="shadow"))
     claim = await run.claim(claimant=replace(ADA, uid=0))
