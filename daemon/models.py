@@ -357,10 +357,15 @@ def _place(error: ErrorDetails) -> str:
     return ".".join(_CONTROL.sub("�", str(part))[:MAX_NAME] for part in error["loc"])
 
 
+def _fields(model: type[Body]) -> list[str]:
+    """As they are written in JSON."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
 def _message(model: type[Body], error: ErrorDetails) -> str:
     kind, place = error["type"], error["loc"]
     if kind == "extra_forbidden":
-        known = ["matchLabels"] if place[0] == "pool" else model.model_fields
+        known = ["matchLabels"] if place[0] == "pool" else _fields(model)
         return f"no such field; {suggestion(str(place[-1])[:MAX_NAME], known)}"
     if place and place[0] == "labels":
         return _about_labels(place)

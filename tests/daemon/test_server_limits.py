@@ -31,6 +31,7 @@ def nested(depth: int) -> Any:
         ({"params": {"x": 2**64}}, "params", "64 bits"),
         ({"colour": "red"}, "colour", "no such field"),
         ({"labls": {}}, "labls", "labels"),
+        ({"break_glass": True}, "break_glass", "did you mean 'breakGlass'?"),
     ],
     ids=lambda value: str(value)[:40],
 )
