@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 
 from ..cel.nodes import Binary, Call, Literal, Node, chain_of, children
 from ..conditions import Condition
@@ -30,8 +31,8 @@ def against_pools(
         problem = document.problem(at, message, remedy)
         # A `when` may leave out the pools where it does not fit.
         yield problem if policy.when is None else _warning(problem)
-    odd = (*_unknown_limits(policy, covered), *_missing(policy, covered))
-    for at, message, remedy in odd[:MAX_WARNINGS]:
+    odd = chain(_unknown_limits(policy, covered), _missing(policy, covered))
+    for at, message, remedy in islice(odd, MAX_WARNINGS):
         yield _warning(document.problem(at, message, remedy))
 
 
@@ -90,7 +91,7 @@ def _unknown_limits(policy: PolicySpec, covered: Iterable[PoolSpec]) -> Iterator
     known = {name for pool in covered for name in pool.blueprint.parameters.shapes()}
     if not known:
         return
-    for name in policy.limits.params.keys() - known:
+    for name in sorted(policy.limits.params.keys() - known):
         message = f"none of these pools has a parameter '{name}'"
         yield ("spec", "limits", "params", name), message, suggestion(name, known)
 
@@ -101,20 +102,20 @@ def _missing(policy: PolicySpec, covered: Iterable[PoolSpec]) -> Iterator[Told]:
     scope = set[tuple[str, ...]]() if policy.when is None else _asked_for(policy.when.node)
     for what, at, condition in _conditions(policy):
         asked = _asked_for(condition.node) | scope
-        for chain in sorted(condition.references):
-            if len(chain) < 3 or chain[:3] in asked:
+        for read in sorted(condition.references):
+            if len(read) < 3 or read[:3] in asked:
                 continue
-            remedy = f"ask before: has({'.'.join(chain[:3])}) && …"
-            kind, lacking = _lacking(chain, kept)
+            remedy = f"ask before: has({'.'.join(read[:3])}) && …"
+            kind, lacking = _lacking(read, kept)
             if lacking is not None:
                 message = (
-                    f"the pool '{lacking}' has no {kind} '{chain[2]}', so that {what} ends in an"
+                    f"the pool '{lacking}' has no {kind} '{read[2]}', so that {what} ends in an"
                     " error there, which denies every claim"
                 )
                 yield at, message, remedy
-            elif _may_lack(policy, chain):
+            elif _may_lack(policy, read):
                 message = (
-                    f"{what} ends in an error for whoever has no '{'.'.join(chain[:3])}', which denies"
+                    f"{what} ends in an error for whoever has no '{'.'.join(read[:3])}', which denies"
                     " every claim of theirs"
                 )
                 yield at, message, remedy
@@ -128,20 +129,18 @@ def _conditions(policy: PolicySpec) -> Iterator[tuple[str, Path, Condition]]:
         yield "the rule", ("spec", "rules", index, "when"), rule.when
 
 
-def _may_lack(policy: PolicySpec, chain: tuple[str, ...]) -> bool:
+def _may_lack(policy: PolicySpec, read: tuple[str, ...]) -> bool:
     """What a caller brings, or does not: what a token says, and labels that no policy here adds."""
-    if chain[:2] == ("request", "labels"):
-        return (
-            chain[2] not in policy.shape.default_labels.keys() | policy.shape.forced_labels.keys()
-        )
-    return chain[:2] == ("caller", "token")
+    if read[:2] == ("request", "labels"):
+        return read[2] not in policy.shape.default_labels.keys() | policy.shape.forced_labels.keys()
+    return read[:2] == ("caller", "token")
 
 
-def _lacking(chain: tuple[str, ...], pools: list[PoolSpec]) -> tuple[str, str | None]:
-    if chain[:2] == ("pool", "labels"):
-        return "label", next((it.name for it in pools if chain[2] not in it.labels), None)
-    if chain[:2] == ("request", "params"):
-        lacking = (it.name for it in pools if chain[2] not in it.blueprint.parameters.shapes())
+def _lacking(read: tuple[str, ...], pools: list[PoolSpec]) -> tuple[str, str | None]:
+    if read[:2] == ("pool", "labels"):
+        return "label", next((it.name for it in pools if read[2] not in it.labels), None)
+    if read[:2] == ("request", "params"):
+        lacking = (it.name for it in pools if read[2] not in it.blueprint.parameters.shapes())
         return "parameter", next(lacking, None)
     return "", None
 

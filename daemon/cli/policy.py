@@ -155,7 +155,7 @@ def _report_as_json(report: "Report") -> dict[str, Any]:
         "stoker policy explain --live --pool web --ttl 2h",
     )
 )
-@click.argument("folder", metavar="DIR", type=_FOLDER, required=False)
+@click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)
 @click.option(
     "--live", is_flag=True,
     help="Ask the daemon, in place of a directory: by who you are and what is in use now.",
