@@ -166,11 +166,13 @@ def _print_proof(proof: "Proof", *, whole: bool) -> None:
         click.echo(f"{style('Sound', 'green')}: {which}; the head is {end.seq}:{end.hash}")
     else:
         broken = len(proof.findings) + proof.further
-        click.echo(f"{style('Broken', 'red')}: {broken} findings in {which}.")
+        told = "1 finding" if broken == 1 else f"{broken} findings"
+        click.echo(f"{style('Broken', 'red')}: {told} in {which}.")
     if proof.skipped:
         click.echo(f"It is an excerpt: {proof.skipped} events in between are not in it.")
-    if start.seq and whole:
-        click.echo(f"Events up to {start.seq} were pruned (audit.files), as the audit says itself.")
+    last = min(proof.pruned, start.seq)
+    if last and whole:
+        click.echo(f"Events up to {last} were pruned (audit.files), as the audit says itself.")
 
 
 def _proof_json(proof: "Proof") -> dict[str, object]:

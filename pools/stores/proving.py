@@ -46,6 +46,8 @@ class Proof:
     findings: list[Finding] = field(default_factory=list[Finding])
     further: int = 0
     """Findings beyond those."""
+    pruned: int = 0
+    """Up to which event the audit itself says that they were removed."""
 
     @property
     def sound(self) -> bool:
@@ -73,7 +75,6 @@ class Prover:
         self._whole = whole
         self._expected = dict(expected or {})
         self._link: Link | None = None
-        self._pruned = 0
 
     def take(self, entry: Entry | Flaw) -> None:
         if isinstance(entry, Flaw):
@@ -101,16 +102,16 @@ class Prover:
             sentence = f"event {event.seq} has the hash {event.hash} and not the expected {wanted}"
             self._find("unexpected", place, sentence, event.seq)
         if event.kind == PRUNED:
-            self._pruned = max(self._pruned, _through(event.data.get("through")))
+            self.proof.pruned = max(self.proof.pruned, _through(event.data.get("through")))
         self._link = self.proof.end = Link(event.seq, event.hash)
         self.proof.events += 1
 
     def finish(self) -> Proof:
         start, end = self.proof.start, self.proof.end
-        if self._whole and start is not None and start.seq > self._pruned:
-            which = _events(self._pruned + 1, start.seq)
+        if self._whole and start is not None and start.seq > self.proof.pruned:
+            which = _events(self.proof.pruned + 1, start.seq)
             sentence = f"{which} missing at the beginning, and no event says that they were pruned"
-            self._find("missing", "the beginning", sentence, self._pruned + 1, start.seq)
+            self._find("missing", "the beginning", sentence, self.proof.pruned + 1, start.seq)
         for seq in sorted(self._expected):
             if end is None or seq > end.seq:
                 last = "it is empty" if end is None else f"it ends with event {end.seq}"

@@ -85,6 +85,15 @@ def test_an_altered_and_a_missing_event_are_named(copied: Path) -> None:
     ]
 
 
+def test_a_beginning_that_was_cut_off_is_not_said_to_be_pruned(copied: Path) -> None:
+    forge(copied, "DELETE FROM events WHERE seq <= 2")
+    result = audit("verify", "--state", copied)
+    assert 1 == result.exit_code
+    assert "missing: events 1 to 2 are missing at the beginning" in result.stdout
+    assert "Broken: 1 finding in" in result.stdout
+    assert "as the audit says itself" not in result.stdout
+
+
 def test_an_end_that_was_cut_off_shows_against_a_head_kept_elsewhere(copied: Path) -> None:
     head = audit("head", "--state", copied).stdout.strip()
     number = int(head.partition(":")[0])

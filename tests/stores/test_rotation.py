@@ -127,8 +127,9 @@ async def test_only_so_many_files_are_kept_and_the_audit_says_so(
     proof = prove(disk)
     assert [] == proof.findings
     assert proof.start is not None
-    assert 100 == proof.start.seq
+    assert (100, 100) == (proof.start.seq, proof.pruned)
     kept[0].path.unlink()
+    assert 100 == prove(disk).pruned
     assert ["missing"] == [finding.what for finding in prove(disk).findings]
     assert "events 101 to 200 are missing" in prove(disk).findings[0].sentence
     await store.close()
