@@ -115,5 +115,6 @@ def _near(name: str) -> str:
         "and $XDG_RUNTIME_DIR/stoker/stoker.sock for others."
     ),
 )
+@click.version_option(package_name="stoker", message="%(prog)s %(version)s")
 def cli() -> None:
     """Keep pools of almost-ready resources warm and hand one over in about a millisecond."""

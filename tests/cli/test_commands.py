@@ -1,5 +1,6 @@
 """Commands against a scripted daemon: what they print, and with which code they exit."""
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -338,6 +339,12 @@ def test_a_command_starts_in_a_moment(server: ScriptedServer) -> None:
         )
         took.append(time.monotonic() - started)
     assert min(took) < 0.4
+
+
+def test_the_version_is_told_in_the_usual_way_too() -> None:
+    result = stoker("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"stoker {importlib.metadata.version('stoker')}\n"
 
 
 @pytest.mark.parametrize("bind", ["process", "connection"])
