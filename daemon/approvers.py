@@ -93,6 +93,7 @@ def caller_of(kept: JsonObject) -> CallerFacts:
         unit=found.get("unit", ""),
         host=found.get("host", ""),
         token=found.get("token", {}),
+        operator=found.get("operator", False),
         unknown=tuple(found.get("unknown", ())),
     )
 

@@ -106,6 +106,11 @@ class Approval:
         return self.outcome is Outcome.WAITING and not self.broke_glass
 
     @property
+    def denied(self) -> bool:
+        """The claim may never be served."""
+        return self.outcome in {Outcome.REJECTED, Outcome.LAPSED} and not self.broke_glass
+
+    @property
     def to_follow_up(self) -> bool:
         return self.outcome is Outcome.WAITING and self.broke_glass
 
@@ -183,8 +188,15 @@ def overruled(approval: Approval, code: str, detail: str) -> Approval:
 
 
 def is_covered(approval: Approval, needs: Iterable[Need]) -> bool:
-    """Whether what policies ask for by now is no more than what was asked for."""
-    return set(needs) <= set(approval.needs)
+    """Whether what policies ask for by now is no more than what was asked for.
+
+    By which of its rules a policy asks is no matter: of several pools each may have its own.
+    """
+    return {_asks(need) for need in needs} <= {_asks(need) for need in approval.needs}
+
+
+def _asks(need: Need) -> tuple[str, str, int]:
+    return need.policy, need.approvers, need.quorum
 
 
 def _counts(cast: Vote, need: Need) -> bool:

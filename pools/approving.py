@@ -9,7 +9,7 @@ then, and a deny of now wins. After a restart each errand stands at its gate aga
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
@@ -188,11 +188,17 @@ class Approving:
         Raises `Refusal`.
         """
         await self._find(claim_id)
+        work = self._vote_in_turn(claim_id, ballot)
+        return await self._services.tasks.see_through(work, f"a vote on {claim_id}", told=Refusal)
+
+    async def _vote_in_turn(self, claim_id: ClaimId, ballot: Ballot) -> Claim:
+        """Goes on when the voter hangs up: what is being written would be in the ledger and not here."""
         async with self._lock(claim_id):
             claim = self.follow_ups.claims.get(claim_id) or await self._find(claim_id)
-            return await self._vote(claim, ballot)
+            await self._vote(claim, ballot)
+            return replace(claim)  # as it is with this vote, and not with one that is being written
 
-    async def _vote(self, claim: Claim, ballot: Ballot) -> Claim:
+    async def _vote(self, claim: Claim, ballot: Ballot) -> None:
         before, now = claim.approval, self._services.clock.now()
         if before is None:
             why = f"the claim {claim.id} needs nobody's approval"
@@ -204,14 +210,13 @@ class Approving:
         except VoteError as error:
             raise self._refused(claim, before, error) from None
         if after is before:
-            return claim
+            return
         if claim.needs_follow_up:
             await self.follow_ups.review(claim, before, after, ballot)
         elif claim.needs_approval:
             await self._decide(claim, after, ballot)
         else:
             raise Refusal(Code.CLAIM_OVER, f"the claim {claim.id} is over: it is {claim.state}")
-        return claim
 
     def _refused(self, claim: Claim, approval: Approval, error: VoteError) -> Refusal:
         match error:
@@ -254,6 +259,8 @@ class Approving:
                 services.usage.leave(claim)
             raise unwritten(error) from error
         claim.approval, claim.deadline = after, deadline
+        if granted:
+            services.usage.confirm(claim)
         if after.outcome is not Outcome.WAITING:
             services.telemetry.approval_decided(claim.pool, after.outcome)
             errand = self._standing.get(claim.id)
@@ -269,8 +276,12 @@ class Approving:
         if not is_covered(after, needs):
             why = "the policies ask for other approvals by now; claim again"
             return overruled(after, Code.DENIED, why), claim.deadline
-        self._services.usage.hold(claim, pools_of(claim))
+        self._services.usage.hold_ahead(claim, pools_of(claim))
         return after, self._services.clock.now() + self._admission.patience(claim)
+
+    def turn(self, claim: Claim) -> AbstractAsyncContextManager[object]:
+        """For whoever writes a claim beside those who look at its follow-up: one after the other."""
+        return self._lock(claim.id) if claim.needs_follow_up else nullcontext()
 
     def _lock(self, claim: ClaimId) -> asyncio.Lock:
         lock = self._locks.get(claim)

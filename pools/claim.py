@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ..config.json_types import Json, JsonObject
-from .approvals import Approval, Voter
+from .approvals import Approval, Outcome, Voter
 from .binding import Binding
 from .decided import Decided
 from .expiry import Terms
@@ -209,6 +209,24 @@ class Claim:
         return self.approval is not None and self.approval.waits and self.state not in OVER
 
     @property
+    def known(self) -> bool:
+        """Its claimant was told of it, or somebody has voted on it: it outlives a crash."""
+        return self.answered or (self.approval is not None and bool(self.approval.votes))
+
+    @property
+    def voted_down(self) -> bool:
+        """Its end is kept for those who have voted."""
+        return self.approval is not None and self.approval.denied and bool(self.approval.votes)
+
+    @property
+    def may_be_served(self) -> bool:
+        """Nobody has to approve it, or they have, or it does without. Only such a claim counts as held."""
+        approval = self.approval
+        if approval is None or approval.broke_glass:
+            return True
+        return approval.outcome is Outcome.GRANTED
+
+    @property
     def count(self) -> int:
         """How many resources it wants, and has once it is bound."""
         return 1 if self.wish is None else self.wish.count
@@ -251,6 +269,11 @@ def trim(claim: Claim) -> None:
     claim.record = nothing()
     if claim.decision is None:
         claim.params = nothing()
+
+
+def durable(claim: Claim) -> Claim:
+    """A claim that is not bound yet, as a start has to find it."""
+    return replace(claim, answered=True) if claim.known and not claim.answered else claim
 
 
 def retry(claim: Claim) -> None:

@@ -28,11 +28,10 @@ from dataclasses import replace
 from functools import partial
 
 from ..config.revision import Blueprint
-from .approvals import Outcome
 from .approving import Approving
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
 from .ballots import requested
-from .claim import OVER, Claim, ClaimState, EndedBecause, advance, retry, trim
+from .claim import OVER, Claim, ClaimState, EndedBecause, advance, durable, retry, trim
 from .driver import DriverError, Rejected, Unavailable
 from .endings import Endings
 from .errands import Errand, GivenUp, Left
@@ -52,7 +51,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many resources one claim may use up before it fails."""
-_DENIED = frozenset({Outcome.REJECTED, Outcome.LAPSED})
 GAVE_UP_WAITING = frozenset({Code.WAIT_TIMEOUT, Code.NO_CAPACITY, Code.BLUEPRINT_FAILING})
 
 
@@ -135,7 +133,8 @@ class Claiming:
         claim = errand.claim
         assert claim.approval is not None
         if claim.approval.broke_glass:
-            if claim.id not in self._approving.follow_ups.claims:
+            told = claim.id in self._approving.follow_ups.claims
+            if not told and claim.needs_follow_up:  # and nobody has looked at it in an earlier run
                 try:
                     await self._approving.follow_ups.announce(claim)
                 except BaseException:
@@ -340,7 +339,7 @@ class Claiming:
     async def _intend(self, claim: Claim, resource: Resource) -> None:
         transaction = self._services.store.transaction()
         transaction.put_resource(resource)
-        transaction.put_claim(claim)
+        transaction.put_claim(durable(claim))
         await self._services.commit(transaction, urgent=True)
 
     async def _commit_bound(self, claim: Claim, resource: Resource) -> None:
@@ -369,7 +368,8 @@ class Claiming:
             if not isinstance(refusal, GivenUp):
                 services.telemetry.claim_refused(claim.pool, refusal.code)
             if claim.version > 0:  # it may be in the ledger
-                await self._endings.write(claim, keep=claim.answered, because=refusal.message)
+                keep = claim.answered or (claim.voted_down and not isinstance(refusal, Left))
+                await self._endings.write(claim, keep=keep, because=refusal.message)
         finally:
             self._over(claim)
             self._settle(errand, refusal)
@@ -390,7 +390,7 @@ def _end_unbound(claim: Claim, refusal: Refusal, now: float) -> None:
         advance(claim, ClaimState.ENDED)
         claim.ended_because = refusal.because
     elif claim.state not in OVER:
-        denied = claim.approval is not None and claim.approval.outcome in _DENIED
+        denied = claim.approval is not None and claim.approval.denied
         advance(claim, ClaimState.REFUSED if denied else ClaimState.FAILED)
     claim.code, claim.detail = refusal.code, refusal.message
     claim.ended_at = now

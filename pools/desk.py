@@ -175,7 +175,8 @@ class ClaimDesk:
             claim = await self.find_claim(claim_id)
             by = by or claim.claimant
             try:
-                return await self.leases.renew(claim, ttl, request_id, by)
+                async with self.approving.turn(claim):
+                    return await self.leases.renew(claim, ttl, request_id, by)
             except Denial as denial:
                 await self._admission.note_renewal(claim, by, request_id, denial)
                 raise

@@ -12,12 +12,12 @@ from dataclasses import replace
 from ..config.json_types import Json
 from .approvals import Approval, Outcome
 from .ballots import Ballot, event, unwritten
-from .claim import OVER, Claim
+from .claim import OVER, Claim, durable
 from .ids import ClaimId
 from .moments import rfc3339
 from .refusals import unwritable
 from .services import Services
-from .store import StoreError
+from .store import NewEvent, StoreError
 from .timers import Timer
 
 log = logging.getLogger(__name__)
@@ -82,18 +82,20 @@ class FollowUps:
             alarm.cancel()
 
     async def review(self, claim: Claim, before: Approval, after: Approval, ballot: Ballot) -> None:
-        """Writes a vote about a claim that goes its own way: what is written of it next has it too."""
+        """Writes a vote about a claim that goes its own way: what is written of it next has it too.
+
+        Where the claim has moved on while the vote was written, its row is written once more: this one may have
+        come later.
+        """
         if after.outcome is not Outcome.WAITING:
             after = replace(after, facts={})
         claim.approval = after
-        claim.version += 1
-        transaction = self._services.store.transaction()
-        transaction.put_claim(claim)
         said = {**ballot.told(), "outcome": after.outcome.value}
         kind = "claim.break-glass-reviewed"
-        transaction.add_event(event(kind, claim, ballot.reason, said, ballot.request_id))
+        told: list[NewEvent] = [event(kind, claim, ballot.reason, said, ballot.request_id)]
         try:
-            await self._services.commit(transaction, urgent=True)
+            while await self._write(claim, told):
+                told.clear()
         except StoreError as error:
             claim.approval = before
             raise unwritten(error) from error
@@ -101,3 +103,14 @@ class FollowUps:
             self._forget(claim.id)
             if claim.state not in OVER and after.outcome is Outcome.REJECTED:
                 log.warning("%s was rejected after the fact and lives on: release it", claim.id)
+
+    async def _write(self, claim: Claim, told: Iterable[NewEvent]) -> bool:
+        """Whether the claim has moved on meanwhile. Raises `StoreError`."""
+        state = claim.state
+        claim.version += 1
+        transaction = self._services.store.transaction()
+        transaction.put_claim(durable(claim))
+        for each in told:
+            transaction.add_event(each)
+        await self._services.commit(transaction, urgent=True)
+        return claim.state is not state

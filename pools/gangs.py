@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..config.json_types import Json, JsonObject
 from ..config.parameters import ParameterProblems
 from .assembly import Assembly, claim_facts, failure_sentence, render_outputs, secrets_of
-from .claim import Claim, ClaimState, advance, retry, trim
+from .claim import Claim, ClaimState, advance, durable, retry, trim
 from .driver import DriverError, Rejected, Unavailable
 from .errands import Errand
 from .judging import with_record
@@ -72,7 +72,7 @@ class Gangs:
             transaction = services.store.transaction()
             for resource in fresh:
                 transaction.put_resource(resource)
-            transaction.put_claim(claim)
+            transaction.put_claim(durable(claim))
             await services.commit(transaction, urgent=True)
         outcomes = await self._make_all(hand, fresh)
         errors: list[DriverError] = []

@@ -165,6 +165,8 @@ class _Counted:
     groups: tuple[str, ...]
     labels: tuple[str, ...]
     created_at: float
+    ahead: bool = False
+    """The vote that lets it pass is not durable yet."""
 
 
 @dataclass(slots=True)
@@ -186,6 +188,15 @@ class Usage:
         past = self._past_of(claim.claimant.uid, pools, claim.created_at)
         past.add(claim.created_at, 1)
         past.spend(claim.spent_day, claim.spent)
+
+    def hold_ahead(self, claim: Claim, pools: Pools) -> None:
+        """As `hold`, of a claim whose last vote is being written; `confirm` or `leave` follows."""
+        self.hold(claim, pools)
+        self._counted[claim.id].ahead = True
+
+    def confirm(self, claim: Claim) -> None:
+        """The vote is durable."""
+        self._counted[claim.id].ahead = False
 
     def settle(self, claim: Claim, cost: float) -> None:
         """One pool of several serves it, at this cost."""
@@ -224,7 +235,7 @@ class Usage:
             self._past_of(sum_.uid, (sum_.pool,), now).spend(sum_.day, sum_.cost)
         for claim in sorted(claims, key=lambda it: it.spent_day):
             pools = pools_of(claim)
-            if claim.needs_approval:
+            if not claim.may_be_served:
                 continue
             if claim.state is ClaimState.ENDING:
                 known = self._past_of(claim.claimant.uid, pools, now)
@@ -283,13 +294,17 @@ class Usage:
         """Whether what is counted is what there is; empty unless there is a defect."""
         fresh: dict[int, int] = {}
         for claim in claims:
-            if claim.state in _HOLDING and not claim.needs_approval:
+            if claim.state in _HOLDING and (claim.may_be_served or self._is_ahead(claim)):
                 uid = claim.claimant.uid
                 fresh[uid] = fresh.get(uid, 0) + claim.count
         kept = {uid: held.total for uid, held in self._users.items()}
         return [] if fresh == kept else [f"the usage says {kept}, and the claims say {fresh}"]
 
     # Within
+
+    def _is_ahead(self, claim: Claim) -> bool:
+        counted = self._counted.get(claim.id)
+        return counted is not None and counted.ahead
 
     def _hold(self, claim: Claim, pools: Pools) -> None:
         who = claim.claimant

@@ -1,0 +1,112 @@
+"""Votes beside what else happens to their claims: renewals, ends, crashes, and voters who hang up."""
+
+import asyncio
+
+import pytest
+
+from stoker.pools.approvals import Outcome
+from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.wishes import Wish
+from tests.policies.builders import a_policy, approve
+from tests.pools.test_approving import ZOE, guarded, outcome, says, told
+from tests.rig import Host, Run, a_box_pool
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
+
+ROOT, EVE = Claimant(0, 0, 1, "root"), Claimant(1001, 1001, 50, "eve")
+BY_BOB = guarded().approvals
+
+
+async def started(host: Host, ready: int = 2) -> Run:
+    run = await host.start(a_box_pool(min=ready, max=4))
+    await run.until_ready(ready)
+    return run
+
+
+async def hang_up_on_a_vote(run: Run, claim: Claim) -> None:
+    """While it is being written."""
+    vote = asyncio.create_task(says(run, claim))
+    await asyncio.sleep(0.0001)
+    vote.cancel()
+    await asyncio.gather(vote, return_exceptions=True)
+
+
+async def test_a_vote_counts_also_when_its_voter_has_hung_up() -> None:
+    run = await started(Host(policies=(guarded(),)))
+    claim = await run.claim(wait=None)
+    await hang_up_on_a_vote(run, claim)
+    await run.settle()
+    assert (Outcome.GRANTED, ClaimState.BOUND) == (outcome(claim), claim.state)
+    assert 1 == (await told(run, claim)).count("claim.approved")
+    assert [] == run.breaches()
+    await run.stop()
+
+
+async def test_what_is_counted_is_what_is_held_while_a_vote_is_written_and_after_a_no() -> None:
+    run = await started(Host(policies=(guarded(),)))
+    seen: list[str] = []
+    run.store.on_events(lambda _: seen.extend(run.breaches()))
+    for approves in (False, True):
+        await says(run, await run.claim(wait=None), approves=approves)
+        await run.settle(1)
+    assert [] == seen
+    await run.stop()
+
+
+async def test_who_is_an_operator_is_known_when_the_claim_is_approved() -> None:
+    run = await started(Host(policies=(a_policy(approve("caller.operator"), approvals=BY_BOB),)))
+    claim = await run.claim(wait=None, claimant=ROOT)
+    await says(run, claim)
+    await run.settle()
+    assert (Outcome.GRANTED, ClaimState.BOUND) == (outcome(claim), claim.state)
+    await run.stop()
+
+
+async def test_a_policy_may_ask_for_either_pool_by_a_rule_of_its_own() -> None:
+    rules = (approve("pool.name == 'web'", "one"), approve("pool.name == 'old'", "two"))
+    run = await Host(policies=(a_policy(*rules, approvals=BY_BOB),)).start(
+        a_box_pool(min=1, max=2), a_box_pool(name="old", min=1, max=2)
+    )
+    claim = await run.claim("", wait=None, wish=Wish(pools=("web", "old")))
+    await says(run, claim)
+    await run.settle()
+    assert (Outcome.GRANTED, ClaimState.BOUND) == (outcome(claim), claim.state)
+    await run.stop()
+
+
+async def test_a_broken_glass_that_was_looked_at_is_not_announced_again_by_a_start() -> None:
+    host, spec = Host(policies=(guarded(),)), a_box_pool(min=0, max=1)
+    run = await host.start(spec)
+    await run.claim(claimant=EVE, reason="it burns", break_glass=True)
+    claim = await run.claim(wait=None, reason="it burns", break_glass=True)
+    assert ClaimState.PENDING is claim.state
+    await says(run, claim)
+    await run.crash()
+    run = await host.start(spec)
+    await run.settle(1)
+    assert claim.id not in run.fleet.approving.follow_ups.claims
+    assert 1 == (await told(run, claim)).count("claim.break-glass")
+    await run.stop()
+
+
+@pytest.mark.parametrize("approves", [True, False], ids=["approved", "rejected"])
+async def test_a_claim_on_the_line_outlives_a_crash_with_its_votes(approves: bool) -> None:
+    host, spec = Host(policies=(guarded(2),)), a_box_pool(min=0, max=1)
+    run = await host.start(spec)
+    asking = asyncio.create_task(run.claim(wait=500.0, key=b"k" * 32, body=b"b"))
+    await asyncio.sleep(1)
+    (claim,) = run.fleet.approving.undecided()
+    await says(run, claim)
+    if approves:
+        await says(run, claim, ZOE)
+    await asyncio.sleep(0.01)
+    await run.crash()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    run = await host.start(spec)
+    await run.settle()
+    found = await run.fleet.find_claim(claim.id)
+    assert found.approval is not None
+    assert (2 if approves else 1) == len(found.approval.votes)
+    assert found.state is (ClaimState.BOUND if approves else ClaimState.PENDING)
+    await run.stop()
