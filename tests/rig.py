@@ -40,7 +40,7 @@ from stoker.pools.driver import Driver
 from stoker.pools.drivers import token
 from stoker.pools.drivers.context import DriverContext
 from stoker.pools.fleet import Fleet
-from stoker.pools.ids import Ids, PartId, ResourceId
+from stoker.pools.ids import ClaimId, Ids, PartId, ResourceId
 from stoker.pools.inventory import Inventory
 from stoker.pools.pool import Pool
 from stoker.pools.processes import Tied
@@ -155,6 +155,14 @@ class OpenFleet(Fleet):
 
     def own(self, name: str) -> Pool:
         return self._pools[name]
+
+    def all_pools(self) -> list[Pool]:
+        """Where a status of each would tell more than is asked, and takes longer."""
+        return [self._pools[name] for name in sorted(self._pools)]
+
+    def known(self, claim: ClaimId) -> Claim | None:
+        """One that is not over."""
+        return next((one for one in self.live_claims() if one.id == claim), None)
 
     def _over(self, claim: Claim) -> None:
         if self.at_end is not None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 
 from tests.simulation.estimates import Errors
 from tests.simulation.running import Outcome, play_job
@@ -48,6 +49,12 @@ def main() -> int:
         f"{sum(o.created for o in outcomes)} things made, "
         f"{sum(o.reused for o in outcomes)} resources used again; "
         f"{len(broken)} broken"
+    )
+    consent = sum((outcome.consent for outcome in outcomes), Counter[str]())
+    print(
+        f"{consent['votes']} votes answered: {consent['approved']} claims served with an approval and "
+        f"{consent['without an approval']} that broke the glass, {consent['claim.rejected']} rejected, "
+        f"{consent['claim.approval-lapsed']} lapsed"
     )
     stories = sum((outcome.errors for outcome in outcomes), Errors())
     rushes = sum((outcome.rush for outcome in outcomes), Errors())

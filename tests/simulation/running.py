@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, replace
 from tests.rig import virtual_throttle
 from tests.simulation.crowd import crowd
 from tests.simulation.estimates import Errors
-from tests.simulation.invariants import Broken, Watcher
+from tests.simulation.invariants import STEP, Broken, Watcher
 from tests.simulation.rush import rush
 from tests.simulation.story import Story
 from tests.virtual_loop import VirtualLoop
 
-STEP = 0.5
-"""Virtual seconds between two looks, beside one after every commit with an event."""
 CALM_DOWN = 2400.0
 """Virtual seconds of calm at the end: longer than a breaker's longest rest and two sweeps."""
 SIDE_STORIES = 4
@@ -35,6 +33,8 @@ class Outcome:
     """Hash of all effects in the world with their times: equal when a seed replays exactly."""
     rollouts: Counter[str]
     """The events of rollouts, by kind."""
+    consent: Counter[str]
+    """What became of claims that needed an approval, and how many votes were answered."""
     errors: Errors
     """Of the estimates that waiting claims were told."""
     rush: Errors = field(default_factory=Errors)
@@ -122,6 +122,7 @@ async def _play(seed: int, hours: float) -> Outcome:
         sum(1 for effect in log if effect.kind == "created"),
         digest.hexdigest()[:16],
         story.rolls.told,
+        story.consent.told_of + Counter({"votes": story.voters.done}),
         story.estimates.errors,
     )
 

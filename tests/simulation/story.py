@@ -11,7 +11,6 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from stoker.config.expressions import compile_expression
-from stoker.config.policies.rules import Limits
 from stoker.config.priorities import ENVIRONMENT
 from stoker.config.revision import (
     Backfill,
@@ -36,11 +35,13 @@ from stoker.pools.wishes import Wish
 from tests.builders import a_pool
 from tests.fakes.processes import SimulatedLine
 from tests.fakes.world import Faults
-from tests.policies.builders import a_policy, allow
 from tests.rig import EPOCH, Host, Run, a_part, boxes, reusable
+from tests.simulation.consent import Consent
 from tests.simulation.estimates import Estimates
+from tests.simulation.laws import TOKENS, Laws, draw_laws, draw_limits
 from tests.simulation.operators import FILE, Operators
 from tests.simulation.rolls import Rolls, draw_rollout
+from tests.simulation.voters import Voters
 
 CALM = Faults(latency=(0.05, 0.5))
 DEAF_AFTER = 60.0
@@ -104,6 +105,10 @@ class Caller:
     key: bytes | None
     left_at: float | None = None
     """When the caller hung up for good, without an answer."""
+    gave_up: bool = False
+    """It hung up at least once."""
+    refused: bool = False
+    """It was refused at least once."""
     lives: set[int] = field(default_factory=set[int])
     """The runs of the daemon that it talked to."""
 
@@ -115,11 +120,15 @@ class Story:
         """Of its own, so that the rest of a story hangs on no setting of rollouts."""
         self.rolls = Rolls()
         self.host = Host(self.random.getrandbits(48), replace(CALM))
-        self.policed = Random(f"policies of {seed}").choice([0, 0, 3, 8])
-        """How many resources a caller may hold; 0: there is no policy."""
-        if self.policed:
-            limits = Limits(max_active_per_caller=self.policed)
-            self.host.policies = (a_policy(allow(), limits=limits),)
+        self.policing = Random(f"policies of {seed}")
+        """Of its own, too, so that the stories without policies stay as they are."""
+        self._draw_laws = self.policing.choice([_no_laws, _no_laws, draw_limits, *3 * [draw_laws]])
+        self.laws = Laws()
+        """Those of the revision that was declared last."""
+        self.laws_of: dict[str, Laws] = {}
+        """By revision."""
+        self.voters = Voters(self, seed)
+        self.consent = Consent(self)
         self.length = length
         self.wishes = self.random.choice([0.0, 0.2, 0.6])
         """The share of claims that ask for more than any one resource of one pool."""
@@ -164,10 +173,13 @@ class Story:
         """Runs the troubles for `length` seconds, then calms down and lets everything converge."""
         await self._start()
         async with asyncio.TaskGroup() as group:
+            self.voters.start = group.create_task
             troubles = [
                 group.create_task(self._callers(group), name="callers"),
                 group.create_task(self._weather(), name="weather"),
                 group.create_task(self._author(), name="author"),
+                group.create_task(self._legislator(), name="legislator"),
+                group.create_task(self.voters.work(), name="voters"),
                 group.create_task(self.operators.work(), name="operators"),
                 group.create_task(self._follow(), name="configuration"),
                 group.create_task(self._meddler(), name="meddler"),
@@ -195,17 +207,33 @@ class Story:
             self.applied = self.revision
         while True:
             try:
-                await run.apply(self.applied)
+                await self._apply(run, self.applied)
                 break
             except Refusal:
                 await asyncio.sleep(1)
         await run.fleet.start()
+        await self._ask_for_votes(run)
         self.run = run
         self.up_since = self.now()
         self._up.set()
 
+    async def _apply(self, run: Run, revision: Revision) -> None:
+        await run.apply(revision)
+        self.consent.reign(self.laws_of[revision.id], revision.id)
+
+    async def _ask_for_votes(self, run: Run) -> None:
+        """What the ledger says of those claims on which somebody has voted in the life before."""
+        for claim in self.voters.voted_since():
+            try:
+                found = await run.fleet.find_claim(claim)
+            except Refusal:
+                self.consent.problems += self.voters.lost_with_its_claim(claim)
+            else:
+                self.consent.problems += self.consent.ended(found)
+
     def _committed(self, run: Run, events: Sequence[Event]) -> None:
         for event in events:
+            self.consent.told(run, event)
             if event.kind.startswith("rollout."):
                 self.rolls.told[event.kind] += 1
             if event.kind in {"claim.expiring", "claim.lapsed"}:
@@ -272,6 +300,29 @@ class Story:
             number += 1
             self.revision = self._draw_revision(f"r{number}")
 
+    async def _legislator(self) -> None:
+        """Changes policies, and nothing else."""
+        number = 0
+        while True:
+            await asyncio.sleep(self.policing.expovariate(1 / 150))
+            if not self.laws.laws:
+                return
+            number += 1
+            self._legislate()
+            before = self.revision
+            policies = {policy.name: policy for policy in self.host.policies}
+            self.revision = self._enacted(
+                replace(before, policies=policies, id=f"{before.id}, laws {number}")
+            )
+
+    def _legislate(self) -> None:
+        self.laws = self._draw_laws(self.policing)
+        self.host.policies = self.laws.specs()
+
+    def _enacted(self, revision: Revision) -> Revision:
+        self.laws_of[revision.id] = self.laws
+        return revision
+
     async def _follow(self) -> None:
         """As the daemon does: what comes in a freeze is applied after it."""
         while True:
@@ -283,7 +334,7 @@ class Story:
         revision = self.revision
         try:
             async with asyncio.timeout(DEAF_AFTER):
-                await self.daemon.apply(revision)
+                await self._apply(self.daemon, revision)
             self.applied = revision
         except (TimeoutError, Frozen):
             return  # the daemon was killed meanwhile, or this one waits for the thaw
@@ -294,7 +345,7 @@ class Story:
             replace(pool, blueprint=_working(pool.blueprint))
             for pool in self.revision.pools.values()
         ]
-        self.revision = replace(self.host.revision(*pools), id="repaired")
+        self.revision = self._enacted(replace(self.host.revision(*pools), id="repaired"))
         await self.catch_up()
 
     async def _meddler(self) -> None:
@@ -317,7 +368,8 @@ class Story:
         ]
         for pool in pools:
             self.most[pool.name] = max(self.most.get(pool.name, 0), pool.size.max)
-        return replace(self.host.revision(*pools), id=name)
+        self._legislate()
+        return self._enacted(replace(self.host.revision(*pools), id=name))
 
     def _draw_pool(self, name: str) -> PoolSpec:
         draw = self.random
@@ -389,11 +441,24 @@ class Story:
             request_id=request,
             wish=wish,
         )
+        if self.laws.laws:
+            asked = self._under_laws(asked)
+        self.consent.asked[request] = asked
         work = self._draw_work()
         claim = await self._insist(asked, caller, work)
         if claim is None:
             return
         await self._use(claim, asked)
+
+    def _under_laws(self, asked: ClaimRequest) -> ClaimRequest:
+        """Some bring a token, some say how long they want it, and some would do without an approval."""
+        draw, claimant = self.policing, asked.claimant
+        return asked._replace(
+            claimant=replace(claimant, token=TOKENS.get(claimant.uid)),
+            ttl=draw.choice([None, None, 15.0, 60.0]),
+            reason=draw.choice(["", "it burns", "it is due"]),
+            break_glass=draw.random() < 0.2,
+        )
 
     def _draw_wish(self) -> Wish | None:
         """Some claims want several, certain ones, or one of both pools; in some stories none do."""
@@ -441,18 +506,30 @@ class Story:
                 asking.cancel()
             if not done:
                 await asyncio.gather(asking, return_exceptions=True)
-                caller.left_at = self.now()
+                caller.left_at, caller.gave_up = self.now(), True
             elif life == self.life and self.up:
                 answer = asking.result()
                 if answer is None:
                     self.refused += 1
+                    caller.refused = True
                 elif answer.state in {ClaimState.BOUND, ClaimState.ENDING, ClaimState.ENDED}:
                     self._promise(answer, asked, work)
+                elif answer.needs_approval and self.policing.random() < 0.2:
+                    await self._withdraw(answer)
+                    return None
                 if draw.random() < 0.7:
                     return answer  # otherwise the reply was lost on its way
-                caller.left_at = self.now()
+                caller.left_at, caller.gave_up = self.now(), True
             await asyncio.sleep(draw.choice([0.0, 0.5, 10.0]))
         return None
+
+    async def _withdraw(self, claim: Claim) -> None:
+        """Releases a claim that is still to be approved."""
+        try:
+            async with asyncio.timeout(DEAF_AFTER):
+                await self.daemon.fleet.release(claim.id, request_id=claim.request_id)
+        except (Refusal, TimeoutError):
+            return
 
     async def _ask(self, run: Run, asked: ClaimRequest, work: Work | None) -> Claim | None:
         try:
@@ -528,6 +605,7 @@ class Story:
         try:
             async with asyncio.timeout(DEAF_AFTER):
                 fleet = self.daemon.fleet
+                self.voters.meddle(fleet.known(promise.claim))
                 renewed = await fleet.renew(promise.claim, None, request_id=promise.request)
         except (Refusal, TimeoutError):
             return
@@ -540,6 +618,7 @@ class Story:
         promise.released_at = self.now()
         try:
             async with asyncio.timeout(DEAF_AFTER):
+                self.voters.meddle(self.daemon.fleet.known(promise.claim))
                 await self.daemon.fleet.release(promise.claim, request_id=promise.request)
         except (Refusal, TimeoutError):
             return
@@ -557,6 +636,10 @@ class Story:
 
     def now(self) -> float:
         return self.host.clock.now()
+
+
+def _no_laws(_: Random) -> Laws:
+    return Laws()
 
 
 def _broken(blueprint: Blueprint) -> Blueprint:

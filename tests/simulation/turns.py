@@ -61,11 +61,11 @@ class Turns:
             self._lines.clear()
             self._had.clear()
             self._idle.clear()
-        for status in run.fleet.pools():
-            line = run.fleet.own(status.name).line
-            yield from self._look_at(status.name, line)
-            shut = status.draining or status.paused
-            yield from self._lost(run, status.name, 0 if shut else status.ready, line, now)
+        for pool in run.fleet.all_pools():
+            name, line = pool.spec.name, pool.line
+            yield from self._look_at(name, line)
+            ready = 0 if pool.gate.shut else run.services.inventory.members(name).ready
+            yield from self._lost(run, name, ready, line, now)
 
     def _look_at(self, pool: str, line: Line) -> Iterator[str]:
         before = self._lines.get(pool, {})
