@@ -32,6 +32,10 @@ class Caller:
     """Claims whose end was asked for or is due: they may, and in the end must, be over."""
     by_key: dict[str, str] = field(default_factory=dict[str, str])
     """The claim that was answered for a key: every retry must get the same."""
+    votes: dict[str, set[tuple[int, str]]] = field(default_factory=dict[str, set[tuple[int, str]]])
+    """Those that were answered, by claim: who said what."""
+    rejected: set[str] = field(default_factory=set[str])
+    """Claims that somebody was asked to reject: they must never become bound."""
     in_the_dark: int = 0
     """Claims without a key that were not answered: each may have left one bound until it expires."""
     latest: Told | None = None
@@ -62,6 +66,22 @@ class Caller:
         found = self.subject.get(f"/v1/claims/{claim}?wait=20s")
         assert found["state"] == "bound", found
         self._remember(found)
+
+    def vote(self, uid: int, word: str, claim: str) -> None:
+        """`approve` or `reject`."""
+        if word == "reject":
+            self.rejected.add(claim)
+            self.waiting.discard(claim)
+        answer = self.subject.ask("POST", f"/v1/claims/{claim}/{word}", {}, uid=uid)
+        assert answer.status == 200, answer
+        self.votes.setdefault(claim, set()).add((uid, word))
+
+    def until_refused(self) -> None:
+        def refused() -> bool:
+            found = [self.subject.get(f"/v1/claims/{claim}") for claim in self.rejected]
+            return all(claim["state"] == "refused" for claim in found)
+
+        self.subject.until("refused", refused)
 
     def renew(self, told: Told, ttl: str) -> Answer:
         return self.subject.ask("POST", f"/v1/claims/{told.claim}/renew", {"ttl": ttl})

@@ -3,5 +3,8 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"tests.crash.{name}" for name in ("callers", "evidence", "playing", "plots", "simulated"))
+    *(
+        f"tests.crash.{name}"
+        for name in ("callers", "evidence", "playing", "plots", "policed_plots", "simulated")
+    )
 )

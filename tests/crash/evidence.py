@@ -112,6 +112,15 @@ def check_promises(caller: Caller) -> None:
             for resource, outputs in zip(told.resources, told.outputs, strict=True)
         ]
         assert all(Path(outputs["path"]).is_dir() for outputs in told.outputs)
+    for claim, votes in caller.votes.items():
+        now = subject.get(f"/v1/claims/{claim}")
+        kept = {(vote["uid"], vote["vote"]) for vote in now["approval"]["votes"]}
+        assert votes <= kept, f"a vote was lost: {now}"
+        if now["state"] == "bound":
+            approval = now["approval"]
+            assert claim not in caller.rejected, f"served although it was rejected: {now}"
+            assert approval["outcome"] == "granted", f"served or looked at without a vote: {now}"
+            assert all(need["approved"] >= need["quorum"] for need in approval["needs"]), now
 
 
 def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
@@ -138,6 +147,7 @@ def check_remains(caller: Caller, sizes: dict[str, int]) -> None:
     ready = Counter(r.pool for r in image.resources if r.state is ResourceState.READY)
     assert ready == Counter(sizes)
     check_exclusive(events)
+    check_votes(events)
     check_folder(subject.state)
     assert "Traceback" not in subject.log(), subject.log()
 
@@ -155,9 +165,33 @@ def check_exclusive(events: list[Event]) -> None:
         (event.kind, event.claim if event.kind.startswith("claim.") else event.resource)
         for event in events
     )
-    once = {"resource.ready", "resource.gone", "claim.bound", "claim.released", "claim.expired"}
+    once = {
+        "claim.break-glass",
+        "claim.approved",
+        "claim.rejected",
+        "resource.ready",
+        "resource.gone",
+        "claim.bound",
+        "claim.released",
+        "claim.expired",
+    }
     again = {what: count for what, count in told.items() if what[0] in once and count > 1}
     assert not again, again
+
+
+def check_votes(events: list[Event]) -> None:
+    """Each is told once, whoever repeated it."""
+    told = Counter(
+        (event.kind, event.claim, _voter(event))
+        for event in events
+        if event.kind in {"claim.voted", "claim.break-glass-reviewed"}
+    )
+    assert set(told.values()) <= {1}, told
+
+
+def _voter(event: Event) -> object:
+    by = event.data["by"]
+    return by["uid"] if isinstance(by, dict) else by
 
 
 def check_folder(state: Path) -> None:

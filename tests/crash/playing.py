@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import looptime
 
+from stoker.config.policies.rules import PolicySpec
 from stoker.config.revision import PoolSpec
-from tests.builders import a_revision
 from tests.crash.simulated import History
 from tests.fakes.world import Faults
 from tests.rig import Host, virtual_throttle
@@ -37,6 +37,8 @@ class Plot:
     after: Step = nothing
     """What the callers do when a daemon is up again."""
     from_the_start: bool = False
+    policies: tuple[PolicySpec, ...] = ()
+    """Asked for each claim, if there are any."""
     pairs: int = 0
     """After every so many cuts the daemon is cut again, at every point of going on; 0: never."""
 
@@ -86,8 +88,8 @@ def cut_everywhere(plot: Plot, course: Course) -> None:
 
 
 async def _play(plot: Plot, course: Course) -> Passed:
-    host = Host(seed=1, faults=replace(WORLDS[course.world]))
-    history = History(host, a_revision(*plot.pools), sweeps=course.sweeps)
+    host = Host(seed=1, faults=replace(WORLDS[course.world]), policies=plot.policies)
+    history = History(host, host.revision(*plot.pools), sweeps=course.sweeps)
     try:
         return await _lives(plot, course, history)
     finally:

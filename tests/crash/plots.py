@@ -19,6 +19,7 @@ from stoker.pools.rollout import Stage
 from stoker.pools.switches import HOST, HostAction, PoolAction, ResourceAction
 from stoker.pools.wishes import Wish
 from tests.crash.playing import Plot
+from tests.crash.policed_plots import POLICED
 from tests.crash.simulated import KEY, History
 from tests.rig import a_box_pool, a_part, boxes, reusable
 
@@ -585,4 +586,5 @@ PLOTS = (
     Plot("retirement", WEB, retire, after=retired, pairs=1),
     Plot("failing finish", (a_web_pool(2),), fail_to_finish, after=claim, pairs=3),
     Plot("lost answer", (a_web_pool(2),), lose_the_answer, after=claim),
+    *POLICED,
 )

@@ -98,6 +98,22 @@ spec:
   limits: {{maxActivePerCaller: {limit}}}
 """
 
+GUARDED = """\
+---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {{name: {pool}}}
+spec:
+  pools: [{pool}]
+  rules: [{{name: asks, effect: approve, when: caller.operator}}]
+  approvals:
+    approvers: approver.uid in [61002, 61004]
+    quorum: {quorum}
+    breakGlass: {{when: "true", followUp: 1h}}
+"""
+BOB, ZOE = 61002, 61004
+"""Users without a name: those who may approve."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -111,6 +127,8 @@ class Size:
     concurrency: int = 1
     limit: int = 0
     """How many of them a caller may hold, by a policy; 0: there is none."""
+    quorum: int = 0
+    """How many others have to approve a claim, by a policy; 0: there is none."""
 
 
 Declared = dict[str, Size]
@@ -137,6 +155,8 @@ class Scenario:
     """A first daemon is cut here, in `act`, and then the start of the next one is what goes on."""
     from_the_start: bool = False
     """The daemon's first start is what goes on."""
+    votes: bool = False
+    """Other users vote in it, and only root can connect as somebody else."""
 
 
 def declare(caller: Caller, pools: Declared, *, seconds: int = 600, gone: str = "") -> None:
@@ -155,6 +175,8 @@ def declare(caller: Caller, pools: Declared, *, seconds: int = 600, gone: str = 
         )
         if size.limit:
             text += POLICY.format(pool=name, limit=size.limit)
+        if size.quorum:
+            text += GUARDED.format(pool=name, quorum=size.quorum)
     caller.subject.declare(text)
 
 
@@ -168,6 +190,8 @@ TWO_FOLDERS: Declared = {"web": Size("folder", 2)}
 NO_FOLDERS: Declared = {"web": Size("folder", 0)}
 ONE_FOLDER: Declared = {"web": Size("folder", 0, max=1)}
 LIMITED: Declared = {"web": Size("folder", 2, limit=1)}
+APPROVED: Declared = {"web": Size("folder", 1, quorum=2)}
+REVIEWED: Declared = {"web": Size("folder", 1, quorum=1)}
 MOODY: Declared = {"web": Size("moody", 2)}
 SLOW: Declared = {"web": Size("sandbox", 2, rate="1/s", burst=3)}
 """The fourth creation comes seconds after the first: not before the daemon is cut."""
@@ -187,6 +211,33 @@ def _claim_up_to_the_limit(caller: Caller) -> None:
     for key in ("k2", "k3"):
         answer = caller.claim("web", key=key)
         assert (429, "limit-reached") == (answer.status, answer.json["code"]), answer
+
+
+def _be_approved(caller: Caller) -> None:
+    """Whoever comes back after a death says everything again."""
+    answer = caller.claim("web", key="k")
+    assert answer.status in {201, 202}, answer
+    claim = answer.json["id"]
+    for voter in (BOB, ZOE):
+        caller.vote(voter, "approve", claim)
+    caller.stand_in_line(claim)
+
+
+def _be_denied(caller: Caller) -> None:
+    answer = caller.claim("web", key="k")
+    if answer.status == 403:
+        assert answer.json["code"] == "approval-rejected", answer
+        assert caller.rejected, answer
+    else:
+        assert answer.status == 202, answer
+        caller.vote(BOB, "approve", answer.json["id"])
+        caller.vote(ZOE, "reject", answer.json["id"])
+    caller.until_refused()
+
+
+def _break_the_glass(caller: Caller) -> None:
+    told = caller.take("web", key="k", wait="20s", reason="it burns", breakGlass=True)
+    caller.vote(BOB, "approve", told.claim)
 
 
 def _claim_another(caller: Caller) -> None:
@@ -313,6 +364,9 @@ SCENARIOS = (
     Scenario("claim", WEB, _claim, after=_claim),
     Scenario("claim without a key", FOLDERS, _claim_without_key),
     Scenario("claims under a limit", LIMITED, _claim_up_to_the_limit, after=_claim_up_to_the_limit),
+    Scenario("approved claim", APPROVED, _be_approved, after=_be_approved, votes=True),
+    Scenario("denied by vote", APPROVED, _be_denied, after=_be_denied, votes=True),
+    Scenario("break-glass claim", REVIEWED, _break_the_glass, after=_break_the_glass, votes=True),
     Scenario("cold claim", EMPTY, _claim, after=_claim),
     Scenario("queued claim", NO_FOLDERS, _queue, after=_queue_on),
     Scenario("giving up", ONE_FOLDER, _give_up, before=_hold_one_and_queue, after=_give_up),

@@ -6,17 +6,20 @@ runs under virtual time, so that thousands of histories take seconds.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stoker.config.revision import PoolSpec, Revision
+from stoker.pools.admission import digest_of
+from stoker.pools.ballots import Ballot
 from stoker.pools.binding import Process
-from stoker.pools.claim import Claim, ClaimState
+from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.ids import ClaimId, ResourceId, part_id
 from stoker.pools.lifecycle import ResourceState
-from stoker.pools.requests import ClaimRequest, Refusal
+from stoker.pools.requests import ClaimRequest, Code, Refusal
 from stoker.pools.rollout import Stage
+from stoker.pools.store import Event
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.switches import (
     HOST,
@@ -32,6 +35,8 @@ from tests.crash.cuts import Cuts, CutStore, with_cuts
 from tests.rig import ME, Host, Run
 
 KEY = b"k" * 32
+ONCE = {"claim.voted", "claim.approved", "claim.rejected", "claim.break-glass"}
+"""Events that a claim has once; one for each vote."""
 ORDER = Order(Operator(1000, "ada"), "why not")
 
 
@@ -104,6 +109,16 @@ class History:
     """Claims whose end was asked for or is due."""
     by_key: dict[bytes, ClaimId] = field(default_factory=dict[bytes, ClaimId])
     """The claim that was answered for a key: every retry must get the same."""
+    votes: dict[ClaimId, dict[int, bool]] = field(default_factory=dict[ClaimId, dict[int, bool]])
+    """Those that were answered, by claim and user id."""
+    denied: set[ClaimId] = field(default_factory=set[ClaimId])
+    """Claims that somebody was told to have rejected."""
+    owed: set[ClaimId] = field(default_factory=set[ClaimId])
+    """Claims that did without an approval, and at which nobody has looked."""
+    looked_at: set[ClaimId] = field(default_factory=set[ClaimId])
+    """Claims that somebody has voted on, answered or not."""
+    until: dict[ClaimId, float] = field(default_factory=dict[ClaimId, float])
+    """When claims expire whose renewal was answered."""
     in_the_dark: int = 0
     """Claims without a key that were never answered."""
     operated: tuple[PoolAction | ResourceAction | HostAction, str] | None = None
@@ -175,7 +190,9 @@ class History:
         ttl: float | None = None,
         process: Process | None = None,
         wish: Wish | None = None,
+        reason: str = "",
     ) -> Claim:
+        """With a reason it would do without an approval."""
         run = self.run
         if key is None:
             self.in_the_dark += 1
@@ -189,6 +206,8 @@ class History:
                     key=key,
                     body=b"b",
                     wish=wish,
+                    reason=reason,
+                    break_glass=bool(reason),
                 )
             )
         else:
@@ -216,8 +235,52 @@ class History:
 
     async def renew(self, claim: ClaimId, ttl: float) -> None:
         """The claim may be over by then."""
+        run = self.run
+        self.until.pop(claim, None)  # answered or not, it may be another one from now on
         with suppress(Refusal):
-            await self.run.fleet.renew(claim, ttl, request_id="r")
+            renewed = await run.fleet.renew(claim, ttl, request_id="r")
+            if not run.dead.is_set():
+                assert renewed.expires_at is not None
+                self.until[claim] = renewed.expires_at
+
+    def check_renewals(self) -> None:
+        for claim in self.run.fleet.live_claims():
+            kept = self.until.get(claim.id, claim.expires_at)
+            assert claim.expires_at == kept, "a renewal was lost"
+
+    # Those who approve
+
+    async def vote(self, claim: ClaimId, by: Claimant, *, approves: bool = True) -> None:
+        """Says it, and says the same again after a death. Somebody else may have decided meanwhile."""
+        run = self.run
+        # Whether it is answered or not, somebody may have looked at it from now on.
+        self.owed.discard(claim)
+        self.looked_at.add(claim)
+        try:
+            found = await run.fleet.approving.vote(claim, Ballot(by, approves, "so", "v"))
+        except Refusal as refusal:
+            if refusal.code is Code.VOTE_LATE:
+                return
+            raise
+        if run.dead.is_set():
+            return
+        self.votes.setdefault(claim, {})[by.uid] = approves
+        self.check_votes(found)
+        if not approves:
+            self.denied.add(claim)
+            self.waiting.discard(claim)
+
+    def is_to_be_followed_up(self, claim: ClaimId) -> None:
+        self.owed |= {claim} - self.looked_at
+        self._check_owed()
+
+    def check_votes(self, claim: Claim) -> None:
+        said = () if claim.approval is None else claim.approval.votes
+        votes = {one.by.uid: one.approves for one in said}
+        assert self.votes.get(claim.id, {}).items() <= votes.items(), "a vote was lost"
+
+    def _check_owed(self) -> None:
+        assert self.owed <= set(self.run.fleet.approving.follow_ups.claims), "no follow-up"
 
     # The operators
 
@@ -247,6 +310,10 @@ class History:
             self.operated_at = self.host.clock.now()
 
     def _remember(self, claim: Claim) -> None:
+        if claim.state is ClaimState.REFUSED:
+            assert claim.id in self.looked_at, "refused, and nobody said so"
+            self.waiting.discard(claim.id)
+            return
         if claim.state is not ClaimState.BOUND:
             self.waiting.add(claim.id)
             return
@@ -290,11 +357,32 @@ class History:
         bound = {r.id: r.claim for r in run.fleet.resources() if r.state is ResourceState.BOUND}
         assert bound == {one: claim.id for claim in live.values() for one in claim.resources}
         assert all(len(claim.resources) == claim.count for claim in live.values()), "not all"
+        self.check_renewals()
+        await self._check_votes_kept()
         await self._check_ledger()
+
+    async def _check_votes_kept(self) -> None:
+        """Nobody is served without the votes that were asked for, and none that was answered is lost."""
+        self._check_owed()
+        for claim in self.votes:
+            found = await self.run.fleet.find_claim(claim)
+            self.check_votes(found)
+            assert found.approval is not None
+            if claim in self.denied:
+                assert found.state is ClaimState.REFUSED, "served although it was rejected"
+            if found.bound_at is not None and not found.approval.broke_glass:
+                need = found.approval.needs[0]
+                assert found.approval.approved_by(need) >= need.quorum, "served without an approval"
+                assert digest_of(found) == found.approval.digest
+        kinds = Counter((e.kind, e.claim, str(e.data.get("by"))) for e in await self._events())
+        assert not [what for what, count in kinds.items() if what[0] in ONCE and count > 1]
+
+    async def _events(self) -> Sequence[Event]:
+        return await self.run.store.events(after=0, limit=10_000)
 
     async def _check_ledger(self) -> None:
         store = self.run.store
-        events = await store.events(after=0, limit=10_000)
+        events = await self._events()
         assert len(events) == await store.verify_chain()
         served: set[str] = set()
         begun = Counter(e.data["digest"] for e in events if e.kind == "rollout.started")

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stoker.pools.drivers.procfs import Snapshot, take_snapshot
+from tests.fixtures.callers import Someone, being
 from tests.fixtures.cgroups import clear_cgroups
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,7 @@ class Subject:
         self._points = folder / "points"
         self._pid: int | None = None
         (folder / "etc" / "config").mkdir(parents=True)
+        folder.chmod(0o750)  # other users of our group reach the socket
 
     # The daemon
 
@@ -157,12 +159,14 @@ class Subject:
 
     # Questions
 
-    def ask(self, method: str, path: str, body: object = None, *, key: str = "") -> Answer:
-        """One request. Raises `Died` when the daemon ends before it has answered."""
+    def ask(
+        self, method: str, path: str, body: object = None, *, key: str = "", uid: int | None = None
+    ) -> Answer:
+        """One request, of that user. Raises `Died` when the daemon ends before it has answered."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key:
             headers["Idempotency-Key"] = key
-        line = self._connected()
+        line = self._connected(uid)
         try:
             line.request(method, path, json.dumps(body) if body is not None else None, headers)
             response = line.getresponse()
@@ -185,13 +189,14 @@ class Subject:
             assert time.monotonic() < deadline, f"not {what} after {within:g} s"
             time.sleep(0.005)
 
-    def _connected(self) -> _Line:
+    def _connected(self, uid: int | None = None) -> _Line:
         """Connects as soon as somebody listens."""
         deadline = time.monotonic() + SOON
         while True:
             line = _Line(self.folder / "s")
             with suppress(FileNotFoundError, ConnectionRefusedError):
-                line.connect()
+                with nullcontext() if uid is None else being(Someone(uid, os.getegid())):
+                    line.connect()
                 if line.listener() == self._pid:
                     return line
             line.close()

@@ -1,20 +1,27 @@
 """The enumeration finds defects: each of these is planted into the core, and is found."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 
 import pytest
 
+from stoker.config.json_types import JsonObject
 from stoker.pools import recovery
+from stoker.pools.approvals import Approval
+from stoker.pools.approving import Approving
 from stoker.pools.assembly import Assembly
 from stoker.pools.claim import Claim
 from stoker.pools.dismantling import Dismantler
+from stoker.pools.follow_ups import FollowUps
 from stoker.pools.gangs import Gangs
 from stoker.pools.lifecycle import ResourceState
 from stoker.pools.requests import Refusal
 from stoker.pools.resource import Resource
 from stoker.pools.services import Services
 from stoker.pools.store import Done, Image, Transaction
+from stoker.pools.stores.approval_rows import approval_to_json
 from stoker.pools.stores.sqlite import SqliteStore
 from stoker.pools.stores.transaction import SqliteTransaction
 from tests.crash.playing import Course, cut_everywhere
@@ -112,6 +119,34 @@ def binds_the_last_of_several_later(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("stoker.pools.wishing.Gangs", BindsTheLastOneLater)
 
 
+def forgets_who_was_voted_on(patch: pytest.MonkeyPatch) -> None:
+    def answered(claim: Claim) -> bool:
+        return claim.answered
+
+    patch.setattr(Claim, "known", property(answered))
+
+
+def forgets_votes(patch: pytest.MonkeyPatch) -> None:
+    def without(approval: Approval) -> JsonObject:
+        return approval_to_json(replace(approval, votes=()))
+
+    patch.setattr("stoker.pools.stores.encoding.approval_to_json", without)
+
+
+def forgets_follow_ups(patch: pytest.MonkeyPatch) -> None:
+    def forget(_: FollowUps, __: Iterable[Claim]) -> None:
+        """Of earlier runs."""
+
+    patch.setattr(FollowUps, "remember", forget)
+
+
+def renews_while_somebody_looks_at_it(patch: pytest.MonkeyPatch) -> None:
+    def turn(_: Approving, __: Claim) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    patch.setattr(Approving, "turn", turn)
+
+
 @pytest.mark.parametrize(
     ("plant", "plot", "sweeps", "found"),
     [
@@ -128,6 +163,10 @@ def binds_the_last_of_several_later(patch: pytest.MonkeyPatch) -> None:
             "answered and forgotten|Right contains",
         ),
         (forgets_who_waits, "queued claim", True, "ClaimState.PENDING"),
+        (forgets_who_was_voted_on, "approved claim on the line", True, "there is no claim"),
+        (forgets_votes, "approved claim", True, "a vote was lost"),
+        (forgets_follow_ups, "break-glass claim", True, "no follow-up"),
+        (renews_while_somebody_looks_at_it, "break-glass claim", True, "a renewal was lost"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )

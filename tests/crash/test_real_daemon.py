@@ -18,6 +18,7 @@ from tests.crash.evidence import check_promises, check_remains, until_settled
 from tests.crash.scenarios import SCENARIOS, Declared, Scenario, declare
 from tests.crash.subject import Died, ForkServer, Subject
 from tests.crash.thinning import stride
+from tests.fixtures.callers import needs_root
 
 SHARDS = 2
 """Each scenario's points are dealt out to so many tests, for several cores."""
@@ -34,7 +35,13 @@ def forks() -> Iterator[ForkServer]:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(each, id=each.name, marks=[needs_root] if each.votes else [])
+        for each in SCENARIOS
+    ],
+)
 def test_whatever_point_the_daemon_is_cut_off_at_it_goes_on(
     scenario: Scenario, shard: int, forks: ForkServer
 ) -> None:
