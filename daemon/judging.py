@@ -19,7 +19,7 @@ from ..policies.explaining import explain
 from ..policies.facts import Action, CallerFacts, Facts, PoolFacts, RequestFacts, UsageFacts
 from ..policies.index import PolicyIndex, PoolPolicies, index_of
 from ..pools.approvals import Approval, Outcome, is_covered
-from ..pools.claim import Claim, Claimant
+from ..pools.claim import Claim, Claimant, Counted
 from ..pools.clock import Clock
 from ..pools.judging import Asked, Denial, Place, Renewal, Ruling
 from ..pools.requests import ClaimRequest, Code
@@ -135,7 +135,7 @@ class PolicyJudge:
             self.index.of(place.spec.name),
             facts,
             daemon_uid=self._daemon_uid,
-            counted=_counting(usage, now, wall),
+            counted=_counting(usage, request.claimant.counts_as, now, wall),
         )
         return explanation_to_json(told, place.spec.blueprint.parameters.secret_names)
 
@@ -157,7 +157,7 @@ class PolicyJudge:
         facts = self._facts(who, asked, place, usage, (now, wall), width=width)
         if caller is not None:
             facts = facts._replace(caller=caller)
-        counted = _counting(usage, now, wall)
+        counted = _counting(usage, who.counts_as, now, wall)
         decision = self._decide(about, facts, counted)
         seconds = self._timer() - began
         record = record_of(
@@ -286,29 +286,30 @@ def _pool(place: Place, width: float | None) -> PoolFacts:
 
 
 def _usage(usage: Usage, who: Claimant, pool: str, now: float, wall: float) -> UsageFacts:
+    caller = who.counts_as
     return UsageFacts(
-        active=usage.active(who.uid),
-        active_in_pool=usage.active_in(who.uid, pool),
+        active=usage.active(caller),
+        active_in_pool=usage.active_in(caller, pool),
         active_of_group=usage.active_of_groups(who.groups),
-        claims_last_hour=usage.claims_within(who.uid, HOUR, ("*",), now),
-        spend_today=usage.spent_on(who.uid, int(wall // DAY)),
+        claims_last_hour=usage.claims_within(caller, HOUR, ("*",), now),
+        spend_today=usage.spent_on(caller, int(wall // DAY)),
     )
 
 
-def _counting(usage: Usage, now: float, wall: float) -> Callable[[Check], float]:
+def _counting(usage: Usage, caller: Counted, now: float, wall: float) -> Callable[[Check], float]:
     def counted(check: Check) -> float:
         subject, pools = check.subject, check.pools
         match check.limit:
             case Limit.ACTIVE_PER_CALLER:
-                return usage.active(int(subject), pools)
+                return usage.active(caller, pools)
             case Limit.ACTIVE_PER_GROUP:
                 return usage.active_of_group(subject, pools)
             case Limit.ACTIVE_PER_LABEL:
                 return usage.active_of_label(subject, pools)
             case Limit.SPEND_PER_DAY:
-                return usage.spent_on(int(subject), int(wall // DAY), pools)
+                return usage.spent_on(caller, int(wall // DAY), pools)
             case Limit.RATE_PER_CALLER:
-                return usage.claims_within(int(subject), check.window, pools, now)
+                return usage.claims_within(caller, check.window, pools, now)
 
     return counted
 

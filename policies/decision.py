@@ -45,7 +45,7 @@ class Check(NamedTuple):
     pools: tuple[str, ...]
     """Globs of the pools over which is counted."""
     subject: str
-    """The user's id, the group, or the label as `key=value`."""
+    """The caller (see `CallerFacts.counted`), the group, or the label as `key=value`."""
     most: float
     adds: float
     """What this claim adds."""

@@ -39,6 +39,13 @@ class CallerFacts(NamedTuple):
     unknown: tuple[str, ...] = ()
     """Those of `user`, `groups`, `exe` and `unit` that could not be found out: reading one is an error."""
 
+    @property
+    def counted(self) -> str:
+        """Who it is to limits, in a word: the user's id, or the subject of the token and its issuer."""
+        if not self.token:
+            return str(self.uid)
+        return f"{self.token.get('sub', '')} of {self.token.get('iss', '')}"
+
     def scope(self) -> dict[str, object]:
         found: dict[str, object] = {
             "uid": self.uid,

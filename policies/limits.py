@@ -81,7 +81,7 @@ def checks(policy: PolicySpec, facts: Facts, shaped: Shaped) -> Iterator[Check]:
     limits, request, caller = policy.limits, facts.request, facts.caller
     if limits is NO_LIMITS:
         return
-    name, pools, user = policy.name, policy.pools, str(caller.uid)
+    name, pools, user = policy.name, policy.pools, caller.counted
     if limits.spend_per_day is not None:
         longer = max(0.0, shaped.ttl - request.remaining)
         cost = facts.pool.cost_per_hour * longer / _HOUR * request.count

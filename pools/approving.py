@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 1000
 """Claims that may wait for an approval at once."""
 MOST_OF_ONE = 50
-"""Of one user."""
+"""Of one caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ class Approving:
 
     def may_ask(self, claim: Claim) -> None:
         """Raises `Refusal` when so many wait already that nobody would look at one more."""
-        uid = claim.claimant.uid
-        own = sum(one.claimant.uid == uid for one in self.waiting)
+        caller = claim.claimant.counts_as
+        own = sum(one.claimant.counts_as == caller for one in self.waiting)
         if own < MOST_OF_ONE and len(self._standing) < MOST_WAITING:
             return
         who = f"{own} claims of yours" if own >= MOST_OF_ONE else f"{MOST_WAITING} claims"

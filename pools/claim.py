@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeAlias
 
 from ..config.json_types import Json, JsonObject
 from .approvals import Approval, Outcome, Voter
@@ -54,6 +55,10 @@ class EndedBecause(StrEnum):
     FAILED = "failed"
 
 
+Counted: TypeAlias = int | tuple[str, str]
+"""Who a claim counts for: a uid, or the issuer and the subject of a token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a verified bearer token says; never the token itself.
@@ -94,6 +99,15 @@ class Claimant:
         """Who it is to claims and keys: two tokens of one user are two callers."""
         token = self.token
         return (self.uid, "", "") if token is None else (self.uid, token.issuer, token.subject)
+
+    @property
+    def counts_as(self) -> Counted:
+        """Who it is to limits and to turns: behind one user, each subject of a token is a caller of its own.
+
+        The same token under two users is one caller.
+        """
+        token = self.token
+        return self.uid if token is None else (token.issuer, token.subject)
 
     @property
     def person(self) -> Voter:

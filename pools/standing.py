@@ -14,7 +14,7 @@ class Standing:
     """Taken when the claim joins the line, and kept until it leaves it."""
 
     key: Hashable
-    """Claims with the same one share their turns: the caller's uid."""
+    """Claims with the same one share their turns: see `Claimant.counts_as`."""
     priority: int = 0
     rule: str = ""
     """The name of the priority that matched; empty when none did."""
@@ -26,7 +26,7 @@ Failed = Callable[[str, str], None]
 
 def standing_of(claim: Claim, priorities: Iterable[Priority], failed: Failed) -> Standing:
     """The first priority that matches decides. One that fails matches nothing."""
-    key = claim.claimant.uid
+    key = claim.claimant.counts_as
     scope: dict[str, object] | None = None
     for rule in priorities:
         if scope is None:

@@ -15,10 +15,10 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from .claim import Claim, ClaimState
+from .claim import Claim, ClaimState, Counted
 from .ids import ClaimId
 
-Subject = TypeVar("Subject", int, str)
+Subject = TypeVar("Subject", Counted, str)
 Pools: TypeAlias = tuple[str, ...]
 """The pools that may serve a claim; one, once it is served."""
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86400.0
@@ -35,9 +35,9 @@ _HOLDING = frozenset({ClaimState.PENDING, ClaimState.FINISHING, ClaimState.BOUND
 
 
 class Past(NamedTuple):
-    """Claims that are over, as the ledger sums them up: so many of one user in one second."""
+    """Claims that are over, as the ledger sums them up: so many of one caller in one second."""
 
-    uid: int
+    caller: Counted
     pool: str
     at: float
     """Steady seconds."""
@@ -45,9 +45,9 @@ class Past(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What claims that are over cost a user on one day."""
+    """What claims that are over cost a caller on one day."""
 
-    uid: int
+    caller: Counted
     pool: str
     day: int
     """Days since 1970, in UTC."""
@@ -118,7 +118,7 @@ class _Window:
 
 
 class _Past:
-    """What one user did in some pools."""
+    """What one caller did in some pools."""
 
     __slots__ = ("_recent", "_windows", "day", "spent")
 
@@ -161,7 +161,7 @@ class _Counted:
 
     pools: Pools
     count: int
-    uid: int
+    caller: Counted
     groups: tuple[str, ...]
     labels: tuple[str, ...]
     created_at: float
@@ -171,13 +171,15 @@ class _Counted:
 
 @dataclass(slots=True)
 class Usage:
-    _users: dict[int, _Held] = field(default_factory=dict[int, _Held])
+    _callers: dict[Counted, _Held] = field(default_factory=dict[Counted, _Held])
     _groups: dict[str, _Held] = field(default_factory=dict[str, _Held])
     _labels: dict[str, _Held] = field(default_factory=dict[str, _Held])
     """By `key=value`, and by `key` for any value."""
     _all: _Held = field(default_factory=_Held)
     _counted: dict[ClaimId, _Counted] = field(default_factory=dict[ClaimId, _Counted])
-    _past: dict[int, dict[Pools, _Past]] = field(default_factory=dict[int, dict[Pools, _Past]])
+    _past: dict[Counted, dict[Pools, _Past]] = field(
+        default_factory=dict[Counted, dict[Pools, _Past]]
+    )
     _sweep_at: int = SWEEP_ABOVE
 
     # What is counted
@@ -185,7 +187,7 @@ class Usage:
     def hold(self, claim: Claim, pools: Pools) -> None:
         """The claim begins. Its cost is what it says."""
         self._hold(claim, pools)
-        past = self._past_of(claim.claimant.uid, pools, claim.created_at)
+        past = self._past_of(claim.claimant.counts_as, pools, claim.created_at)
         past.add(claim.created_at, 1)
         past.spend(claim.spent_day, claim.spent)
 
@@ -222,7 +224,7 @@ class Usage:
         if claim.spent_day != day:
             claim.spent_day, claim.spent = day, 0.0
         claim.spent = max(0.0, claim.spent + cost)
-        past = self._past_of(claim.claimant.uid, (claim.pool,), claim.created_at)
+        past = self._past_of(claim.claimant.counts_as, (claim.pool,), claim.created_at)
         past.spend(day, cost)
 
     def restore(
@@ -230,15 +232,15 @@ class Usage:
     ) -> None:
         """At a start: from the claims that are not over, and from the sums of the others."""
         for each in past:
-            self._past_of(each.uid, (each.pool,), now).add(each.at, each.claims)
+            self._past_of(each.caller, (each.pool,), now).add(each.at, each.claims)
         for sum_ in sorted(spent, key=lambda it: it.day):
-            self._past_of(sum_.uid, (sum_.pool,), now).spend(sum_.day, sum_.cost)
+            self._past_of(sum_.caller, (sum_.pool,), now).spend(sum_.day, sum_.cost)
         for claim in sorted(claims, key=lambda it: it.spent_day):
             pools = pools_of(claim)
             if not claim.may_be_served:
                 continue
             if claim.state is ClaimState.ENDING:
-                known = self._past_of(claim.claimant.uid, pools, now)
+                known = self._past_of(claim.claimant.counts_as, pools, now)
                 known.add(claim.created_at, 1)
                 known.spend(claim.spent_day, claim.spent)
             else:
@@ -246,12 +248,12 @@ class Usage:
 
     # What is asked
 
-    def active(self, uid: int, globs: Pools = ("*",)) -> int:
-        held = self._users.get(uid)
+    def active(self, caller: Counted, globs: Pools = ("*",)) -> int:
+        held = self._callers.get(caller)
         return 0 if held is None else held.within(globs)
 
-    def active_in(self, uid: int, pool: str) -> int:
-        held = self._users.get(uid)
+    def active_in(self, caller: Counted, pool: str) -> int:
+        held = self._callers.get(caller)
         return 0 if held is None else held.of(pool)
 
     def active_of_group(self, group: str, globs: Pools) -> int:
@@ -273,15 +275,15 @@ class Usage:
         some = self._labels.get(key)
         return found + self._all.within(globs) - (0 if some is None else some.within(globs))
 
-    def claims_within(self, uid: int, window: float, globs: Pools, now: float) -> int:
+    def claims_within(self, caller: Counted, window: float, globs: Pools, now: float) -> int:
         """In the last `window` seconds, one of `WINDOWS`."""
-        past = self._past.get(uid)
+        past = self._past.get(caller)
         if past is None:
             return 0
         return sum(each.count(window, now) for pools, each in past.items() if _covers(globs, pools))
 
-    def spent_on(self, uid: int, day: int, globs: Pools = ("*",)) -> float:
-        past = self._past.get(uid)
+    def spent_on(self, caller: Counted, day: int, globs: Pools = ("*",)) -> float:
+        past = self._past.get(caller)
         if past is None:
             return 0.0
         return sum(
@@ -292,12 +294,12 @@ class Usage:
 
     def breaches(self, claims: Iterable[Claim]) -> list[str]:
         """Whether what is counted is what there is; empty unless there is a defect."""
-        fresh: dict[int, int] = {}
+        fresh: dict[Counted, int] = {}
         for claim in claims:
             if claim.state in _HOLDING and (claim.may_be_served or self._is_ahead(claim)):
-                uid = claim.claimant.uid
-                fresh[uid] = fresh.get(uid, 0) + claim.count
-        kept = {uid: held.total for uid, held in self._users.items()}
+                caller = claim.claimant.counts_as
+                fresh[caller] = fresh.get(caller, 0) + claim.count
+        kept = {caller: held.total for caller, held in self._callers.items()}
         return [] if fresh == kept else [f"the usage says {kept}, and the claims say {fresh}"]
 
     # Within
@@ -311,7 +313,7 @@ class Usage:
         labels = tuple(
             each for key, value in claim.labels.items() for each in (f"{key}={value}", key)
         )
-        counted = _Counted(pools, claim.count, who.uid, who.groups, labels, claim.created_at)
+        counted = _Counted(pools, claim.count, who.counts_as, who.groups, labels, claim.created_at)
         self._counted[claim.id] = counted
         self._count(counted, counted.count)
 
@@ -321,35 +323,36 @@ class Usage:
 
     def _undo(self, claim: Claim, counted: _Counted) -> None:
         self._drop(claim.id, counted)
-        past = self._past_of(counted.uid, counted.pools, counted.created_at)
+        past = self._past_of(counted.caller, counted.pools, counted.created_at)
         past.add(counted.created_at, -1)
         past.spend(claim.spent_day, -claim.spent)
 
     def _count(self, counted: _Counted, change: int) -> None:
         pools = counted.pools
         self._all.add(pools, change)
-        _change(self._users, counted.uid, pools, change)
+        _change(self._callers, counted.caller, pools, change)
         for group in counted.groups:
             _change(self._groups, group, pools, change)
         for label in counted.labels:
             _change(self._labels, label, pools, change)
 
-    def _past_of(self, uid: int, pools: Pools, now: float) -> _Past:
-        past = self._past.get(uid)
+    def _past_of(self, caller: Counted, pools: Pools, now: float) -> _Past:
+        past = self._past.get(caller)
         if past is None:
             if len(self._past) >= self._sweep_at:
                 self._sweep(now)
-            past = self._past[uid] = {}
+            past = self._past[caller] = {}
         found = past.get(pools)
         if found is None:
             found = past[pools] = _Past()
         return found
 
     def _sweep(self, now: float) -> None:
-        """Forgets users who have not claimed for a day."""
-        for uid, past in list(self._past.items()):
-            if uid not in self._users and not any(each.count(DAY, now) for each in past.values()):
-                del self._past[uid]
+        """Forgets callers who have not claimed for a day."""
+        for caller, past in list(self._past.items()):
+            if caller in self._callers or any(each.count(DAY, now) for each in past.values()):
+                continue
+            del self._past[caller]
         self._sweep_at = max(SWEEP_ABOVE, 2 * len(self._past))
 
 

@@ -79,7 +79,7 @@ class Waiter:
         place: Place = Place(),
     ) -> None:
         self.claim = claim
-        self.standing = standing or Standing(claim.claimant.uid)
+        self.standing = standing or Standing(claim.claimant.counts_as)
         self.wants = place.wants
         """How many resources it takes at once. It is given none before all are ready."""
         self.selector = place.selector

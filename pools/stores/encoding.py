@@ -15,7 +15,7 @@ import orjson
 
 from ...config.json_types import JsonObject
 from ..binding import Bind, Binding, Process
-from ..claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Timing, Token
+from ..claim import OVER, Claim, Claimant, ClaimState, Counted, EndedBecause, Timing, Token
 from ..decided import decided_from_json, decided_to_json
 from ..expiry import Terms
 from ..ids import ClaimId, PartId, ResourceId, part_id
@@ -196,6 +196,13 @@ def _decode_claimant(facts: Sequence[Any], encoded: str | None) -> Claimant:
     groups, gids, named = json.loads(encoded)
     token = Token(*named) if named else None
     return Claimant(uid, gid, pid, user, exe, unit, tuple(groups), tuple(gids), token=token)
+
+
+@lru_cache(maxsize=1024)
+def counted_as(uid: int, encoded: str | None) -> Counted:
+    """Who the claims of one row count for, from what `_encode_caller` wrote."""
+    named = () if encoded is None else json.loads(encoded)[2]
+    return (named[0], named[1]) if named else uid
 
 
 def _encode_binding(binding: Binding) -> str:

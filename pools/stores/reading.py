@@ -20,6 +20,7 @@ from .encoding import (
     RESOURCE_COLUMNS,
     Decoder,
     Row,
+    counted_as,
 )
 from .operating_rows import ROLLOUT_COLUMNS, SWITCH_COLUMNS, decode_rollout, decode_switch
 from .transaction import CURSOR
@@ -29,13 +30,13 @@ _EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608
 _CLAIMS = f"SELECT {', '.join(CLAIM_COLUMNS)} FROM claims"  # noqa: S608
 # What is over is kept for a day after its end: so these are all that began in the last day.
 _PAST = (
-    "SELECT uid, pool, CAST(created_at AS INTEGER) AS second, COUNT(*) FROM claims"
-    " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL GROUP BY uid, pool, second"
+    "SELECT uid, caller, pool, CAST(created_at AS INTEGER) AS second, COUNT(*) FROM claims"
+    " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL GROUP BY uid, caller, pool, second"
 )
 _SPENT = (
-    "SELECT uid, pool, spent_day, SUM(spent) FROM claims"
+    "SELECT uid, caller, pool, spent_day, SUM(spent) FROM claims"
     " WHERE over_at IS NOT NULL AND bound_at IS NOT NULL AND spent > 0"
-    " GROUP BY uid, pool, spent_day"
+    " GROUP BY uid, caller, pool, spent_day"
 )
 _FOLLOW_UPS = (
     f"{_CLAIMS} WHERE follow_up IS NOT NULL AND over_at IS NOT NULL ORDER BY follow_up, id"
@@ -80,8 +81,14 @@ def load(connection: sqlite3.Connection, sealer: Sealer) -> Image:
             rollouts=[decode_rollout(row) for row in connection.execute(_ROLLOUTS)],
             cursors=_load_cursors(connection),
             follow_ups=decoder.claims(connection.execute(_FOLLOW_UPS)),
-            past=[Past(*row) for row in connection.execute(_PAST)],
-            spent=[Spent(*row) for row in connection.execute(_SPENT)],
+            past=[
+                Past(counted_as(uid, caller), *rest)
+                for uid, caller, *rest in connection.execute(_PAST)
+            ],
+            spent=[
+                Spent(counted_as(uid, caller), *rest)
+                for uid, caller, *rest in connection.execute(_SPENT)
+            ],
         )
     finally:
         connection.execute("COMMIT")

@@ -10,9 +10,10 @@ import pytest
 from stoker.config.parameters import Parameters
 from stoker.config.policies.rules import ClaimRate, Limits, PolicySpec, Shape
 from stoker.config.revision import Blueprint, Cost
-from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.claim import Claim, Claimant, ClaimState, Token
 from stoker.pools.judging import Denial
 from stoker.pools.requests import Code, Refusal
+from stoker.pools.usage import HOUR
 from stoker.pools.wishes import Wish
 from tests.policies.builders import a_policy, a_rule, allow, deny
 from tests.rig import ME, Host, Run, a_box_pool, boxes, virtual_throttle
@@ -204,6 +205,68 @@ async def test_a_limit_holds_over_a_crash_for_what_is_held_and_for_what_was_aske
     await run.claim(claimant=BOB, ttl=0.5, labels={"team": "b"})
     members = await refused(run.claim(claimant=BOB, ttl=0.1, labels={"team": "c"}))
     assert "limits.maxActivePerGroup.web" == members.details["rule"]
+    assert [] == run.breaches()
+    await run.stop()
+
+
+BOT = Claimant(1003, 1003, 3, "bot", groups=("web",))
+
+
+def by_token(subject: str, issuer: str = "https://login.example.org/", uid: int = 1003) -> Claimant:
+    """Somebody whose claims come through a user of the host."""
+    claims = {"iss": issuer, "sub": subject, "aud": "stoker"}
+    return replace(BOT, uid=uid, token=Token(issuer, subject, claims))
+
+
+async def test_behind_one_user_each_subject_of_a_token_has_limits_of_its_own() -> None:
+    limits = Limits(max_active_per_caller=2, rate_per_caller=ClaimRate(3, 86400.0))
+    run = await a_run(a_policy(allow(), limits=limits), size=8)
+    callers = (by_token("ada"), by_token("bob"), by_token("ada", "https://other.example.org/"), BOT)
+    outcomes = await asyncio.gather(
+        *(run.claim(claimant=who) for _ in range(4) for who in callers), return_exceptions=True
+    )
+    bound = [it for it in outcomes if isinstance(it, Claim)]
+    held = [sum(it.claimant.counts_as == who.counts_as for it in bound) for who in callers]
+    assert [2, 2, 2, 2] == held
+    assert {Code.LIMIT_REACHED} == {it.code for it in outcomes if isinstance(it, Denial)}
+    assert [] == run.breaches()
+    elsewhere = await refused(run.claim(claimant=by_token("ada", uid=1004)))
+    assert "limits.maxActivePerCaller" == elsewhere.details["rule"]
+    await run.stop()
+
+
+async def test_what_counts_by_token_is_counted_by_token_after_a_crash() -> None:
+    pool = a_box_pool(min=4, blueprint=replace(boxes(), cost=Cost(per_hour=60.0)))
+    limits = Limits(
+        max_active_per_caller=1, rate_per_caller=ClaimRate(2, 86400.0), spend_per_day=1.01
+    )
+    host = Host(policies=(a_policy(allow(), limits=limits),))
+    run = await host.start(pool)
+    await run.until_ready(4)
+    ada, bob = by_token("ada"), by_token("bob")
+    over = await run.claim(claimant=ada, ttl=40.0)
+    await run.fleet.release(over.id, request_id="r")
+    held = await run.claim(claimant=bob, ttl=20.0)
+    await run.settle(5.0)
+
+    await run.crash()
+    run = await host.start(pool)
+    await run.until_ready(4)
+    usage, now = run.services.usage, run.host.clock.now()
+    assert (0, 1) == (usage.active(ada.counts_as), usage.active(bob.counts_as))
+    assert [1, 1, 0] == [
+        usage.claims_within(who.counts_as, HOUR, ("*",), now) for who in (ada, bob, BOT)
+    ]
+    dear = await refused(run.claim(claimant=ada, ttl=30.0))
+    assert "limits.spendPerDay" == dear.details["rule"]
+    full = await refused(run.claim(claimant=bob, ttl=1.0))
+    assert "limits.maxActivePerCaller" == full.details["rule"]
+    await run.claim(claimant=ada, ttl=10.0)
+    await run.fleet.release(held.id, request_id="r")
+    await run.claim(claimant=bob, ttl=10.0)
+    often = await refused(run.claim(claimant=bob, ttl=0.001))
+    assert often.details["rule"] in {"limits.ratePerCaller", "limits.maxActivePerCaller"}
+    await run.claim(claimant=BOT, ttl=0.5)
     assert [] == run.breaches()
     await run.stop()
 
