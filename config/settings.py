@@ -65,6 +65,10 @@ class Settings:
     webhook_address: Address | None = None
     """Where Git hosts say that something was pushed; None: nowhere."""
     webhook_secret_file: Path | None = None
+    votes_address: Address | None = None
+    """Where webhooks deliver votes over TCP; None: only at the socket."""
+    votes_secrets: Path | None = None
+    """The folder with the secrets of these webhooks; None: there are none."""
     notify_url: str | None = None
     """Who is told of events of the configuration. May hold credentials: never shown as it is."""
     notify_secret_file: Path | None = None
@@ -158,6 +162,9 @@ def _contradictions(
     if "verify_gpg" in parsed and "verify_ssh" in parsed:
         place = values["verify_ssh"].place
         problems.append(f"{place}: verify takes gpg or ssh, not both; leave one of them")
+    if "votes_address" in parsed and "votes_secrets" not in parsed:
+        place = values["votes_address"].place
+        problems.append(f"{place}: nobody can sign a vote without votes.secrets; name that folder")
     config = parsed.get("config")
     if isinstance(config, Location):
         if config.scheme == "http" and "config_token" in parsed and not config.loopback:

@@ -38,7 +38,7 @@ class Setting:
     """What is written is never quoted."""
 
 
-GROUPS = ("verify", "audit", "webhook", "notify")
+GROUPS = ("verify", "audit", "webhook", "votes", "notify")
 """Settings that stand together below one word of the file: `verify: {gpg: FILE}`."""
 IDENTITY = "identity"
 """What stands below this word is a tree of its own, and in the file alone: see `issuers`."""
@@ -245,6 +245,21 @@ SETTINGS: tuple[Setting, ...] = (
         "FILE",
         "the credential `stoker-webhook-secret`",
         "A file with the secret that the Git host has too.",
+        parse_path,
+        is_path=True,
+    ),
+    _setting(
+        "votes_address",
+        "[HOST:]PORT",
+        "none",
+        "Where webhooks may deliver votes over TCP; of a port alone, this host only.",
+        parse_local_address,
+    ),
+    _setting(
+        "votes_secrets",
+        "DIR",
+        "none",
+        "A folder with the secret of each webhook that may deliver votes, by its name.",
         parse_path,
         is_path=True,
     ),

@@ -100,8 +100,14 @@ class NeedJson(TypedDict):
 class VoteJson(TypedDict):
     """What one person said."""
 
-    uid: int
+    uid: Annotated[
+        NotRequired[int], Field(description="Not there of who is known by a token alone.")
+    ]
     user: str
+    carriedBy: Annotated[
+        NotRequired[str],
+        Field(description="The webhook whose sender says that this person said it."),
+    ]
     issuer: NotRequired[str]
     subject: NotRequired[str]
     vote: Annotated[str, Field(description="`approve` or `reject`.")]
@@ -115,6 +121,10 @@ class ApprovalJson(TypedDict):
 
     outcome: Annotated[str, Field(description="`waiting`, `granted`, `rejected` or `lapsed`.")]
     needs: list[NeedJson]
+    digest: Annotated[
+        NotRequired[str],
+        Field(description="Of what is asked for; a vote by a webhook names it. While it waits."),
+    ]
     votes: list[VoteJson]
     deadline: Annotated[
         str,
@@ -140,6 +150,14 @@ ChosenJson = TypedDict(
     },
 )
 ChosenJson.__doc__ = "The pools that could serve the claim, best first, and why one did."
+
+
+class CarriedVoteJson(TypedDict):
+    """What became of a claim by a vote that a webhook has carried."""
+
+    claim: str
+    state: str
+    approval: ApprovalJson
 
 
 class ClaimJson(TypedDict):

@@ -54,6 +54,13 @@ def asking_of(decision: Decision, facts: Facts, secrets: frozenset[str]) -> Aski
     return Asking(needs, within, broke_glass, {**kept, "pool": pool, "caller": caller})
 
 
+def without_webhook(policies: Mapping[str, Approvals | None], webhook: str) -> tuple[str, ...]:
+    """Those that take no vote by this webhook."""
+    return tuple(
+        name for name, one in policies.items() if one is not None and webhook not in one.webhooks
+    )
+
+
 def admitted(
     kept: JsonObject,
     policies: Mapping[str, Approvals | None],

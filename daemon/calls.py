@@ -16,6 +16,7 @@ from ..policies.access import ROOT, Verdict
 from ..pools.claim import Claimant
 from ..pools.requests import Code, Refusal
 from .answering import JSON, Answer, encode
+from .carried_votes import CarriedVotes
 from .connections import BODY_WITHIN, MAX_BODY, too_slow
 from .event_stream import EventFeed
 from .gate import Gate
@@ -47,6 +48,8 @@ class Exposition(Protocol):
 
     def pushed(self, outcome: str) -> None: ...
 
+    def carried(self, outcome: str) -> None: ...
+
 
 class Background(Protocol):
     """Starts what goes on after its request has ended."""
@@ -73,6 +76,8 @@ class Host:
     judge: PolicyJudge | None = None
     """Who knows the policies."""
     openapi: Callable[[], bytes] = bytes
+    carried: CarriedVotes = field(default_factory=lambda: CarriedVotes(None))
+    """Which webhooks may carry votes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from ..policies.index import PolicyIndex, PoolPolicies, index_of
 from ..pools.approvals import Approval, Outcome, is_covered
 from ..pools.claim import Claim, Claimant, Counted
 from ..pools.clock import Clock
-from ..pools.judging import Asked, Denial, Place, Renewal, Ruling
+from ..pools.judging import Admits, Asked, Denial, Place, Renewal, Ruling
 from ..pools.requests import ClaimRequest, Code
 from ..pools.usage import DAY, HOUR, Usage
-from .approvers import admitted, asking_of, caller_of
+from .approvers import admitted, asking_of, caller_of, without_webhook
 from .caller_facts import caller_facts
 from .decision_records import decided_from, explanation_to_json, record_of
 
@@ -213,16 +213,23 @@ class PolicyJudge:
         caller = caller_of(approval.facts)
         return self._rule(claim.claimant, request, place, usage, caller=caller)
 
-    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:
+    def admits(self, approval: Approval, by: Claimant, carried_by: str = "") -> Admits:
         policies = {one.name: one.approvals for one in self.index.policies if one.approvals}
         now = datetime.fromtimestamp(self._clock.to_wall(self._clock.now()), UTC)
         approvers = {need.policy: policies.get(need.policy) for need in approval.needs}
-        found = admitted(approval.facts, approvers, caller_facts(by, self._host), now)
-        if by.unknown and not found:
+        not_by_webhook: tuple[str, ...] = ()
+        if carried_by:
+            not_by_webhook = without_webhook(approvers, carried_by)
+            approvers = {name: one for name, one in approvers.items() if name not in not_by_webhook}
+            approver = caller_facts(by, self._host)  # nobody is an operator by hearsay
+        else:
+            approver = self._caller(by)
+        found = admitted(approval.facts, approvers, approver, now)
+        if by.unknown and not found and not carried_by:
             missing = " and ".join(by.unknown)
             why = f"this host could not tell your {missing}; connect anew, or try again"
             raise Denial(Code.CALLER_UNKNOWN, why, retry_after=1.0)
-        return found
+        return Admits(found, not_by_webhook)
 
     def _decide(
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]

@@ -143,6 +143,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._carried = Counter(
+            "stoker_webhook_votes_total",
+            "Votes that webhooks carried, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self._notices = Counter(
             "stoker_notify_deliveries_total",
             "Attempts to tell the receiver of an event, by their outcome.",
@@ -316,6 +322,10 @@ class Metrics:
     def pushed(self, outcome: str) -> None:
         """outcome: accepted | denied | malformed | failed"""
         self._pushes.labels(outcome).inc()
+
+    def carried(self, outcome: str) -> None:
+        """outcome: counted | refused | denied | malformed | failed"""
+        self._carried.labels(outcome).inc()
 
     def notified(self, outcome: str) -> None:
         """outcome: delivered | failed | dropped"""

@@ -4,12 +4,10 @@ The events come from the ledger, in their order, one request each. The ledger ke
 last one that was delivered, so that a restart goes on after it. A receiver that is away is tried again,
 for a day; nothing else waits for it. Made by `service` when there is a `notify.url`.
 
-Each request is signed: `Stoker-Signature: t=<Unix time>,v1=<HMAC-SHA256 of "t.body">`, the scheme of
-Stripe's webhooks. docs/webhooks.md shows how to check it.
+Each request is signed (`signatures`). docs/webhooks.md shows how to check it.
 """
 
 import asyncio
-import hmac
 import logging
 import os
 import random
@@ -29,6 +27,7 @@ from ..pools.store import Event, Image, Store, StoreError
 from .answering import encode
 from .presentation import show_event
 from .shared_secrets import NoSecret, find_secret, read_secret
+from .signatures import HEADER, sign
 from .status import NotifyFacts
 
 log = logging.getLogger(__name__)
@@ -63,12 +62,6 @@ class Receiver:
     def shown(self) -> str:
         found = urlsplit(self.url)
         return f"{found.scheme}://{(found.hostname or '')}{f':{found.port}' if found.port else ''}"
-
-
-def sign(secret: bytes, body: bytes, now: int) -> str:
-    """The header's value."""
-    mac = hmac.new(secret, f"{now}.".encode() + body, "sha256")
-    return f"t={now},v1={mac.hexdigest()}"
 
 
 async def open_notifier(
@@ -184,7 +177,7 @@ class Notifier:
         headers: Mapping[str, str] = {
             "Stoker-Event": event.kind,
             "Stoker-Delivery": str(event.seq),
-            "Stoker-Signature": sign(secret, body, int(self._wall())),
+            HEADER: sign(secret, body, int(self._wall())),
         }
         # A redirect could lead anywhere, with a signed request.
         async with session.post(

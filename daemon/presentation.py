@@ -7,7 +7,8 @@ from functools import lru_cache
 from ..config.json_types import Json
 from ..config.units import format_duration
 from ..policies.access import Verdict
-from ..pools.approvals import Approval, Vote
+from ..pools.approvals import NO_UID, Approval, Vote
+from ..pools.ballots import digest_told
 from ..pools.claim import Claim, Claimant, ClaimState
 from ..pools.reasons import WaitingFor
 from ..pools.resource import Resource
@@ -138,6 +139,8 @@ def show_claim(
 def _add_what_it_needs(shown: ClaimJson, claim: Claim, to_wall: ToWall) -> None:
     if claim.approval is not None:
         shown["approval"] = show_approval(claim.approval, to_wall)
+        if digest := digest_told(claim):
+            shown["approval"]["digest"] = digest
     if claim.wish is not None:
         _add_wish(shown, claim, claim.wish)
 
@@ -180,13 +183,16 @@ def show_approval(approval: Approval, to_wall: ToWall) -> ApprovalJson:
 
 def _vote(vote: Vote, to_wall: ToWall) -> VoteJson:
     shown: VoteJson = {
-        "uid": vote.by.uid,
         "user": vote.by.user,
         "vote": "approve" if vote.approves else "reject",
         "policies": list(vote.counts_for),
         "reason": vote.reason,
         "at": rfc3339(to_wall(vote.at)),
     }
+    if vote.by.uid != NO_UID:
+        shown["uid"] = vote.by.uid
+    if vote.by.carried_by:
+        shown["carriedBy"] = vote.by.carried_by
     if vote.by.subject:
         shown["issuer"], shown["subject"] = vote.by.issuer, vote.by.subject
     return shown

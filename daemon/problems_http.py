@@ -25,6 +25,9 @@ class HttpCode(StrEnum):
     INVALID_TOKEN = "invalid-token"  # noqa: S105 - a code
     EXPIRED_TOKEN = "expired-token"  # noqa: S105 - a code
     KEYS_UNAVAILABLE = "keys-unavailable"
+    SIGNATURE_INVALID = "signature-invalid"
+    SIGNATURE_EXPIRED = "signature-expired"
+    SIGNATURE_REPEATED = "signature-repeated"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_SLOW = "too-slow"
@@ -55,6 +58,9 @@ MEANINGS: dict[AnyCode, Meaning] = {
     HttpCode.INVALID_TOKEN: Meaning(401, "Invalid token"),
     HttpCode.EXPIRED_TOKEN: Meaning(401, "Expired token"),
     HttpCode.KEYS_UNAVAILABLE: Meaning(503, "Keys unavailable", retry=True),
+    HttpCode.SIGNATURE_INVALID: Meaning(401, "Not signed by a known webhook"),
+    HttpCode.SIGNATURE_EXPIRED: Meaning(401, "Signed at another time"),
+    HttpCode.SIGNATURE_REPEATED: Meaning(409, "Delivered before"),
     HttpCode.NOT_FOUND: Meaning(404, "No such address"),
     HttpCode.METHOD_NOT_ALLOWED: Meaning(405, "Method not allowed"),
     HttpCode.TOO_SLOW: Meaning(408, "The request came too slowly"),
@@ -71,6 +77,8 @@ MEANINGS: dict[AnyCode, Meaning] = {
     Code.NO_APPROVAL: Meaning(409, "Nothing to approve"),
     Code.VOTE_CONTRADICTS: Meaning(409, "You have said the opposite"),
     Code.VOTE_LATE: Meaning(409, "Decided already"),
+    Code.VOTE_MISMATCH: Meaning(409, "Not what is asked for"),
+    Code.VOTER_UNKNOWN: Meaning(422, "Voter unknown"),
     Code.LIMIT_REACHED: Meaning(429, "Limit reached", retry=True),
     Code.CALLER_UNKNOWN: Meaning(503, "Caller unknown", retry=True),
     Code.NO_SUCH_POOL: Meaning(404, "No such pool"),

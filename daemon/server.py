@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
@@ -31,27 +31,29 @@ from . import (
     host_api,
     inventory_api,
     operating_api,
+    votes_api,
 )
 from .answering import Answer
 from .bearer import Bearers
 from .calls import NOBODY, Call, Host, Route, check_door
+from .carried_votes import CarriedVotes
 from .connections import (
     MAX_HEAD,
     SWEEP_EVERY,
     Connection,
-    ConnectionServer,
     headers_too_large,
     problem_response,
 )
+from .doors import Door, listen_tcp
 from .event_stream import EventFeed
 from .facade import Core
 from .gate import Gate, stopping
 from .gauges import SocketFacts
-from .listener import AcceptLoop, SocketError, SocketFile, adopt, turn_away
+from .listener import SocketFile, adopt
 from .metrics import Metrics
 from .openapi import describe
-from .peers import LATE, PeerNames, credentials_of
-from .problems_http import HttpCode, Problem, of_refusal, raw_answer
+from .peers import LATE, PeerNames
+from .problems_http import HttpCode, Problem, of_refusal
 from .routing import Router
 from .shared_secrets import NoSecret, find_secret, read_secret
 from .status import StatusFacts
@@ -61,10 +63,12 @@ log = logging.getLogger(__name__)
 
 MAX_METRICS_CONNECTIONS = 64
 MAX_WEBHOOK_CONNECTIONS = 16
+MAX_VOTES_CONNECTIONS = 64
 WEBHOOK_SECRET = "stoker-webhook-secret"  # noqa: S105 - the name of a credential
 ROUTES: tuple[Route, ...] = (
     *claims_api.ROUTES,
     *approvals_api.ROUTES,
+    *votes_api.ROUTES,
     *inventory_api.ROUTES,
     *operating_api.ROUTES,
     *events_api.ROUTES,
@@ -95,11 +99,13 @@ class SocketServer:
             new_id=ids.request,
             background=self._in_background,
             openapi=_description,
+            carried=CarriedVotes(settings.votes_secrets),
         )
         self._file: SocketFile | None = None
-        self._doors: list[_Door] = []
-        self._metrics: _Door | None = None
-        self._webhook: _Door | None = None
+        self._doors: list[Door] = []
+        self._metrics: Door | None = None
+        self._webhook: Door | None = None
+        self._votes: Door | None = None
         self.pushes = Looks()
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -118,18 +124,24 @@ class SocketServer:
         else:
             listening = adopt(fd)
         dispatch = _Dispatch(self.host, Router(ROUTES), self._names, self.bearers, trusting=False)
-        self._doors.append(_Door(listening, dispatch, self.host, self._settings.max_connections))
+        self._doors.append(Door(listening, dispatch, self.host, self._settings.max_connections))
         if self._settings.metrics:
-            dispatch = _Dispatch(
-                self.host, Router(METRICS_ROUTES), self._names, self.bearers, trusting=True
-            )
-            listening = _listen_tcp(self._settings.metrics, "metrics", "--metrics")
-            self._metrics = _Door(listening, dispatch, self.host, MAX_METRICS_CONNECTIONS)
-            self._doors.append(self._metrics)
+            listening = listen_tcp(self._settings.metrics, "metrics", "--metrics")
+            self._metrics = self._open_to_all(listening, METRICS_ROUTES, MAX_METRICS_CONNECTIONS)
+        if self._settings.votes_address:
+            listening = listen_tcp(self._settings.votes_address, "votes", "--votes-address")
+            self._votes = self._open_to_all(listening, votes_api.ROUTES, MAX_VOTES_CONNECTIONS)
         if self._settings.webhook_address:
             await self._open_webhook(self._settings.webhook_address)
         self.bearers.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep of connections")
+
+    def _open_to_all(self, listening: socket.socket, routes: tuple[Route, ...], most: int) -> Door:
+        """Over TCP, where nobody is asked who they are."""
+        dispatch = _Dispatch(self.host, Router(routes), self._names, self.bearers, trusting=True)
+        door = Door(listening, dispatch, self.host, most)
+        self._doors.append(door)
+        return door
 
     async def _open_webhook(self, address: Address) -> None:
         secret = find_secret(self._settings.webhook_secret_file, WEBHOOK_SECRET, os.environ)
@@ -139,8 +151,8 @@ class SocketServer:
             )
         await asyncio.to_thread(read_secret, secret)  # so that a start says what is wrong with it
         webhook = Webhook(secret, self.pushes, count=self._count_push, new_id=self.host.new_id)
-        listening = _listen_tcp(address, "webhook", "--webhook-address")
-        self._webhook = _Door(listening, webhook, self.host, MAX_WEBHOOK_CONNECTIONS)
+        listening = listen_tcp(address, "webhook", "--webhook-address")
+        self._webhook = Door(listening, webhook, self.host, MAX_WEBHOOK_CONNECTIONS)
         self._doors.append(self._webhook)
 
     def _count_push(self, outcome: str) -> None:
@@ -156,6 +168,11 @@ class SocketServer:
     def webhook_port(self) -> int | None:
         """The TCP port that takes notices of pushes, once started."""
         return self._webhook.port if self._webhook is not None else None
+
+    @property
+    def votes_port(self) -> int | None:
+        """The TCP port that takes votes, once started."""
+        return self._votes.port if self._votes is not None else None
 
     def tell_status(self, status: Callable[[], StatusFacts], metrics: Metrics) -> None:
         """What `/v1/status`, `/readyz` and `/metrics` read. Called before `serve`."""
@@ -193,6 +210,7 @@ class SocketServer:
             await asyncio.wait(self._background, timeout=max(grace, 1.0))
         await self.bearers.close()
         self._names.close()
+        self.host.carried.voters.close()
 
     def _facts(self) -> SocketFacts:
         feed = self.host.feed
@@ -227,56 +245,8 @@ def _description() -> bytes:
     return describe(ROUTES, importlib.metadata.version("stoker"))
 
 
-class _Answers(Protocol):
-    """Who answers what comes through a door."""
-
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse: ...
-
-    def count(self, problem: Problem, /) -> None: ...
-
-
-class _Door:
-    """A listening socket with its connections."""
-
-    def __init__(
-        self, listening: socket.socket, dispatch: _Answers, host: Host, max_connections: int
-    ) -> None:
-        self.server = ConnectionServer(
-            dispatch, new_id=host.new_id, on_problem=dispatch.count, max_connections=max_connections
-        )
-        self._unix = listening.family == socket.AF_UNIX
-        self.port = None if self._unix else int(listening.getsockname()[1])
-        self._no_room = 0
-        no_descriptor = Problem(
-            HttpCode.BUSY, "The daemon has no file descriptor left for this connection; try again."
-        )
-        self._accepting = AcceptLoop(listening, self._accepted, raw_answer(no_descriptor, ""))
-
-    @property
-    def turned_away(self) -> int:
-        return self._no_room + self._accepting.refused
-
-    def close(self) -> None:
-        self._accepting.close()
-
-    async def finish(self, grace: float) -> None:
-        self.server.pre_shutdown()
-        await self.server.shutdown(grace)
-
-    def _accepted(self, connection: socket.socket) -> None:
-        try:
-            credentials = credentials_of(connection) if self._unix else None
-        except OSError:
-            connection.close()
-            return
-        refused = self.server.accept(connection, credentials)
-        if refused is not None:
-            self._no_room += 1
-            turn_away(connection, refused)
-
-
 class _Dispatch:
-    """Takes a request to its handler. `trusting`: callers need not be known (metrics over TCP)."""
+    """Takes a request to its handler. `trusting`: callers need not be known (over TCP)."""
 
     def __init__(
         self, host: Host, router: Router, names: PeerNames, bearers: Bearers, *, trusting: bool
@@ -381,20 +351,3 @@ def _internal() -> Problem:
         "The daemon met a defect of its own and goes on; its log has the details under this"
         " requestId. Please report it.",
     )
-
-
-def _listen_tcp(address: Address, what: str, flag: str) -> socket.socket:
-    """`what` is the address for, and `flag` names it. Raises `SocketError`."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(MAX_METRICS_CONNECTIONS)
-    except OSError as error:
-        listening.close()
-        raise SocketError(
-            f"The {what} address {address.host}:{address.port} cannot be opened:"
-            f" {error.strerror}; choose another with {flag}."
-        ) from error
-    return listening

@@ -13,6 +13,10 @@ Persons are told apart by user id and by the subject of their token. Two votes w
 same subject, are of one person, and so are votes that a third one joins in this way. The claimant is
 none of the persons who count, be it under another user id with the same token.
 
+Of whoever votes by a webhook its sender says who it is: a user of this host, the subject of a token, or both. Where
+one is known by a user alone and the other by a subject alone, nobody can tell them apart: two such votes count
+once, and such a voter decides about no claim of the other.
+
 Whoever broke the glass has its resource already; then this is its follow-up, which one person who may
 approve closes for each need, also when it is overdue.
 """
@@ -24,6 +28,9 @@ from enum import StrEnum
 from ..config.json_types import JsonObject
 from .resource import nothing
 
+NO_UID = -1
+"""Of whoever is known by the subject of a token alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Voter:
@@ -34,6 +41,8 @@ class Voter:
     subject: str = ""
     """Of the bearer token; both are empty without one."""
     user: str = field(default="", compare=False)
+    carried_by: str = field(default="", compare=False)
+    """The webhook whose sender says that it is this person; empty for one who came to the socket."""
 
     @property
     def identity(self) -> tuple[int, str, str]:
@@ -41,12 +50,30 @@ class Voter:
 
     def is_same(self, other: "Voter") -> bool:
         by_token = bool(self.subject) and self.identity[1:] == other.identity[1:]
-        return self.uid == other.uid or by_token
+        return (self.uid == other.uid != NO_UID) or by_token
+
+    def may_be(self, other: "Voter") -> bool:
+        """It is the same, or nobody can tell."""
+        if self.is_same(other):
+            return True
+        if not (self.carried_by or other.carried_by):
+            return False
+        by_subject = bool(self.subject and other.subject)
+        by_user = self.has_own_uid and other.has_own_uid
+        return not (by_subject or by_user)
+
+    @property
+    def has_own_uid(self) -> bool:
+        """Not that of a program through which several people come, each with a token."""
+        return self.uid != NO_UID and (bool(self.carried_by) or not self.subject)
 
     def __str__(self) -> str:
-        """`ada (uid 1000)`, with the subject of its token."""
-        token = f", {self.subject} of {self.issuer}" if self.subject else ""
-        return f"{self.user or 'a user'} (uid {self.uid}{token})"
+        """`ada (uid 1000)`, with the subject of its token and the webhook that carried its vote."""
+        named = f"{self.subject} of {self.issuer}" if self.subject else ""
+        by = f", by the webhook {self.carried_by}" if self.carried_by else ""
+        if self.uid == NO_UID:
+            return f"{named}{by}"
+        return f"{self.user or 'a user'} (uid {self.uid}{named and ', '}{named}){by}"
 
 
 class Outcome(StrEnum):
@@ -130,6 +157,10 @@ class NotByTheClaimant(VoteError):
     """Nobody approves, or rejects, what they have claimed themselves."""
 
 
+class NotToldApart(VoteError):
+    """Nobody can tell whether it is the claimant."""
+
+
 class NotAdmitted(VoteError):
     """No policy that asks for this approval admits this person."""
 
@@ -146,6 +177,8 @@ def vote(approval: Approval, cast: Vote, *, claimant: Voter, now: float) -> Appr
     """The approval with this vote; the very same one when it was cast before. Raises `VoteError`."""
     if cast.by.is_same(claimant):
         raise NotByTheClaimant
+    if cast.by.may_be(claimant):
+        raise NotToldApart
     for earlier in approval.votes:
         if earlier.by.is_same(cast.by) and earlier.approves is not cast.approves:
             raise Contradicts
@@ -207,7 +240,7 @@ def _persons(some: Sequence[Vote], votes: Sequence[Vote]) -> int:
     """How many different persons cast `some` of the `votes`."""
     joined: list[list[Voter]] = []
     for voter in (one.by for one in votes):
-        mine = [those for those in joined if any(voter.is_same(other) for other in those)]
+        mine = [those for those in joined if any(voter.may_be(other) for other in those)]
         joined = [those for those in joined if those not in mine]
         joined.append([voter, *(other for those in mine for other in those)])
     casting = {one.by.identity for one in some}

@@ -21,6 +21,7 @@ from .approvals import (
     Contradicts,
     NotAdmitted,
     NotByTheClaimant,
+    NotToldApart,
     Outcome,
     TooLate,
     Vote,
@@ -30,12 +31,12 @@ from .approvals import (
     overruled,
     vote,
 )
-from .ballots import Ballot, event, tell_vote, unwritten
+from .ballots import Ballot, digest_told, event, tell_vote, unwritten
 from .claim import Claim, Claimant
 from .errands import Errand, GivenUp, Left
 from .follow_ups import FollowUps
 from .ids import ClaimId
-from .judging import Denial
+from .judging import Admits, Denial
 from .moments import rfc3339
 from .requests import Code, Refusal
 from .services import Services
@@ -99,7 +100,7 @@ class Approving:
         if by.person.is_same(claim.claimant.person):
             return False
         try:
-            return bool(self._services.judge.admits(approval, by))
+            return bool(self._services.judge.admits(approval, by).policies)
         except Denial:
             return False
 
@@ -203,12 +204,20 @@ class Approving:
         if before is None:
             why = f"the claim {claim.id} needs nobody's approval"
             raise Refusal(Code.NO_APPROVAL, why)
-        counts_for = self._services.judge.admits(before, ballot.by)
-        cast = Vote(ballot.by.person, ballot.approves, now, ballot.reason, counts_for)
+        admits = self._services.judge.admits(before, ballot.by, ballot.carried_by)
+        cast = Vote(ballot.voter, ballot.approves, now, ballot.reason, admits.policies)
         try:
             after = vote(before, cast, claimant=claim.claimant.person, now=now)
         except VoteError as error:
+            if isinstance(error, NotAdmitted) and admits.not_by_webhook:
+                raise _not_by_webhook(claim, ballot, admits) from None
             raise self._refused(claim, before, error) from None
+        digest = digest_told(claim)
+        if ballot.about and digest and ballot.about != digest:
+            why = (
+                f"the vote is about something else than what {claim.id} asks for; look at it again"
+            )
+            raise Refusal(Code.VOTE_MISMATCH, why)
         if after is before:
             return
         if claim.needs_follow_up:
@@ -222,6 +231,13 @@ class Approving:
         match error:
             case NotByTheClaimant():
                 why = f"nobody decides about a claim of their own, and {claim.id} is yours"
+                return Refusal(Code.DENIED, why, details={"rule": "never-the-claimant"})
+            case NotToldApart():
+                why = (
+                    f"nobody can tell whether this voter made {claim.id}: of its claimant only"
+                    f" {'the subject of a token' if claim.claimant.token else 'the user'} is known;"
+                    " say that of the voter too"
+                )
                 return Refusal(Code.DENIED, why, details={"rule": "never-the-claimant"})
             case NotAdmitted():
                 need = approval.needs[0]
@@ -297,6 +313,15 @@ def refusal_of(approval: Approval) -> Refusal:
         return Refusal(Code(approval.code), why)
     lapsed = approval.outcome is Outcome.LAPSED
     return Refusal(Code.APPROVAL_LAPSED if lapsed else Code.APPROVAL_REJECTED, why)
+
+
+def _not_by_webhook(claim: Claim, ballot: Ballot, admits: Admits) -> Refusal:
+    policy = admits.not_by_webhook[0]
+    why = (
+        f"the policy {policy} takes no votes about {claim.id} by the webhook {ballot.carried_by}"
+        " (approvals.webhooks); vote at the socket"
+    )
+    return Refusal(Code.DENIED, why, details={"policy": policy, "rule": "approvals.webhooks"})
 
 
 def _open(gate: "asyncio.Future[None]") -> None:

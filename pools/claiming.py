@@ -206,7 +206,8 @@ class Claiming:
             )
         )
         if claim.needs_approval:
-            transaction.add_event(requested(claim, self._services.clock.now()))
+            clock = self._services.clock
+            transaction.add_event(requested(claim, clock.now(), clock.to_wall))
         try:
             await self._services.commit(transaction, urgent=True)
         except StoreError as error:

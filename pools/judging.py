@@ -93,6 +93,15 @@ class Asked(NamedTuple):
     labels: JsonObject
 
 
+class Admits(NamedTuple):
+    """Who may decide about a claim."""
+
+    policies: tuple[str, ...] = ()
+    """Those that let this person."""
+    not_by_webhook: tuple[str, ...] = ()
+    """Those that take no vote by the webhook that carried this one."""
+
+
 class Judge(Protocol):
     """Pure but for its own metrics: it neither waits nor counts what it lets pass."""
 
@@ -116,8 +125,10 @@ class Judge(Protocol):
         """What policies say by now of a claim that was approved. Raises `Denial`."""
         ...
 
-    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:
-        """Which of the policies that ask for it let this person decide. Raises `Denial`."""
+    def admits(self, approval: Approval, by: Claimant, carried_by: str = "") -> Admits:
+        """Which of the policies that ask for it let this person decide. `carried_by`: the webhook by which
+        the vote came, if it did. Raises `Denial`.
+        """
         ...
 
 
@@ -137,8 +148,8 @@ class Unjudged:
     def again(self, claim: Claim, asked: Asked, place: Place, usage: Usage) -> Ruling:  # noqa: ARG002
         return Ruling(asked.ttl, asked.params, asked.labels)
 
-    def admits(self, approval: Approval, by: Claimant) -> tuple[str, ...]:  # noqa: ARG002
-        return ()
+    def admits(self, approval: Approval, by: Claimant, carried_by: str = "") -> Admits:  # noqa: ARG002
+        return Admits()
 
 
 def as_ruled(request: ClaimRequest, ruling: Ruling) -> ClaimRequest:

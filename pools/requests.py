@@ -25,6 +25,8 @@ class Code(StrEnum):
     NO_APPROVAL = "no-approval"
     VOTE_CONTRADICTS = "vote-contradicts"
     VOTE_LATE = "vote-late"
+    VOTE_MISMATCH = "vote-mismatch"
+    VOTER_UNKNOWN = "voter-unknown"
     LIMIT_REACHED = "limit-reached"
     CALLER_UNKNOWN = "caller-unknown"
     NO_SUCH_POOL = "no-such-pool"

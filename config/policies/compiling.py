@@ -139,7 +139,7 @@ class _Compiler:
         if approvers is None:
             return None
         broken = None if glass is None or when is None else BreakGlass(when, glass.follow_up)
-        return Approvals(approvers, given.quorum, given.deadline, broken)
+        return Approvals(approvers, given.quorum, given.deadline, broken, tuple(given.webhooks))
 
     def _contradictions(self) -> None:
         spec = self.spec

@@ -196,6 +196,8 @@ class Approvals(Manifest):
     """How many of them must."""
     deadline: Duration = 3600.0
     """In which time, before the claim is refused."""
+    webhooks: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list[str])
+    """Names of the webhooks by which votes may come too; only the socket when left out."""
     break_glass: BreakGlass | None = None
 
 

@@ -99,6 +99,8 @@ class Approvals:
     quorum: int
     deadline: float
     break_glass: BreakGlass | None = None
+    webhooks: tuple[str, ...] = ()
+    """Names of those by which votes may come."""
 
 
 NO_LIMITS, NO_SHAPE = Limits(), Shape()

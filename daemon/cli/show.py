@@ -103,9 +103,10 @@ def _approval(approval: Document) -> str:
 
 
 def _vote(vote: Document) -> str:
-    who = vote.get("user") or f"uid {vote.get('uid')}"
+    who = vote.get("user") or (f"uid {vote['uid']}" if "uid" in vote else vote.get("subject"))
     why = f" ({vote.get('reason')})" if vote.get("reason") else ""
-    return f"{who} says {vote.get('vote')}{why}"
+    by = f" by the webhook {vote['carriedBy']}" if vote.get("carriedBy") else ""
+    return f"{who} says {vote.get('vote')}{by}{why}"
 
 
 def _when(moment: Any) -> str:

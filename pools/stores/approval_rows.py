@@ -32,7 +32,7 @@ def approval_to_json(approval: Approval) -> JsonObject:
 def _vote_to_json(vote: Vote) -> Json:
     who = vote.by
     return {
-        "by": [who.uid, who.issuer, who.subject, who.user],
+        "by": [who.uid, who.issuer, who.subject, who.user, who.carried_by],
         "approves": vote.approves,
         "at": vote.at,
         "reason": vote.reason,

@@ -81,6 +81,8 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         "max_destroy": "12.5%",
         "webhook_address": "9465",
         "webhook_secret_file": "/in",
+        "votes_address": "9466",
+        "votes_secrets": "/bots",
         "notify_url": "https://hooks.example.org/stoker",
         "notify_secret_file": "/out",
         "notify_events": "config.applied, config.held",
@@ -118,6 +120,8 @@ def test_every_setting_can_be_said_in_every_way(file: Path) -> None:
         max_destroy=0.125,
         webhook_address=Address("127.0.0.1", 9465),
         webhook_secret_file=Path("/in"),
+        votes_address=Address("127.0.0.1", 9466),
+        votes_secrets=Path("/bots"),
         notify_url="https://hooks.example.org/stoker",
         notify_secret_file=Path("/out"),
         notify_events=("config.applied", "config.held"),
@@ -291,6 +295,11 @@ def test_the_webhook_listens_on_this_host_alone_unless_told_otherwise(
     text: str, address: Address
 ) -> None:
     assert load(webhook_address=text).webhook_address == address
+
+
+def test_votes_need_secrets_that_sign_them() -> None:
+    assert "name that folder" in problems(votes_address="9466")[0]
+    assert load(votes_address="9466", votes_secrets="/bots").votes_secrets == Path("/bots")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import asyncio
 import dataclasses
 import json
 import os
+import pwd
 import re
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,10 +23,12 @@ from stoker.config.parameters import Parameters
 from stoker.config.policies.facts import APPROVALS
 from stoker.config.policies.rules import Approvals, Limits
 from stoker.config.revision import Cost, Queue
-from stoker.daemon import calls, connections, server
+from stoker.daemon import calls, connections, server, voters
 from stoker.daemon.calls import Call, Route
+from stoker.daemon.carried_votes import CarriedVotes
 from stoker.daemon.gate import Gate
 from stoker.daemon.server import ROUTES
+from stoker.daemon.signatures import HEADER, sign
 from stoker.daemon.synchroniser import Held
 from stoker.pools.store import Done, KeptRevision, StoreError
 from stoker.pools.switches import Operator, Switch, SwitchKind
@@ -47,9 +51,11 @@ IDS = {
         ("resources", "r-0"),
         ("blueprints", "nothing"),
     )
-} | {"/v1/config/revisions": "0000000"}
+} | {"/v1/config/revisions": "0000000", "/v1/votes": "chat"}
+BOT_SECRET = b"the secret of a chat bot"
 APPROVE, REJECT = (f"POST /v1/claims/{{id}}/{word}" for word in ("approve", "reject"))
 CREATE, RENEW, RELEASE = "POST /v1/claims", "POST /v1/claims/{id}/renew", "DELETE /v1/claims/{id}"
+CARRY = "POST /v1/votes/{name}"
 DECIDE = "POST /v1/explain/decisions"
 PAUSE, RESUME, DRAIN, REFRESH = (
     f"POST /v1/pools/{{name}}/{action}" for action in ("pause", "resume", "drain", "refresh")
@@ -174,6 +180,7 @@ async def requests_are_wrong(book: Book) -> None:
             RENEW,
             APPROVE,
             REJECT,
+            CARRY,
             DECIDE,
             *ON_POOLS,
             *ON_RESOURCES,
@@ -503,6 +510,68 @@ async def others_decide(book: Book) -> None:
         assert "approval-rejected" == (await on_the_line)["code"]
 
 
+async def webhooks_carry_votes(book: Book, folder: Path) -> None:
+    secrets = folder / "votes"
+    secrets.mkdir()
+    (secrets / "chat").write_bytes(BOT_SECRET)
+    may = compile_condition(f"approver.uid in [{os.geteuid()}, 1]", APPROVALS)
+    asks = a_policy(
+        approve("caller.uid == 65534"),
+        allow("caller.uid != 65534"),
+        approvals=Approvals(may, 2, 60.0, webhooks=("chat",)),
+    )
+    now = 1_800_000_000.5
+    async with book.serving(a_box_pool(min=1), policies=(asks,), socket_mode=0o666) as served:
+        served.server.host.carried = CarriedVotes(secrets, lambda: now)
+
+        async def deliver(data: bytes, *, sent: float, **headers: str) -> Any:
+            signature = {HEADER: sign(BOT_SECRET, data, int(sent)), **headers}
+            return await book.ask(served, CARRY, data, at="chat", headers=signature)
+
+        async def vote(claim: Any, word: str = "approve", **more: Any) -> Any:
+            nonlocal now
+            now += 1
+            digest = claim["approval"].get("digest") if "approval" in claim else None
+            voter = {"user": pwd.getpwuid(os.geteuid()).pw_name}
+            said = {"claim": claim["id"], "digest": digest or "0" * 64, "vote": word}
+            data = json.dumps({"voter": voter, **said, **more}).encode()
+            return await deliver(data, sent=now)
+
+        async def claimed() -> Any:
+            peer = connect_as_somebody_else(served.settings.socket)
+            return await book.ask(served, CREATE, {"pool": "web"}, peer=peer)
+
+        async def full(*_: object, **__: object) -> NoReturn:
+            raise StoreError("the disk is full")
+
+        await deliver(b"", sent=now)  # in the second of the start
+        await deliver(b"", sent=now - 1000)
+        for data in (b"{", b"{}"):
+            await deliver(data, sent=now + 1)
+            await deliver(data, sent=now + 1)
+        claim = await claimed()
+        await vote({"id": "c-nothing"})
+        await vote(await book.ask(served, CREATE, {"pool": "web"}))
+        await vote(claim, digest="0" * 64)
+        await vote(claim, voter={"user": "nobody-of-this-name"})
+        await vote(claim, voter={"user": pwd.getpwuid(65534).pw_name})
+        with book.patch.context() as patch:
+            patch.setattr(voters, "WITHIN", 0.0)
+            await vote(claim)
+        with book.patch.context() as patch:
+            patch.setattr(served.run.store, "commit", full)
+            await vote(claim)
+        await vote(claim)
+        await vote(claim, "reject")
+        await book.ask(served, RELEASE, at=claim["id"])
+        rejected = await claimed()
+        await vote(rejected, "reject")
+        await vote(rejected, digest="1" * 64, voter={"user": pwd.getpwuid(1).pw_name})
+        released = await claimed()
+        await book.ask(served, RELEASE, at=released["id"])
+        await vote(released)
+
+
 async def undecided(served: Served) -> Any:
     return (await served.caller.get("/v1/claims?approval=waiting")).json["items"]
 
@@ -541,6 +610,7 @@ async def test_every_documented_answer_happens_and_no_other_does(
         tokens_are_wrong,
         policies_decide,
         others_decide,
+        partial(webhooks_carry_votes, folder=short_tmp),
         the_daemon_has_a_defect,
         requests_are_no_http,
     ):

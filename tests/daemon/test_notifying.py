@@ -16,6 +16,7 @@ from aiohttp import web
 from stoker.config.settings import NOTIFIED
 from stoker.daemon import notifying
 from stoker.daemon.notifying import CURSOR, GIVE_UP_AFTER, Notifier, Receiver
+from stoker.daemon.signatures import sign
 from stoker.pools.sealing import Sealer
 from stoker.pools.store import NewEvent, StoreError
 from stoker.pools.stores.sqlite import SqliteStore
@@ -164,7 +165,7 @@ async def test_what_is_told_is_the_event_and_its_signature_fits_as_documented(
         old = re.sub(r"t=\d+", "t=1700000000", signature)
         assert not is_from_stoker(SECRET, old, told.body)
         assert not is_from_stoker(SECRET, "", told.body)
-        late = notifying.sign(SECRET, told.body, int(time.time()) - 3600)
+        late = sign(SECRET, told.body, int(time.time()) - 3600)
         assert not is_from_stoker(SECRET, late, told.body)
 
 

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from stoker.pools.approval_texts import came_to_nothing, waiting
 from stoker.pools.approvals import (
+    NO_UID,
     Approval,
     Contradicts,
     Need,
     NotAdmitted,
     NotByTheClaimant,
+    NotToldApart,
     Outcome,
     TooLate,
     Vote,
@@ -27,6 +29,7 @@ from stoker.pools.approvals import (
 )
 from stoker.pools.stores.approval_rows import approval_from_json, approval_to_json
 
+BY = "chat"
 CLAIMANT = Voter(1, "https://login", "ada")
 
 
@@ -107,6 +110,65 @@ def test_nobody_counts_twice_under_two_names() -> None:
     assert 2 == linked.approved_by(linked.needs[0])
     both = voted(linked, says(2, subject="eve"))
     assert 1 == both.approved_by(both.needs[0])
+
+
+def carried(uid: int = NO_UID, subject: str = "") -> Vote:
+    """A vote by a webhook, whose sender knows a user, the subject of a token, or both."""
+    issuer = "https://login" if subject else ""
+    return Vote(Voter(uid, issuer, subject, carried_by=BY), True, 5.0, "", ("p0",))
+
+
+@pytest.mark.parametrize(
+    ("claimant", "voter", "error"),
+    [
+        (Voter(1), carried(2), None),
+        (Voter(1), carried(2, "bob"), None),
+        (Voter(1), carried(1), NotByTheClaimant),
+        (Voter(1), carried(1, "bob"), NotByTheClaimant),
+        (Voter(1), carried(subject="bob"), NotToldApart),
+        (CLAIMANT, carried(subject="bob"), None),
+        (CLAIMANT, carried(2, "bob"), None),
+        (CLAIMANT, carried(subject="ada"), NotByTheClaimant),
+        (CLAIMANT, carried(2, "ada"), NotByTheClaimant),
+        (CLAIMANT, carried(2), NotToldApart),
+    ],
+    ids=str,
+)
+def test_who_votes_by_a_webhook_is_told_apart_from_the_claimant_or_does_not_count(
+    claimant: Voter, voter: Vote, error: type[VoteError] | None
+) -> None:
+    if error is None:
+        after = vote(an_approval(), voter, claimant=claimant, now=5.0)
+        assert Outcome.GRANTED is after.outcome
+        assert after == approval_from_json(approval_to_json(after))
+        assert BY == approval_from_json(approval_to_json(after)).votes[0].by.carried_by
+    else:
+        with pytest.raises(error):
+            vote(an_approval(), voter, claimant=claimant, now=5.0)
+
+
+@pytest.mark.parametrize(
+    ("votes", "persons"),
+    [
+        ([carried(2), carried(3)], 2),
+        ([carried(subject="bob"), carried(subject="eve")], 2),
+        ([carried(2), says(2)], 1),
+        ([carried(2), carried(subject="bob")], 1),
+        ([carried(2), carried(subject="bob"), carried(2, "bob")], 1),
+        ([carried(subject="bob"), says(3)], 1),
+        ([carried(2, "bob"), says(3)], 2),
+        ([carried(2), says(3, subject="eve")], 1),
+        ([carried(3, "eve"), says(4, subject="bob")], 2),
+        ([says(2), says(3), carried(subject="bob")], 1),
+    ],
+    ids=str,
+)
+def test_two_who_cannot_be_told_apart_count_once_in_whatever_order(
+    votes: list[Vote], persons: int
+) -> None:
+    for some in (votes, votes[::-1]):
+        after = replace(an_approval(5), votes=tuple(some))
+        assert persons == after.approved_by(after.needs[0])
 
 
 def test_it_lapses_at_its_deadline_and_not_before() -> None:
