@@ -78,7 +78,8 @@ def sentences(record: JsonObject, rules: list[JsonObject]) -> Iterator[str]:
     by = f"the rule {record.get('rule')} of the policy {record.get('policy')}"
     took = record.get("seconds")
     took = f", in {took * 1000:.2f}ms" if isinstance(took, int | float) else ""
-    yield f"It was let through by {by} (revision {record.get('revision')}{took})."
+    did = "made to wait for an approval" if record.get("verdict") == "approve" else "let through"
+    yield f"It was {did} by {by} (revision {record.get('revision')}{took})."
     for change in _objects(record.get("mutations")):
         before = change.get("before")
         said = "was not said" if before is None else f"was {before}"

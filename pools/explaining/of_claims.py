@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from ...config.json_types import Json
 from ...config.units import format_duration
-from ..binding import Bind
 from ..claim import Claim, ClaimState, EndedBecause
-from ..expiry import Step, ends_at, lead, next_step
+from ..expiry import Step, ends_at, next_step
 from ..reasons import WaitingFor
 from ..resource import Resource
 from ..standing import Standing
 from ..store import Event
+from . import approvals
 from .histories import history
+from .lasting import bound_to, courtesy
 from .obstacles import obstacles
 from .pool_facts import PoolFacts
 from .shape import Coming, Explanation, Happening, Present, in_time
@@ -57,6 +58,7 @@ def explain_claim(facts: ClaimFacts) -> Explanation:
     claim = facts.claim
     why = (
         *_standing(facts),
+        *approvals.told(claim, facts.present),
         *_chosen(facts),
         *_time(facts),
         *_asked(facts),
@@ -90,6 +92,9 @@ def _wanted(claim: Claim) -> str:
 def _summary(facts: ClaimFacts) -> str:
     claim, now = facts.claim, facts.present.now
     match claim.state:
+        case ClaimState.PENDING if claim.approval is not None and claim.needs_approval:
+            has = approvals.missing(claim.approval)
+            return f"{claim.id} waits to be approved for {_wanted(claim)}: it has {has}."
         case ClaimState.PENDING:
             eta = "" if facts.eta is None else f", about {span(facts.eta)} to go"
             place = f" as the {ordinal(facts.position)} in line" if facts.position else ""
@@ -119,7 +124,8 @@ def _ended(claim: Claim) -> str:
 def _standing(facts: ClaimFacts) -> Iterator[str]:
     match facts.claim.state:
         case ClaimState.PENDING:
-            yield from _waits(facts)
+            if not facts.claim.needs_approval:
+                yield from _waits(facts)
         case ClaimState.BOUND:
             yield from _lasts(facts)
         case ClaimState.ENDING | ClaimState.ENDED:
@@ -187,32 +193,8 @@ def _lasts(facts: ClaimFacts) -> Iterator[str]:
             f"A renewal lets it end {span(claim.ttl)} from then, but no later than "
             f"{span(last - now)} from now (maxTtl {span(claim.max_ttl)})."
         )
-    yield from _courtesy(facts)
-    yield from _bound_to(claim)
-
-
-def _courtesy(facts: ClaimFacts) -> Iterator[str]:
-    claim = facts.claim
-    if claim.terms is None:
-        return
-    if claim.terms.notice is not None:
-        early = span(lead(claim.terms.notice, claim.ttl))
-        yield f"Its pool announces the expiry {early} before (lifetime.notice)."
-    if claim.terms.grace:
-        grace = span(claim.terms.grace)
-        yield f"Its pool lets it keep the resource for {grace} after the expiry (lifetime.grace)."
-
-
-def _bound_to(claim: Claim) -> Iterator[str]:
-    binding = claim.binding
-    if binding is None:
-        return
-    process = "" if binding.process is None else f"process {binding.process.pid}"
-    if binding.to is Bind.CONNECTION:
-        peer = f" (after a restart of the daemon: with {process})" if process else ""
-        yield f"It also ends with the connection on which it was asked for{peer}."
-    elif process:
-        yield f"It also ends with the {process}, which asked for it."
+    yield from courtesy(claim)
+    yield from bound_to(claim)
 
 
 def _is_over(facts: ClaimFacts) -> Iterator[str]:
@@ -323,6 +305,9 @@ def _next(facts: ClaimFacts) -> tuple[Coming, ...]:
 
 
 def _until_served(facts: ClaimFacts) -> Iterator[Coming]:
+    if facts.claim.needs_approval:
+        yield from approvals.coming(facts.claim, facts.present)
+        return
     yield Coming.when("it gives up", facts.claim.deadline, facts.present)
     if facts.eta is not None:
         yield Coming.after("it is served (an estimate)", facts.eta, facts.present)
@@ -372,6 +357,8 @@ def _numbers(facts: ClaimFacts) -> dict[str, Json]:
             )
         },
     }
+    if claim.approval is not None:
+        found["approval"] = approvals.numbers(claim.approval, facts.present)
     if claim.wish is not None:
         found["wanted"] = _wanted(claim)
     if facts.position:

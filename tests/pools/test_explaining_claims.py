@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from stoker.config.json_types import JsonObject
+from stoker.pools.approvals import Approval, Need, Outcome, Vote, Voter
 from stoker.pools.binding import Bind, Binding, Process
 from stoker.pools.claim import Claim, Claimant, ClaimState, EndedBecause, Timing
 from stoker.pools.expiry import Terms
@@ -206,3 +207,91 @@ def test_parameters_outputs_and_secrets_are_no_part_of_it() -> None:
     text = repr(explain_claim(ClaimFacts(claim, PRESENT)))
     assert "hunter" not in text
     assert "http://out" not in text
+
+
+TWO = Need("db", "production", 'approver.user == "bob"', 2)
+
+
+def an_approval(*votes: Vote, **more: Any) -> Approval:
+    return Approval("d", (TWO,), NOW - 60, NOW + 600, votes, **more)
+
+
+def by(
+    uid: int, user: str, *, approves: bool = True, reason: str = "", carried_by: str = ""
+) -> Vote:
+    voter = Voter(uid, user=user, carried_by=carried_by)
+    return Vote(voter, approves, NOW - 3, reason, ("db",))
+
+
+def test_a_claim_that_waits_to_be_approved_says_who_asks_who_may_who_has_and_until_when() -> None:
+    bob = by(2, "bob", reason="OPS-1.", carried_by="chat")
+    claim = a_claim(ClaimState.PENDING, approval=an_approval(bob))
+    found = explain_claim(ClaimFacts(claim, PRESENT))
+    assert "c-1 waits to be approved for web: it has 1 of 2 approvals." == found.summary
+    assert [
+        (
+            "Somebody has to approve it, and not its claimant. Until then it holds nothing and "
+            "stands in no line."
+        ),
+        (
+            "The policy db asks for it, by its rule production: 1 of 2 approvals is there, by those "
+            'for whom this is true: approver.user == "bob".'
+        ),
+        "bob (uid 2), by the webhook chat approved it 3s ago, with the reason: OPS-1.",
+        (
+            "The approval lapses in 10m, and the claim is refused if it is not complete by then. One "
+            "rejection by anybody who may approve refuses it at once."
+        ),
+    ] == list(found.why[:4])
+    assert ["its approval lapses, unless it is complete"] == [one.what for one in found.next]
+    assert {
+        "outcome": "waiting",
+        "brokeGlass": False,
+        "needs": [
+            {
+                "policy": "db",
+                "rule": "production",
+                "approvers": 'approver.user == "bob"',
+                "quorum": 2,
+                "approved": 1,
+            }
+        ],
+        "votes": 1,
+        "within": "10m",
+    } == found.facts["approval"]
+
+
+def test_a_claim_that_was_approved_or_not_says_by_whom_and_why() -> None:
+    both = an_approval(by(2, "bob"), by(3, "zoe"), outcome=Outcome.GRANTED, decided_at=NOW - 2)
+    bound = explain_claim(ClaimFacts(a_claim(approval=both), PRESENT))
+    assert "It was approved 2s ago." in bound.why
+    assert "zoe (uid 3) approved it 3s ago." in bound.why
+    no = an_approval(
+        by(3, "zoe", approves=False, reason="use the copy"),
+        outcome=Outcome.REJECTED,
+        decided_at=NOW,
+    )
+    refused = a_claim(ClaimState.REFUSED, approval=no, code="approval-rejected", detail="so")
+    told = explain_claim(ClaimFacts(refused, PRESENT)).why
+    assert "It was not approved: zoe (uid 3) rejected it: use the copy." in told
+    lapsed = a_claim(ClaimState.REFUSED, approval=an_approval(outcome=Outcome.LAPSED))
+    assert "It was not approved: nobody decided in time" in " ".join(
+        explain_claim(ClaimFacts(lapsed, PRESENT)).why
+    )
+
+
+def test_a_claim_that_broke_the_glass_says_whether_somebody_has_looked_at_it() -> None:
+    glass = an_approval(broke_glass=True)
+    claim = a_claim(approval=glass, reason="the site is down")
+    told = explain_claim(ClaimFacts(claim, PRESENT)).why
+    assert "It broke the glass and did without an approval: the site is down." in told
+    assert (
+        "The follow-up is due in 10m: somebody who may approve has to approve or reject it." in told
+    )
+    late = explain_claim(ClaimFacts(claim, Present(NOW + 660))).why
+    assert "The follow-up is overdue since 1m: " in " ".join(late)
+    looked = an_approval(
+        by(2, "bob"), broke_glass=True, outcome=Outcome.GRANTED, decided_at=NOW - 1
+    )
+    told = explain_claim(ClaimFacts(a_claim(approval=looked), PRESENT)).why
+    assert "Somebody looked at that 1s ago: it is granted." in told
