@@ -31,7 +31,10 @@ class Signed(NamedTuple):
 
 def signed(secret: bytes, header: str, body: bytes) -> Signed | None:
     """When it was sent, if its sender has the secret. The comparison takes the same time always."""
-    fields = dict(field.strip().partition("=")[::2] for field in header.split(","))
+    fields: dict[str, str] = {}
+    for field_ in header.split(","):
+        name, _, value = field_.strip().partition("=")
+        fields[name] = value
     sent, said = fields.get("t", ""), fields.get("v1", "").lower()
     if not (sent.isascii() and sent.isdigit() and len(sent) <= 12):
         return None
