@@ -13,7 +13,7 @@ from .units import UnitError, parse_duration
 
 _PORT = re.compile(r":?[0-9]+")
 _TOLD = re.compile(
-    r"config\.[a-z-]+|claim\.(approval-(requested|lapsed)|approved|rejected|voted|break-glass(-reviewed)?)"
+    r"config\.[a-z-]+|access\.denied|claim\.(approval-(requested|lapsed)|approved|rejected|voted|break-glass(-reviewed)?)"
 )
 """Events of which a receiver can be told: those of other claims come too often."""
 

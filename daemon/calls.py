@@ -18,6 +18,7 @@ from ..pools.requests import Code, Refusal
 from .answering import JSON, Answer, encode
 from .carried_votes import CarriedVotes
 from .connections import BODY_WITHIN, MAX_BODY, too_slow
+from .denials import Denials
 from .event_stream import EventFeed
 from .gate import Gate
 from .judging import PolicyJudge
@@ -76,6 +77,8 @@ class Host:
     judge: PolicyJudge | None = None
     """Who knows the policies."""
     openapi: Callable[[], bytes] = bytes
+    denials: Denials = field(default_factory=Denials)
+    """Told of who is turned away."""
     carried: CarriedVotes = field(default_factory=lambda: CarriedVotes(None))
     """Which webhooks may carry votes."""
 

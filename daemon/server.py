@@ -20,6 +20,7 @@ from ..config.settings import Address, Settings
 from ..policies.access import decide
 from ..pools.claim import Claimant
 from ..pools.ids import Ids
+from ..pools.judging import Denial
 from ..pools.requests import Code, Refusal
 from ..pools.store import StoreError
 from . import (
@@ -44,6 +45,7 @@ from .connections import (
     headers_too_large,
     problem_response,
 )
+from .denials import Denied
 from .doors import Door, listen_tcp
 from .event_stream import EventFeed
 from .facade import Core
@@ -156,6 +158,9 @@ class SocketServer:
         self._doors.append(self._webhook)
 
     def _count_push(self, outcome: str) -> None:
+        if outcome == "denied":
+            detail = "A notice of a push is not signed by our secret."
+            self.host.denials.note(Denied(HttpCode.SIGNATURE_INVALID, detail))
         if self.host.exposition is not None:
             self.host.exposition.pushed(outcome)
 
@@ -263,9 +268,14 @@ class _Dispatch:
         response: web.StreamResponse
         try:
             response = await self._serve(request, request_id)
+        except Denial as denial:  # by policies: the pools tell of it
+            response = self._refuse(of_refusal(denial), request_id)
         except Refusal as refusal:
-            response = self._refuse(of_refusal(refusal), request_id)
+            problem = of_refusal(refusal)
+            self._note(problem, request, request_id)
+            response = self._refuse(problem, request_id)
         except Problem as problem:
+            self._note(problem, request, request_id)
             response = self._refuse(problem, request_id)
         except StoreError as error:  # from a handler that only reads
             response = self._refuse(_unreadable(error), request_id)
@@ -329,9 +339,29 @@ class _Dispatch:
             raise Problem(HttpCode.MALFORMED, "Send one Authorization header.")
         return replace(caller, token=await self._bearers.check(given[0]))
 
+    def _note(self, problem: Problem, request: web.BaseRequest, request_id: str) -> None:
+        if problem.code not in _DENIED:
+            return
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        caller, who = connection.claimant, connection.credentials
+        if caller is None and who is not None:
+            caller = Claimant(who.uid, who.gid, who.pid)
+        address = request.remote or "" if caller is None else ""
+        self._host.denials.note(Denied(problem.code, problem.detail, caller, address, request_id))
+
     def _refuse(self, problem: Problem, request_id: str) -> Answer:
         self.count(problem)
         return problem_response(problem, request_id)
+
+
+_DENIED = frozenset(
+    {
+        Code.DENIED,
+        *(HttpCode.INVALID_TOKEN, HttpCode.EXPIRED_TOKEN, HttpCode.TOKENS_NOT_ACCEPTED),
+        *(HttpCode.SIGNATURE_INVALID, HttpCode.SIGNATURE_EXPIRED, HttpCode.SIGNATURE_REPEATED),
+    }
+)
 
 
 def _head_size(request: web.BaseRequest) -> int:

@@ -298,6 +298,7 @@ async def _run_daemon(
             group.create_task(freeze_file.watch(), name="freeze file")
             if notifier is not None:
                 group.create_task(notifier.run(), name="notify")
+            group.create_task(server.host.denials.run(services), name="denials")
             group.create_task(server.pushes.run(synchroniser.sync), name="looks after pushes")
             pin = next((one for one in image.switches if one.kind is SwitchKind.PIN), None)
             group.create_task(

@@ -169,6 +169,10 @@ def test_what_is_not_signed_in_time_and_for_the_first_time_is_refused(carried: C
     assert (409, "signature-repeated") == code(
         bot.deliver(body, good.upper().replace("T", "t").replace("V", "v"))
     )
+    until(lambda: len(carried.events("access.denied")) == 3, "the denials are told")
+    codes = {one["data"]["code"]: one["data"] for one in carried.events("access.denied")}
+    assert {"signature-invalid", "signature-expired", "signature-repeated"} == set(codes)
+    assert "127.0.0.1" == codes["signature-invalid"]["address"]
     carried.kill()
     carried.open()
     assert (401, "signature-expired") == code(carried.bot.deliver(body, good))

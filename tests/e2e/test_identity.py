@@ -14,6 +14,7 @@ import pytest
 from stoker.client import Denied, Stoker
 from tests.daemon.signing import a_token, jwks, public_jwk
 from tests.e2e.test_audit import CONFIG
+from tests.fixtures.callers import Someone, ask_as, needs_root
 from tests.fixtures.daemons import STOKER, RealDaemon, until
 
 
@@ -122,6 +123,41 @@ def test_keys_are_replaced_while_the_daemon_runs(daemon: RealDaemon) -> None:
                 return False
 
         until(accepted, "the new key is known", within=40.0)
+
+
+@needs_root
+def test_who_is_turned_away_stands_in_the_audit_and_does_not_fill_it(short_tmp: Path) -> None:
+    short_tmp.chmod(0o711)
+    daemon = RealDaemon(short_tmp)
+    keys = daemon.folder / "keys.json"
+    keys.write_bytes(jwks(public_jwk("ES256", "one")))
+    daemon.write("pools.yaml", CONFIG)
+    settings = daemon.folder / "stoker.yaml"
+    given = {"issuer": "https://login.example.org/", "audience": "stoker", "jwks": str(keys)}
+    settings.write_text(json.dumps({"identity": {"issuers": [given]}}))
+    try:
+        daemon.start("--settings", str(settings), "--socket-mode", "0666")
+        before = len(daemon.events())
+        stranger = Someone(61009, 61009)
+        for _ in range(200):
+            assert 403 == ask_as(stranger, daemon.socket, "GET /v1/pools")[0]
+        bad = {"Authorization": "Bearer a.b.c"}
+        for _ in range(50):
+            assert 401 == ask_as(Someone(0, 0), daemon.socket, "GET /v1/pools", headers=bad)[0]
+        until(lambda: len(daemon.events("access.denied")) >= 2, "both are told")
+        first, second = daemon.events("access.denied")[:2]
+        assert ("denied", 61009) == (first["data"]["code"], first["data"]["uid"])
+        assert ("invalid-token", 0) == (second["data"]["code"], second["data"]["uid"])
+        assert "a.b.c" not in json.dumps(second)
+        daemon.stop()
+        daemon.start("--settings", str(settings), "--socket-mode", "0666")
+        told = [one["data"] for one in daemon.events("access.denied")]
+        assert 200 == sum(one["count"] for one in told if one["code"] == "denied")
+        assert 50 == sum(one["count"] for one in told if one["code"] == "invalid-token")
+        assert len(told) <= 4
+        assert len(daemon.events()) - before < 30
+    finally:
+        daemon.clear()
 
 
 def test_wrong_issuers_are_told_before_the_daemon_starts(daemon: RealDaemon) -> None:
