@@ -25,6 +25,14 @@ class Ledger(Protocol):
     def statistics(self) -> Mapping[str, Json]: ...
 
 
+class Misgranted(Protocol):
+    """Who looks for claims that the present policies would deny."""
+
+    def figures(self) -> Mapping[tuple[str, str, bool], int]:
+        """How many there are, by pool, policy, and whether that is certain."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SocketFacts:
     """What the server of the socket says of itself."""
@@ -94,6 +102,7 @@ class Gauges(Collector):
         self.ledger: Ledger | None = None
         self.status: Callable[[], StatusFacts] | None = None
         self.socket: Callable[[], SocketFacts] | None = None
+        self.misgrants: Misgranted | None = None
 
     def read(self) -> None:
         self._taken = list(self._now())
@@ -111,6 +120,8 @@ class Gauges(Collector):
                 "Processes with whose end a claim ends.",
                 value=self.fleet.ties.processes,
             )
+        if self.misgrants is not None:
+            yield from _of_misgrants(self.misgrants.figures())
         if self.ledger is not None:
             yield from _of_ledger(self.ledger.statistics())
         if self.status is not None:
@@ -180,6 +191,29 @@ def _of_approvals(undecided: Undecided) -> Iterator[Metric]:
         "Those of them whose follow-up is overdue.",
         value=undecided.overdue,
     )
+
+
+def _of_misgrants(found: Mapping[tuple[str, str, bool], int]) -> Iterator[Metric]:
+    certain = GaugeMetricFamily(
+        "stoker_misgrants",
+        "Bound claims that the present policies would deny, by the policy that does.",
+        labels=["pool", "policy"],
+    )
+    unknown: Tally[str] = Tally()
+    for (pool, policy, is_certain), count in found.items():
+        if is_certain:
+            certain.add_metric([pool, policy], count)
+        else:
+            unknown[pool] += count
+    yield certain
+    uncertain = GaugeMetricFamily(
+        "stoker_misgrants_unknown",
+        "Bound claims of which nobody can tell whether the present policies would deny them.",
+        labels=["pool"],
+    )
+    for pool, count in unknown.items():
+        uncertain.add_metric([pool], count)
+    yield uncertain
 
 
 def _of_ledger(figures: Mapping[str, Json]) -> Iterator[Metric]:

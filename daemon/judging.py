@@ -41,6 +41,8 @@ class Listener(Protocol):
 
     def policy_decided(self, outcome: str, policy: str, rule: str) -> None: ...
 
+    def policy_shadowed(self, outcome: str, policy: str, rule: str) -> None: ...
+
 
 class PolicyJudge:
     """See `stoker.pools.judging.Judge`."""
@@ -57,8 +59,8 @@ class PolicyJudge:
         """`host` is the name of this host; `timer` measures decisions, in seconds."""
         self._clock = clock
         self._listener = listener
-        self._daemon_uid = daemon_uid
-        self._host = host
+        self.daemon_uid = daemon_uid
+        self.host = host
         self._timer = timer
         self._prepared: tuple[str, PolicyIndex] | None = None
         self._callers: dict[int, tuple[Claimant, CallerFacts]] = {}
@@ -95,7 +97,7 @@ class PolicyJudge:
 
     def claim(self, request: ClaimRequest, place: Place, usage: Usage) -> Ruling:
         who = request.claimant
-        if not self.looks_on and access.decide(who.uid, self._daemon_uid).allowed:
+        if not self.looks_on and access.decide(who.uid, self.daemon_uid).allowed:
             return Ruling(request.ttl, request.params, request.labels)
         return self._rule(who, _asked(request), place, usage)
 
@@ -134,7 +136,7 @@ class PolicyJudge:
         told = explain(
             self.index.of(place.spec.name),
             facts,
-            daemon_uid=self._daemon_uid,
+            daemon_uid=self.daemon_uid,
             counted=_counting(usage, request.claimant.counts_as, now, wall),
         )
         return explanation_to_json(told, place.spec.blueprint.parameters.secret_names)
@@ -221,7 +223,7 @@ class PolicyJudge:
         if carried_by:
             not_by_webhook = without_webhook(approvers, carried_by)
             approvers = {name: one for name, one in approvers.items() if name not in not_by_webhook}
-            approver = caller_facts(by, self._host)  # nobody is an operator by hearsay
+            approver = caller_facts(by, self.host)  # nobody is an operator by hearsay
         else:
             approver = self._caller(by)
         found = admitted(approval.facts, approvers, approver, now)
@@ -234,14 +236,14 @@ class PolicyJudge:
     def _decide(
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]
     ) -> Decision:
-        return decide(about, facts, daemon_uid=self._daemon_uid, counted=counted)
+        return decide(about, facts, daemon_uid=self.daemon_uid, counted=counted)
 
     def _caller(self, who: Claimant) -> CallerFacts:
         known = self._callers.get(id(who))
         if known is not None and known[0] is who:
             return known[1]
-        operator = access.decide(who.uid, self._daemon_uid).allowed
-        facts = caller_facts(who, self._host, operator=operator)
+        operator = access.decide(who.uid, self.daemon_uid).allowed
+        facts = caller_facts(who, self.host, operator=operator)
         if len(self._callers) >= MOST_CALLERS:
             self._callers.clear()
         self._callers[id(who)] = who, facts
@@ -251,6 +253,9 @@ class PolicyJudge:
         self._listener.policy_asked(seconds)
         outcome = "error" if _by_an_error(decision) else decision.verdict.value
         self._listener.policy_decided(outcome, decision.policy, decision.rule)
+        shadow = decision.shadow
+        if shadow is not None and shadow.differs:
+            self._listener.policy_shadowed(shadow.verdict.value, shadow.policy, shadow.rule)
 
 
 def _asked(request: ClaimRequest) -> RequestFacts:

@@ -23,8 +23,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
 from ..pools.requests import Code
+from .decision_metrics import DecisionMetrics
 from .facade import FleetView
-from .gauges import Gauges, Ledger
+from .gauges import Gauges, Ledger, Misgranted
 from .tallies import Tallies, Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
@@ -35,11 +36,6 @@ _CLAIM_BUCKETS = (
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0,
 )  # fmt: skip
 _PART_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
-_POLICY_BUCKETS = (
-    0.00001, 0.000025, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.02, 0.1,
-)  # fmt: skip
-MOST_RULES = 1000
-"""Series of decisions; rules beyond these are counted together."""
 _PASS_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5)
 
 _HISTOGRAMS_OF_POOLS = {
@@ -155,21 +151,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._policies = Tallies(
-            "stoker_policy_seconds",
-            "Time to decide about a claim or a renewal by the policies.",
-            (),
-            _POLICY_BUCKETS,
-        )
-        registry.register(self._policies)
-        self._policy_seconds = self._policies.labels()
-        self._decisions = Counter(
-            "stoker_policy_decisions_total",
-            "Decisions about claims and renewals, by outcome and by the rule that decided.",
-            ["outcome", "policy", "rule"],
-            registry=registry,
-        )
-        self._decided: dict[tuple[str, str, str], Counter] = {}
+        self.decisions = DecisionMetrics(registry)
         self._approvals = Counter(
             "stoker_approvals_total",
             "Approvals that were decided, and claims that did without, by outcome.",
@@ -211,9 +193,12 @@ class Metrics:
 
     # Where the gauges read
 
-    def observe(self, fleet: FleetView, ledger: Ledger) -> None:
+    def observe(
+        self, fleet: FleetView, ledger: Ledger, misgrants: Misgranted | None = None
+    ) -> None:
         self.gauges.fleet = fleet
         self.gauges.ledger = ledger
+        self.gauges.misgrants = misgrants
 
     # The exposition
 
@@ -303,18 +288,6 @@ class Metrics:
         self._approvals.labels(pool, outcome).inc()
 
     # What the daemon tells
-
-    def policy_asked(self, seconds: float) -> None:
-        self._policy_seconds.observe(seconds)
-
-    def policy_decided(self, outcome: str, policy: str, rule: str) -> None:
-        child = self._decided.get((outcome, policy, rule))
-        if child is None:
-            if len(self._decided) >= MOST_RULES:
-                policy = rule = "other"
-            child = self._decisions.labels(outcome, policy, rule)
-            self._decided[outcome, policy, rule] = child
-        child.inc()
 
     def problem(self, code: str) -> None:
         self._problems.labels(code).inc()

@@ -10,12 +10,11 @@ import gc
 import importlib.metadata
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,12 +48,14 @@ from .jwks import KeyFacts
 from .listener import SocketError
 from .logs import set_up_logs
 from .metrics import Metrics
+from .misgrant_watch import MisgrantWatch
 from .notifying import Notifier, open_notifier
 from .server import SocketServer
 from .shared_secrets import NoSecret
 from .sources import open_source
 from .status import HeldFacts, RevisionFacts, StatusFacts
 from .steering import Steering
+from .stopping import Stop, stop_in_peace, until_told_to_stop, within
 from .synchroniser import Synchroniser
 
 log = logging.getLogger(__name__)
@@ -71,10 +72,6 @@ CLOSE_WITHIN = 5.0
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy worker thread yields to the event loop (Python's default is ten times
 that, which shows in the slowest claims)."""
-
-
-class Stop(Exception):
-    """Somebody asked the daemon to stop."""
 
 
 def open_ledger(state: Path) -> SqliteStore:
@@ -232,7 +229,7 @@ async def _serve(settings: Settings, surroundings: Surroundings) -> int:
         finally:
             await server.close(settings.stop_grace)
     finally:
-        closed = await _within(CLOSE_WITHIN, store.close(), "the ledger does")
+        closed = await within(CLOSE_WITHIN, store.close(), "the ledger does")
     log.info("stopped; what was made stays, and so do the claims")
     return 0 if closed else 1
 
@@ -246,7 +243,9 @@ async def _run_daemon(
     server: SocketServer,
 ) -> None:
     metrics = Metrics()
-    judge = PolicyJudge(clock, metrics, daemon_uid=os.geteuid(), host=socket.gethostname())
+    judge = PolicyJudge(
+        clock, metrics.decisions, daemon_uid=os.geteuid(), host=socket.gethostname()
+    )
     readiness = Readiness(clock)
     tasks = Tasks(on_defect=lambda _: metrics.defect())
     services = Services(
@@ -285,21 +284,21 @@ async def _run_daemon(
         repository=repository,
         notifier=notifier,
     )
-    metrics.observe(fleet, store)
+    watch = MisgrantWatch(fleet, services, judge)
+    metrics.observe(fleet, store, watch)
     server.tell_status(daemon.status, metrics)
     server.host.judge = judge
     server.host.sync = synchroniser.sync
     server.host.to_wall = clock.to_wall
     try:
         async with asyncio.TaskGroup() as group:
-            stop = group.create_task(_until_told_to_stop(), name="signals")
+            stop = group.create_task(until_told_to_stop(), name="signals")
             await fleet.open(image)
             await freeze_file.look()  # before anything is made or applied
             group.create_task(freeze_file.watch(), name="freeze file")
             if notifier is not None:
                 group.create_task(notifier.run(), name="notify")
-            group.create_task(server.host.denials.run(services), name="denials")
-            group.create_task(server.pushes.run(synchroniser.sync), name="looks after pushes")
+            _look_on(group, server, synchroniser, services, watch)
             pin = next((one for one in image.switches if one.kind is SwitchKind.PIN), None)
             group.create_task(
                 synchroniser.follow(image.revision, image.older, pin), name="configuration"
@@ -318,53 +317,25 @@ async def _run_daemon(
     except* Stop:
         log.info("stopping")
     finally:
-        _stop_in_peace()
+        stop_in_peace()
         server.refuse_new()
         grace = settings.stop_grace
-        await _within(grace + LAST_RESORT, fleet.close(grace), "the pools do")
-        await _within(CLOSE_WITHIN, readiness.close(), "the readiness checks do")
-        await _within(CLOSE_WITHIN, _drop_anchor(store, clock), "the ledger does")
+        await within(grace + LAST_RESORT, fleet.close(grace), "the pools do")
+        await within(CLOSE_WITHIN, readiness.close(), "the readiness checks do")
+        await within(CLOSE_WITHIN, _drop_anchor(store, clock), "the ledger does")
 
 
-def _stop_in_peace() -> None:
-    """Forgets that the task group, when it broke, cancelled the task that it stood in.
-
-    Python 3.11.2, which Debian 12 has, keeps that counted, after which no `asyncio.timeout` of this task
-    ever ends in `TimeoutError`: the first step of the stop that hangs would end the stop.
-    """
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()
-
-
-async def _within(seconds: float, step: Awaitable[None], what: str) -> bool:
-    """One step of the stop; whether it went well. If it did not, the next ones follow all the same."""
-    try:
-        async with asyncio.timeout(seconds):
-            await step
-    except TimeoutError:
-        log.error("%s not stop within %gs; what hangs is left behind", what, seconds)  # noqa: TRY400 - no traceback helps
-    except Exception:
-        log.exception("%s not stop well", what)
-    else:
-        return True
-    return False
-
-
-async def _until_told_to_stop() -> None:
-    """Raises `Stop` at TERM or INT; a second one ends the process at once."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def tell() -> None:
-        if told.is_set():
-            os._exit(130)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tell)
-    await told.wait()
-    raise Stop
+def _look_on(
+    group: asyncio.TaskGroup,
+    server: SocketServer,
+    synchroniser: Synchroniser,
+    services: Services,
+    watch: MisgrantWatch,
+) -> None:
+    """Starts what nothing waits for."""
+    group.create_task(server.host.denials.run(services), name="denials")
+    group.create_task(server.pushes.run(synchroniser.sync), name="looks after pushes")
+    group.create_task(watch.run(), name="misgrants")
 
 
 async def _drop_anchor(store: SqliteStore, clock: SteadyClock) -> None:

@@ -237,6 +237,8 @@ class Run:
 
     def policy_asked(self, seconds: float) -> None: ...
 
+    def policy_shadowed(self, outcome: str, policy: str, rule: str) -> None: ...
+
     def policy_decided(self, outcome: str, policy: str, rule: str) -> None:
         self.decisions.append((outcome, policy, rule))
 

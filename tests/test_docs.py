@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from loadtests.subject import Subject, a_pool
@@ -113,6 +114,19 @@ async def test_every_metric_is_documented_and_every_documented_metric_exists(
     exposed = set(re.findall(r"^# TYPE (stoker_[a-z_]+)", body.decode(), re.MULTILINE))
     documented = set(re.findall(r"^\|\s*`(stoker_[a-z_]+)", read("metrics.md"), re.MULTILINE))
     assert exposed == documented
+
+
+def test_the_rules_for_alerts_are_yaml_and_read_metrics_that_exist() -> None:
+    (block,) = re.findall(r"```yaml\n(groups:.*?)```", read("metrics.md"), re.DOTALL)
+    rules = yaml.safe_load(block)["groups"][0]["rules"]
+    documented = set(re.findall(r"^\|\s*`(stoker_[a-z_]+)", read("metrics.md"), re.MULTILINE))
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    for rule in rules:
+        used = set(re.findall(r"stoker_[a-z_]+", rule["expr"]))
+        assert used, rule
+        assert used <= documented
+        assert {"severity"} == set(rule["labels"])
+        assert rule["annotations"]["summary"]
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

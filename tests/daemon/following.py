@@ -56,7 +56,7 @@ class Scene:
         self.source = Source()
         self.metrics = Metrics()
         self.run.services.judge = VirtualJudge(
-            host.clock, self.metrics, daemon_uid=ME.uid, host="here"
+            host.clock, self.metrics.decisions, daemon_uid=ME.uid, host="here"
         )
         self.synchroniser = Synchroniser(
             self.source, self.run.fleet, self.run.services.catalogue, host.clock, self.metrics

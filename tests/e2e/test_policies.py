@@ -16,6 +16,7 @@ from stoker.client import Denied, Stoker
 from stoker.daemon.cli.group import cli
 from tests.fixtures.callers import Someone, ask_as, connect_as, needs_root
 from tests.fixtures.daemons import RealDaemon, until, work_pool
+from tests.fixtures.daemons import ask as curl
 
 pytestmark = needs_root
 GAMES = grp.getgrnam("games")
@@ -330,3 +331,33 @@ def test_recorded_decisions_are_asked_again_under_other_policies(daemon: RealDae
     assert refused in ask(*diff)  # what was refused is no claim
     (new / "a.yaml").write_text(work_pool(4) + POLICY)
     assert "0 of 3 recorded decisions would be different.\n" == ask(*diff)
+
+
+def test_a_claim_that_other_policies_would_deny_by_now_is_an_alarm(daemon: RealDaemon) -> None:
+    shadow = """---
+apiVersion: stoker/v1
+kind: Policy
+metadata: {name: next}
+spec: {mode: shadow, rules: [{name: no-players, effect: deny, when: caller.uid == 61001}]}
+"""
+    served(daemon, POLICY + shadow)
+    status, made = claim(daemon, ADA)
+    assert 201 == status
+    shadowed = 'stoker_policy_shadow_total{outcome="deny",policy="next",rule="no-players"} 1.0'
+    assert shadowed in curl(daemon, "/metrics")[1]
+    assert "stoker_misgrants{" not in curl(daemon, "/metrics")[1]
+
+    enforced = shadow.replace("mode: shadow, ", "")
+    daemon.write("a.yaml", work_pool(4) + POLICY + enforced)
+    alarm = 'stoker_misgrants{policy="next",pool="work"} 1.0'
+    until(lambda: alarm in curl(daemon, "/metrics")[1], "the alarm", within=40, said=daemon.said)
+    (event,) = until(lambda: daemon.events("claim.misgrant-found"), "the event")
+    assert (made["id"], "next", "no-players", 61001) == (
+        event["claim"], event["data"]["policy"], event["data"]["rule"], event["data"]["uid"],
+    )  # fmt: skip
+    assert "bound" == daemon.client.show(made["id"]).state
+    daemon.kill()
+    daemon.start("--socket-mode", "0666")
+    until(lambda: alarm in curl(daemon, "/metrics")[1], "the alarm after a restart", within=40)
+    daemon.client.release(made["id"])
+    until(lambda: "stoker_misgrants{" not in curl(daemon, "/metrics")[1], "it is over", within=40)
