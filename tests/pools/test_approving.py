@@ -6,17 +6,19 @@ from dataclasses import replace
 import pytest
 
 from stoker.config.conditions import compile_condition
+from stoker.config.json_types import JsonObject
+from stoker.config.parameters import Parameters
 from stoker.config.policies.facts import APPROVALS, CLAIMS
 from stoker.config.policies.rules import Approvals, BreakGlass, Limits, PolicySpec
 from stoker.config.revision import PoolSpec
 from stoker.pools.approvals import Outcome
-from stoker.pools.ballots import Ballot
+from stoker.pools.ballots import Ballot, digest_told
 from stoker.pools.claim import OVER, Claim, Claimant, ClaimState, EndedBecause, Token
 from stoker.pools.requests import Code, Refusal
 from stoker.pools.wishes import Wish
 from tests.policies.builders import a_policy, allow, approve, deny
 from tests.pools.faults import Ledger
-from tests.rig import ME, Host, Run, a_box_pool
+from tests.rig import ME, Host, Run, a_box_pool, boxes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
 
@@ -338,3 +340,57 @@ async def test_a_broken_glass_that_cannot_be_written_down_costs_no_resource(fail
         await run.claim(reason="the site is down", break_glass=True)
     assert Code.LEDGER_UNAVAILABLE is caught.value.code
     await run.crash()
+
+
+async def test_an_operator_approves_at_the_socket_and_nobody_is_one_by_hearsay() -> None:
+    may = compile_condition("approver.operator", APPROVALS)
+    policy = a_policy(approve(), approvals=Approvals(may, 1, 600.0, webhooks=("chat",)))
+    run = await started(Host(policies=(policy,)))
+    claim = await run.claim(claimant=BOB, wait=None)
+    carried = Ballot(Claimant(0, 0, 0, "root"), True, carried_by="chat", about=digest_told(claim))
+    with pytest.raises(Refusal) as caught:
+        await run.fleet.approving.vote(claim.id, carried)
+    assert "approvals.approvers" == caught.value.details["rule"]
+    assert Outcome.GRANTED is outcome(await says(run, claim, replace(ME, uid=0)))
+    await run.stop()
+
+
+async def test_who_is_asked_is_told_all_but_what_is_secret_and_its_digest_outlives_a_crash() -> (
+    None
+):
+    schemas: JsonObject = {
+        "role": {"type": "string"},
+        "password": {"type": "string", "writeOnly": True},
+    }
+    blueprint = replace(boxes(), parameters=Parameters.compile(schemas))
+    spec = a_box_pool(min=2, max=4, blueprint=blueprint)
+    host = Host(policies=(guarded(2),))
+    run = await started(host, spec)
+    params = {"role": "reader", "password": "hunter22"}
+    claim = await run.claim(wait=None, params=params, reason="OPS-1", labels={"team": "a"})
+    (event,) = await run.store.events(after=0, limit=10, kind="claim.approval-requested")
+    said = event.data["request"]
+    assert isinstance(said, dict)
+    assert {"role": "reader", "password": "(secret)"} == said["params"]
+    assert ("OPS-1", {"team": "a"}) == (said["reason"], said["labels"])
+    assert "hunter22" not in str(event)
+    assert [2] == [one["quorum"] for one in event.data["needs"]]  # type: ignore[index, union-attr, call-overload]
+    digest = digest_told(claim)
+    assert digest == event.data["digest"]
+    assert 64 == len(digest)
+    other = await run.claim(wait=None, params={**params, "password": "hunter23"}, reason="OPS-1")
+    assert digest != digest_told(other)
+
+    await run.crash()
+    run = await host.start(spec)
+    again = await run.fleet.find_claim(claim.id)
+    assert digest == digest_told(again)
+    ballot = Ballot(BOB, True, carried_by="pager", about="0" * 64)
+    with pytest.raises(Refusal) as caught:
+        await run.fleet.approving.vote(claim.id, ballot)
+    assert "approvals.webhooks" == caught.value.details["rule"]
+    with pytest.raises(Refusal) as caught:
+        await run.fleet.approving.vote(claim.id, replace(ballot, carried_by=""))
+    assert Code.VOTE_MISMATCH is caught.value.code
+    assert not again.approval.votes  # type: ignore[union-attr]
+    await run.stop()
