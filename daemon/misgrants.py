@@ -40,9 +40,12 @@ class Place(NamedTuple):
 
 def misgrant_of(claim: Claim, place: Place, made: datetime) -> Misgrant | None:
     """None for a claim that the policies would let be. `made`: when it was."""
-    found = [_judge(claim, place, made, ready) for ready in (0, _MANY)]
-    if not all(_is_against(claim, one) for one in found):
-        return None
+    found: list[Decision] = []
+    for ready in (0, _MANY):
+        decision = _judge(claim, place, made, ready)
+        if not _is_against(claim, decision):
+            return None
+        found.append(decision)
     decision = found[0]
     certain = _is_known(claim, place) and not any(_by_an_error(one) for one in found)
     return Misgrant(decision.policy, decision.rule, decision.message, certain)
