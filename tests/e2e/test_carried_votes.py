@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.e2e.test_approvals import POOLS, Guarded, start
 from tests.fixtures.callers import Someone, ask_as, needs_root
 from tests.fixtures.daemons import until
@@ -233,3 +234,19 @@ def test_a_vote_at_the_socket_and_one_by_webhook_are_of_one_person(carried: Carr
     assert (200, "waiting", 1) == (
         status, after["approval"]["outcome"], after["approval"]["needs"][0]["approved"],
     )  # fmt: skip
+
+
+def test_the_commands_of_the_documentation_deliver_a_vote(carried: Carried) -> None:
+    page = (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    block = page.partition("## In: votes")[2].partition("```console\n")[2].partition("```")[0]
+    commands = "".join(line.removeprefix("$ ") for line in block.splitlines(keepends=True))
+    commands = commands.replace("/etc/stoker/votes", str(carried.folder / "votes"))
+    commands = commands.replace(":9466/", f":{carried.bot.port}/")
+    event = carried.asked()
+    said = {"claim": event["claim"], "digest": event["data"]["digest"], "vote": "reject"}
+    voter = {"user": BOB.pw_name}
+    (carried.folder / "vote.json").write_text(json.dumps({**said, "voter": voter}, indent=2))
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=carried.folder, capture_output=True, text=True, check=True
+    )
+    assert "rejected" == json.loads(done.stdout)["approval"]["outcome"], done
