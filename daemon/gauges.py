@@ -120,8 +120,7 @@ class Gauges(Collector):
                 "Processes with whose end a claim ends.",
                 value=self.fleet.ties.processes,
             )
-        if self.misgrants is not None:
-            yield from _of_misgrants(self.misgrants.figures())
+        yield from _of_misgrants({} if self.misgrants is None else self.misgrants.figures())
         if self.ledger is not None:
             yield from _of_ledger(self.ledger.statistics())
         if self.status is not None:

@@ -9,12 +9,13 @@ import grp
 import os
 import pwd
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config.json_types import JsonObject
 from ..pools.approvals import NO_UID
 from ..pools.claim import Claimant, Token
 from ..pools.requests import Code, Refusal
+from ..pools.resource import nothing
 
 WITHIN = 2.0
 """Seconds. The directory may be on another host."""
@@ -29,7 +30,7 @@ class Said:
     user: str = ""
     issuer: str = ""
     subject: str = ""
-    claims: JsonObject | None = None
+    claims: JsonObject = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Voters:
         """Raises `Refusal`."""
         token = None
         if said.subject:
-            claims = {**(said.claims or {}), "iss": said.issuer, "sub": said.subject}
+            claims = {**said.claims, "iss": said.issuer, "sub": said.subject}
             token = Token(said.issuer, said.subject, claims)
         if not said.user:
             unknown = ("uid", "gid", "user", "groups", *NOT_BY_HEARSAY)

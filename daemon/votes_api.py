@@ -5,10 +5,10 @@ the webhook out has told), and counts once. Nothing of it is read before the sig
 person is, the sender says; whether such a vote counts, the policies say. Served at the socket and at `votes.address`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..pools.ballots import Ballot
@@ -28,20 +28,31 @@ from .voters import Said
 class VoterBody(Body):
     """The person who votes: a user of the host, the subject of a token, or both."""
 
-    user: Annotated[Plain, Field(min_length=1, max_length=MAX_NAME)] | None = None
-    issuer: Annotated[Plain, Field(min_length=1, max_length=1000)] | None = None
-    subject: Annotated[Plain, Field(min_length=1, max_length=1000)] | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["user"]}, {"required": ["subject"]}],
+            "dependentRequired": {
+                "issuer": ["subject"],
+                "subject": ["issuer"],
+                "claims": ["subject"],
+            },
+        }
+    )
+
+    user: Annotated[Plain, Field(min_length=1, max_length=MAX_NAME)] = ""
+    issuer: Annotated[Plain, Field(min_length=1, max_length=1000)] = ""
+    subject: Annotated[Plain, Field(min_length=1, max_length=1000)] = ""
     claims: Annotated[
-        Params | None, Field(description="What a token of the subject would say: `approver.token`.")
-    ] = None
+        Params, Field(description="What a token of the subject would say: `approver.token`.")
+    ] = Field(default_factory=dict[str, Any])
 
     @model_validator(mode="after")
     def _somebody(self) -> "VoterBody":
-        if (self.issuer is None) != (self.subject is None):
+        if bool(self.issuer) is not bool(self.subject):
             raise PydanticCustomError("stoker", "write issuer and subject, or none of them")
-        if self.user is None and self.subject is None:
+        if not (self.user or self.subject):
             raise PydanticCustomError("stoker", "write user, or issuer and subject")
-        if self.claims and self.subject is None:
+        if "claims" in self.model_fields_set and not self.subject:
             raise PydanticCustomError(
                 "stoker", "claims are those of a subject: write issuer and subject"
             )
@@ -83,7 +94,7 @@ async def _vote(call: Call, core: Core, data: bytes) -> web.StreamResponse:
     body = read(VoteBody, data)
     said = body.voter
     by = await call.host.carried.voters.find(
-        Said(said.user or "", said.issuer or "", said.subject or "", said.claims)
+        Said(said.user, said.issuer, said.subject, said.claims)
     )
     ballot = Ballot(
         by,

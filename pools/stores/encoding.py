@@ -169,7 +169,9 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
         None if claim.binding is None else _encode_binding(claim.binding),
         None if claim.terms is None else _encode_terms(claim.terms),
         None if claim.wish is None else encode_json(wish_to_json(claim.wish)).decode(),
-        _encode_caller(claimant.groups, claimant.gids, claimant.identity[1:])
+        _encode_caller(
+            claimant.groups, claimant.gids, claimant.identity[1:] if claimant.token else ()
+        )
         if claimant.groups or claimant.token is not None
         else None,
         None if decision is None else encode_json(decided_to_json(decision)).decode(),
@@ -181,12 +183,12 @@ def encode_claim(claim: Claim, sealer: Sealer) -> Row:
 
 
 @lru_cache(maxsize=1024)
-def _encode_caller(groups: tuple[str, ...], gids: tuple[int, ...], token: tuple[str, str]) -> str:
+def _encode_caller(groups: tuple[str, ...], gids: tuple[int, ...], token: tuple[str, ...]) -> str:
     """What the kernel's numbers do not say: the groups, and issuer and subject of its token, if any.
 
     Kept, because the claims of one caller share it.
     """
-    return encode_json([groups, gids, token if any(token) else ()]).decode()
+    return encode_json([groups, gids, token]).decode()
 
 
 def _decode_claimant(facts: Sequence[Any], encoded: str | None) -> Claimant:

@@ -25,6 +25,11 @@ expected-statuses = ["2xx", "404", "409", "422", "429", "503"]
 # A claim that was ended is shown for a day more: that is promised.
 [checks.use_after_free]
 enabled = false
+# A vote is refused whose signature is not by the secret of a webhook, and schemathesis has none.
+[[operations]]
+include-path = "/v1/votes/{name}"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["401"]
 """
 
 
