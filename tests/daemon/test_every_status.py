@@ -460,7 +460,7 @@ async def policies_decide(book: Book) -> None:
     async with book.serving(pool, policies=(policy,)) as served:
         claim = await book.ask(served, CREATE, {"pool": "web", "ttl": "60s"})
         await book.ask(served, CREATE, {"pool": "web"})
-        await book.ask(served, RENEW, {"ttl": "200s"}, at=claim["id"])
+        await book.ask(served, RENEW, {"ttl": "100s"}, at=claim["id"])
         for what, at in ((CREATE, None), (RENEW, claim["id"])):
             peer = await asyncio.to_thread(connect_and_end, served.settings.socket)
             await book.ask(served, what, {"pool": "web"} if at is None else {}, at=at, peer=peer)
