@@ -34,7 +34,7 @@ demo: $(RUN) ## run the real daemon on the starter config: fill, claim, use, rel
 
 # Four at a time also on two cores: many tests wait for a daemon more than they compute.
 test: $(TEST) ## run every test (ARGS='-k claim' chooses)
-	@$(BIN)/pytest -n 4 -m 'not serial' $(ARGS)
+	@$(BIN)/pytest -n 4 --dist worksteal -m 'not serial' $(ARGS)
 	@$(BIN)/pytest -n 0 -m serial $(ARGS) || test $$? -eq 5
 
 lint: $(TEST) $(CHECK) ## ruff, formatting and the import contracts
