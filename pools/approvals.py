@@ -174,7 +174,11 @@ class TooLate(VoteError):
 
 
 def vote(approval: Approval, cast: Vote, *, claimant: Voter, now: float) -> Approval:
-    """The approval with this vote; the very same one when it was cast before. Raises `VoteError`."""
+    """The approval with this vote; the very same one when it was cast before. Raises `VoteError`.
+
+    Who is admitted by more policies than when the same was said before (a webhook is taken by one of them and not by
+    the other, or the policies are others by now) is heard again, for these.
+    """
     if cast.by.is_same(claimant):
         raise NotByTheClaimant
     if cast.by.may_be(claimant):
@@ -182,7 +186,9 @@ def vote(approval: Approval, cast: Vote, *, claimant: Voter, now: float) -> Appr
     for earlier in approval.votes:
         if earlier.by.is_same(cast.by) and earlier.approves is not cast.approves:
             raise Contradicts
-    if any(earlier.by.identity == cast.by.identity for earlier in approval.votes):
+    before = [one.counts_for for one in approval.votes if one.by.identity == cast.by.identity]
+    asked = {need.policy for need in approval.needs}
+    if before and asked.intersection(cast.counts_for) <= set().union(*before):
         return approval
     late = now >= approval.deadline and not approval.broke_glass
     if late or approval.outcome is not Outcome.WAITING:

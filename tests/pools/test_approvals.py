@@ -103,6 +103,18 @@ def test_the_same_vote_again_changes_nothing_and_the_opposite_is_refused() -> No
         voted(granted, says(4))
 
 
+def test_who_is_admitted_by_more_policies_later_is_heard_again_and_stays_one_person() -> None:
+    first = voted(an_approval(2, 1), says(2, "p0"))
+    assert first is voted(first, says(2, "p0"))
+    assert first is voted(first, says(2, "p0", "another"))
+    second = voted(first, says(2, "p0", "p1"))
+    assert [1, 1] == [second.approved_by(need) for need in second.needs]
+    assert second is voted(second, says(2, "p0", "p1"))
+    assert second is voted(second, says(2))
+    assert second == approval_from_json(approval_to_json(second))
+    assert Outcome.GRANTED is voted(second, says(3)).outcome
+
+
 def test_nobody_counts_twice_under_two_names() -> None:
     one = voted(an_approval(2), says(2, subject="bob"), says(3, subject="bob"))
     assert (Outcome.WAITING, 1) == (one.outcome, one.approved_by(one.needs[0]))
