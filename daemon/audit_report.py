@@ -12,9 +12,20 @@ from ..config.json_types import Json
 from ..pools.store import Event
 from .event_subjects import revision_told
 
-NOT_SERVED = ("claim.refused", "claim.failed", "claim.denied", "claim.rejected")
+NOT_SERVED = ("claim.refused", "claim.failed", "claim.denied")
 ENDS = ("claim.released", "claim.expired", "claim.claimant-gone", "claim.revoked")
-_OF_CLAIMS = frozenset({"claim.bound", "claim.pending", *NOT_SERVED})
+_OF_CLAIMS = frozenset(
+    {
+        "claim.bound",
+        "claim.pending",
+        "claim.approval-requested",
+        "claim.misgrant-found",
+        *NOT_SERVED,
+    }
+)
+"""What the claimant did not do, or does with every claim, is no action."""
+_VOTES = frozenset({"claim.voted", "claim.break-glass-reviewed"})
+"""What came of them has events of its own, which say the same once more."""
 MOST_CHANGES = 1000
 """Changes of the configuration that are listed; the rest is counted."""
 
@@ -105,7 +116,7 @@ class Reporter:
             self._running[event.claim].use.renewed += 1
         elif event.kind.startswith("config."):
             self._change(event)
-        elif "uid" in data and event.kind not in _OF_CLAIMS:
+        elif event.kind in _VOTES or ("uid" in data and event.kind not in _OF_CLAIMS):
             self._act(event, event.resource or event.claim or event.pool)
 
     def finish(self, now: float) -> Report:
@@ -123,7 +134,9 @@ class Reporter:
             _hold(running, event.at)
 
     def _act(self, event: Event, subject: str) -> None:
-        action = (self._when(event), event.kind, _caller(event.data), subject)
+        by = event.data.get("by")
+        who = _caller(by if isinstance(by, dict) else event.data)
+        action = (self._when(event), event.kind, who, subject)
         self.report.actions[action] += 1
 
     def _change(self, event: Event) -> None:
@@ -152,9 +165,12 @@ def _hold(running: _Running, until: float) -> None:
 
 
 def _caller(data: Mapping[str, Json]) -> str:
-    """`ada`, or `uid 1000`; with the subject of its token, if it had one."""
+    """`ada`, or `uid 1000`; with the subject of its token, if it had one, or that alone."""
+    subject = str(data.get("subject") or "")
+    if subject and "uid" not in data and not data.get("user"):
+        return subject
     user = str(data.get("user") or (f"uid {data['uid']}" if "uid" in data else "unknown"))
-    return f"{user} ({data['subject']})" if data.get("subject") else user
+    return f"{user} ({subject})" if subject else user
 
 
 def as_json(report: Report, moment: Callable[[float], str]) -> dict[str, object]:

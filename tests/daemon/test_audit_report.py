@@ -66,6 +66,28 @@ def test_refusals_are_counted_by_code_and_caller() -> None:
     )
 
 
+def test_who_voted_is_told_and_a_rejected_claim_is_refused_once() -> None:
+    bob, zoe = {"uid": 2, "user": "bob", "pid": 7}, {"issuer": "https://login", "subject": "zoe"}
+    made = report(
+        event("claim.pending", 0, "c-1", uid=7),
+        event("claim.approval-requested", 0, "c-1", uid=7),
+        event("claim.voted", 1, "c-1", by=bob, vote="approve"),
+        event("claim.voted", 2, "c-1", by=zoe, vote="reject", carriedBy="chat"),
+        event("claim.rejected", 2, "c-1", by=zoe, vote="reject", carriedBy="chat"),
+        event("claim.refused", 3, "c-1", uid=7, code="approval-rejected"),
+        event("claim.break-glass", 4, "c-2", uid=7),
+        event("claim.misgrant-found", 4, "c-2", uid=7),
+        event("claim.break-glass-reviewed", 5, "c-2", by=bob, vote="reject", outcome="rejected"),
+    )
+    assert {"approval-rejected": 1} == dict(made.uses["2026-01-05", "uid 7", "web"].refused)
+    assert {
+        ("2026-01-05", "claim.voted", "bob", "c-1"): 1,
+        ("2026-01-05", "claim.voted", "zoe", "c-1"): 1,
+        ("2026-01-05", "claim.break-glass", "uid 7", "c-2"): 1,
+        ("2026-01-05", "claim.break-glass-reviewed", "bob", "c-2"): 1,
+    } == dict(made.actions)
+
+
 def test_operators_and_the_configuration() -> None:
     made = report(
         event("pool.paused", uid=0, user="root"),
