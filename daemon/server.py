@@ -130,6 +130,7 @@ class SocketServer:
         if self._settings.metrics:
             listening = listen_tcp(self._settings.metrics, "metrics", "--metrics")
             self._metrics = self._open_to_all(listening, METRICS_ROUTES, MAX_METRICS_CONNECTIONS)
+        await self.host.carried.look()
         if self._settings.votes_address:
             listening = listen_tcp(self._settings.votes_address, "votes", "--votes-address")
             self._votes = self._open_to_all(listening, votes_api.ROUTES, MAX_VOTES_CONNECTIONS)

@@ -1,7 +1,7 @@
 """Secrets that are shared with another program, from files or from the credentials of systemd.
 
 A file is read whenever its secret is needed, so that it can be replaced without a restart. Used by
-`webhook` and `notifying`. What is read here stands in no log and no error.
+`webhook`, `notifying` and `carried_votes`. What is read here stands in no log and no error.
 """
 
 import os
