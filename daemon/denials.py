@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import NamedTuple
 
-from ..config.json_types import Json
+from ..config.json_types import Json, JsonObject
 from ..pools.claim import Claimant
 from ..pools.services import Services
 from ..pools.store import NewEvent, StoreError
@@ -118,12 +118,19 @@ class Denials:
 async def _write(services: Services, events: list[NewEvent]) -> None:
     transaction = services.store.transaction()
     for event in events:
-        log.warning("denied (%s times): %s", event.data["count"], event.reason)
+        log.warning("denied %s (%s times): %s", _who(event.data), event.data["count"], event.reason)
         transaction.add_event(event)
     try:
         await services.commit(transaction)
     except StoreError as error:
         log.warning("%d events about denials could not be written down: %s", len(events), error)
+
+
+def _who(data: JsonObject) -> str:
+    """`ada (uid 1000)`, or the address."""
+    if "uid" not in data:
+        return str(data.get("address") or "somebody")
+    return f"{data.get('user') or 'a user'} (uid {data['uid']})"
 
 
 def _event(kind: _Kind) -> NewEvent:

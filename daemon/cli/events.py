@@ -10,6 +10,8 @@ from ..event_subjects import revision_told
 from .options import complete_claims, complete_pools, complete_resources, examples, prints, talks
 from .terminal import clean, style
 
+_VOTES = ("claim.voted", "claim.break-glass-reviewed")
+
 
 @click.command(
     epilog=examples(
@@ -72,7 +74,25 @@ def _line(event: Document, output: str) -> str:
         subject = f"{event['claim']} {event['resource']}"
     if subject == "-" and str(event.get("kind")).startswith("config."):
         subject = revision_told(str(event["kind"]), event.get("data") or {}) or "-"
-    reason = clean(str(event.get("reason", "")))
+    if subject == "-" and event.get("kind") == "access.denied":
+        subject = _who(event.get("data") or {}) or "-"
+    reason = clean(_vote(event) + str(event.get("reason", "")))
     return (
         f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()
     )
+
+
+def _vote(event: Document) -> str:
+    """`approve by ada: `, for what somebody says about a claim."""
+    data = event.get("data") or {}
+    by = data.get("by")
+    if event.get("kind") not in _VOTES or not isinstance(by, dict):
+        return ""
+    carried = f", by the webhook {data['carriedBy']}" if data.get("carriedBy") else ""
+    why = ": " if event.get("reason") else ""
+    return f"{data['vote']} by {_who(by)}{carried}{why}"
+
+
+def _who(data: Document) -> str:
+    uid = f"uid {data['uid']}" if "uid" in data else ""
+    return str(data.get("user") or data.get("subject") or uid or data.get("address") or "")

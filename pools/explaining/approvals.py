@@ -72,7 +72,16 @@ def _need(approval: Approval, need: Need) -> str:
 def _vote(vote: Vote, present: Present) -> str:
     what = "approved" if vote.approves else "rejected"
     why = f", with the reason: {quoted(vote.reason)}" if vote.reason else ""
-    return f"{vote.by} {what} it{_ago(vote.at, present)}{why}."
+    aside = "," if vote.by.carried_by else ""
+    return f"{vote.by}{aside} {what} it{_ago(vote.at, present)}{why}."
+
+
+def waited(claim: Claim) -> float | None:
+    """For how many seconds it waited to be approved, if it did."""
+    approval = claim.approval
+    if approval is None or approval.broke_glass or approval.decided_at is None:
+        return None
+    return max(0.0, approval.decided_at - approval.asked_at)
 
 
 def coming(claim: Claim, present: Present) -> Iterator[Coming]:

@@ -41,9 +41,11 @@ def _data(kind: str, data: JsonObject) -> Iterable[str]:
         case "claim.bound" | "claim.pending":
             yield _caller(data)
             if "warm" in data:
-                yield "warm" if data["warm"] else "made for it"
+                yield "warm" if data["warm"] else "after it had waited"
             if "ttl" in data:
                 yield f"for {_span(data['ttl'])}"
+        case "claim.voted" | "claim.break-glass-reviewed":
+            yield _ballot(data)
         case "resource.reset" | "resource.reset-failed":
             yield f"uses: {data.get('uses')}"
         case "claim.renewed":
@@ -54,6 +56,16 @@ def _data(kind: str, data: JsonObject) -> Iterable[str]:
                 yield str(code)
             if isinstance(parts, list) and parts:
                 yield f"parts {listed([str(part) for part in parts])}"
+
+
+def _ballot(data: JsonObject) -> str:
+    """`approve by ada (uid 1000), by the webhook chat`."""
+    by = data.get("by")
+    who = by if isinstance(by, dict) else {}
+    named = str(who.get("user") or who.get("subject") or "somebody")
+    uid = f" (uid {who['uid']})" if "uid" in who else ""
+    carried = f", by the webhook {data['carriedBy']}" if data.get("carriedBy") else ""
+    return f"{data.get('vote', 'a vote')} by {named}{uid}{carried}"
 
 
 def _caller(data: Mapping[str, Json]) -> str:

@@ -234,11 +234,22 @@ def _chosen(facts: ClaimFacts) -> Iterator[str]:
         yield f"It asked for {_wanted(claim)} and got {name}{waited}{because}."
         return
     if not claim.warm:
-        waited = span(claim.timing.queued)
-        yield f"Nothing was ready, so it waited {waited} in line and got {name}, the next to be ready."
+        yield _waited(claim, name)
         return
     since = _ready_for(facts)
     yield f"It got {name}, which was ready{since} when it came: {RULE}."
+
+
+def _waited(claim: Claim, name: str) -> str:
+    """Of one that was not served at once."""
+    to_be_approved = approvals.waited(claim)
+    if to_be_approved is None:
+        waited = span(claim.timing.queued)
+        return f"Nothing was ready, so it waited {waited} in line and got {name}, the next to be ready."
+    in_line = span(max(0.0, claim.timing.queued - to_be_approved))
+    return (
+        f"It waited {span(to_be_approved)} to be approved, then {in_line} in line, and got {name}."
+    )
 
 
 def _ready_for(facts: ClaimFacts) -> str:
@@ -253,8 +264,9 @@ def _time(facts: ClaimFacts) -> Iterator[str]:
     timing = facts.claim.timing
     if facts.claim.bound_at is None:
         return
+    approved = approvals.waited(facts.claim) is not None
     stages = (
-        ("waiting in line", timing.queued),
+        ("waiting to be approved and in line" if approved else "waiting in line", timing.queued),
         ("asking the policy", timing.policy),
         ("finishing it with its parameters", timing.finish),
         ("writing it down, so that it survives a crash", timing.bind),

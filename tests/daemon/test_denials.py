@@ -74,7 +74,9 @@ def test_each_caller_and_each_code_is_a_kind_of_its_own_and_over_tcp_each_addres
 
 
 @pytest.mark.looptime
-async def test_they_are_written_in_the_background_and_what_is_left_at_the_end() -> None:
+async def test_they_are_written_in_the_background_and_what_is_left_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run = await Host().start(a_box_pool(min=0))
     denials = Denials(asyncio.get_running_loop().time)
     task = asyncio.create_task(denials.run(run.services))
@@ -82,6 +84,7 @@ async def test_they_are_written_in_the_background_and_what_is_left_at_the_end() 
         denials.note(denied())
     await asyncio.sleep(2)
     assert [3] == [one.data["count"] for one in await told(run)]
+    assert "denied a user (uid 7) (3 times): no" in caplog.messages
     denials.note(denied())
     await asyncio.sleep(5)
     assert 1 == len(await told(run))

@@ -237,7 +237,7 @@ def test_a_claim_that_waits_to_be_approved_says_who_asks_who_may_who_has_and_unt
             "The policy db asks for it, by its rule production: 1 of 2 approvals is there, by those "
             'for whom this is true: approver.user == "bob".'
         ),
-        "bob (uid 2), by the webhook chat approved it 3s ago, with the reason: OPS-1.",
+        "bob (uid 2), by the webhook chat, approved it 3s ago, with the reason: OPS-1.",
         (
             "The approval lapses in 10m, and the claim is refused if it is not complete by then. One "
             "rejection by anybody who may approve refuses it at once."
@@ -261,11 +261,31 @@ def test_a_claim_that_waits_to_be_approved_says_who_asks_who_may_who_has_and_unt
     } == found.facts["approval"]
 
 
+def test_what_happened_says_who_voted_what_and_by_which_way() -> None:
+    bob: JsonObject = {"uid": 2, "pid": 7, "user": "bob"}
+    zoe: JsonObject = {"issuer": "https://login", "subject": "zoe"}
+    events = (
+        an_event("claim.voted", data={"by": bob, "vote": "approve"}, reason="OPS-1"),
+        an_event("claim.voted", data={"by": zoe, "vote": "reject", "carriedBy": "chat"}),
+    )
+    found = explain_claim(ClaimFacts(a_claim(), PRESENT, events=events)).history
+    assert ["approve by bob (uid 2); OPS-1", "reject by zoe, by the webhook chat"] == [
+        one.detail for one in found if one.event == "claim.voted"
+    ]
+
+
 def test_a_claim_that_was_approved_or_not_says_by_whom_and_why() -> None:
     both = an_approval(by(2, "bob"), by(3, "zoe"), outcome=Outcome.GRANTED, decided_at=NOW - 2)
     bound = explain_claim(ClaimFacts(a_claim(approval=both), PRESENT))
     assert "It was approved 2s ago." in bound.why
     assert "zoe (uid 3) approved it 3s ago." in bound.why
+    waited = Timing(queued=2.5, total=2.6)
+    slow = a_claim(
+        approval=replace(both, asked_at=NOW - 4), warm=False, timing=waited, bound_at=NOW - 2
+    )
+    told = explain_claim(ClaimFacts(slow, PRESENT)).why
+    assert "It waited 2s to be approved, then 500ms in line, and got web-aaaaaaaa." in told
+    assert any("2.5s for waiting to be approved and in line" in one for one in told), told
     no = an_approval(
         by(3, "zoe", approves=False, reason="use the copy"),
         outcome=Outcome.REJECTED,
