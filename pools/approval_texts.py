@@ -18,7 +18,20 @@ def _who_may(approval: Approval, need: Need) -> str:
 def waiting(approval: Approval, now: float) -> str:
     """What a pending claim waits for."""
     left = format_duration(max(1, round(approval.deadline - now)))
-    return f"somebody has to approve it, and not its claimant: {who_may(approval)}; it lapses in {left}"
+    return (
+        f"somebody has to approve it, and not its claimant{_glass(approval)}: {who_may(approval)}; "
+        f"it lapses in {left}"
+    )
+
+
+def _glass(approval: Approval) -> str:
+    """To a claimant in an emergency, who waits nevertheless, why."""
+    request = approval.facts.get("request")
+    if not isinstance(request, dict) or not request.get("breakGlass"):
+        return ""
+    if not str(request.get("reason", "")).strip():
+        return ", who gave no reason to break the glass (release it, and claim with one)"
+    return ", whom not every policy that asks lets break the glass for it"
 
 
 def came_to_nothing(approval: Approval) -> str:

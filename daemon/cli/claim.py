@@ -190,6 +190,8 @@ def claim(  # noqa: PLR0913 - the command's options
             f"printed, and the claim with it. Write: stoker claim {' '.join(pools) or 'POOL'} "
             f"--bind {bind} -- COMMAND"
         )
+    if break_glass and not (reason or "").strip():
+        raise click.UsageError("Say with --reason what the emergency is.")
     asked = Asked(
         pool=pool_labels or (pools[0] if len(pools) == 1 else pools),
         count=count,

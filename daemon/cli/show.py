@@ -56,6 +56,11 @@ def claim_text(claim: ClaimInfo) -> str:
             ("place", claim.position),
             ("to go", about(claim.eta) if claim.eta else None),
             ("approval", _approval(section(document, "approval"))),
+            ("asked", _asked(section(document, "approval"))),
+            (
+                "votes",
+                "; ".join(_vote(one) for one in section(document, "approval").get("votes") or ()),
+            ),
             ("why", claim.detail or section(document, "waitingFor").get("detail")),
             ("changed", _changes(document)),
             ("chosen", claim.because),
@@ -89,17 +94,17 @@ def _state(claim: ClaimInfo) -> str:
 
 
 def _approval(approval: Document) -> str:
-    """Who was asked, and who said what."""
-    if not approval:
-        return ""
-    kind = "follow-up, " if approval.get("brokeGlass") else ""
-    told = [f"{kind}{approval.get('outcome')}, deadline {_when(approval.get('deadline'))}"]
-    told += [
+    """What became of it; of one that waits, until when."""
+    outcome = str(approval.get("outcome", ""))
+    due = f", deadline {_when(approval.get('deadline'))}" if outcome == "waiting" else ""
+    return f"follow-up, {outcome}{due}" if approval.get("brokeGlass") else f"{outcome}{due}"
+
+
+def _asked(approval: Document) -> str:
+    return "; ".join(
         f"{need['approved']} of {need['quorum']} for {need['policy']}: {need['approvers']}"
         for need in approval.get("needs") or ()
-    ]
-    told += [_vote(vote) for vote in approval.get("votes") or ()]
-    return "; ".join(told)
+    )
 
 
 def _vote(vote: Document) -> str:
@@ -115,7 +120,7 @@ def _when(moment: Any) -> str:
 
 def _took(timing: Document, *, warm: bool) -> str:
     total = str(timing.get("total", "0ms"))
-    return f"{total} ({'warm' if warm else 'made for this claim'})"
+    return f"{total} ({'warm' if warm else 'after it had waited'})"
 
 
 def caller_text(document: Document) -> str:

@@ -291,6 +291,44 @@ def test_an_event_is_a_line(server: ScriptedServer) -> None:
     assert event == json.loads(stoker("events", "-o", "json").stdout)
 
 
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            {"kind": "claim.voted", "claim": "c-1", "reason": "OPS-1", "data": {
+                "vote": "approve", "by": {"user": "bob", "uid": 2}}},
+            "claim.voted           c-1  approve by bob: OPS-1",
+        ),
+        (
+            {"kind": "claim.voted", "claim": "c-1", "data": {
+                "vote": "reject", "by": {"subject": "z\x1b"}, "carriedBy": "chat"}},
+            "claim.voted           c-1  reject by z�, by the webhook chat",
+        ),
+        (
+            {"kind": "access.denied", "reason": "no", "data": {"uid": 7, "user": "eve"}},
+            "access.denied         eve  no",
+        ),
+        (
+            {"kind": "access.denied", "reason": "no", "data": {"address": "192.0.2.7"}},
+            "access.denied         192.0.2.7  no",
+        ),
+    ],
+)  # fmt: skip
+def test_an_event_says_who_voted_and_who_was_turned_away(
+    server: ScriptedServer, event: dict[str, Any], line: str
+) -> None:
+    server.answers = [reply(200, {"at": "2026-01-01T12:00:00.250Z", **event})]
+    assert f"2026-01-01 12:00:00.250  {line}\n" == stoker("events").stdout
+
+
+def test_in_an_emergency_a_reason_has_to_be_given(server: ScriptedServer) -> None:
+    for reason in ((), ("--reason", " ")):
+        refused = stoker("claim", "db", "--break-glass", *reason)
+        assert 2 == refused.exit_code
+        assert "Say with --reason what the emergency is" in refused.stderr
+    assert [] == server.seen
+
+
 def test_tables_of_nothing_print_nothing_that_a_program_would_read(server: ScriptedServer) -> None:
     server.answers = [reply(200, {"items": [], "more": False})]
     result = stoker("claims")

@@ -194,6 +194,15 @@ def test_it_lapses_at_its_deadline_and_not_before() -> None:
     assert "in 1m" in waiting(approval, 40.0)
 
 
+def test_who_breaks_no_glass_in_an_emergency_is_told_why() -> None:
+    wanted = {"breakGlass": True, "reason": "the site is down"}
+    told = waiting(replace(an_approval(), facts={"request": wanted}), 40.0)
+    assert "not its claimant, whom not every policy that asks lets break the glass for it: " in told
+    told = waiting(replace(an_approval(), facts={"request": {**wanted, "reason": " "}}), 40.0)
+    assert "not its claimant, who gave no reason to break the glass (release it" in told
+    assert "glass" not in waiting(replace(an_approval(), facts={"request": {}}), 40.0)
+
+
 def test_a_follow_up_takes_one_person_and_never_lapses() -> None:
     approval = an_approval(3, broke_glass=True)
     assert approval.to_follow_up
