@@ -8,6 +8,7 @@ import click
 from ...client import Document, Stoker
 from ..event_subjects import revision_told
 from .options import complete_claims, complete_pools, complete_resources, examples, prints, talks
+from .show import section
 from .terminal import clean, style
 
 _VOTES = ("claim.voted", "claim.break-glass-reviewed")
@@ -75,7 +76,7 @@ def _line(event: Document, output: str) -> str:
     if subject == "-" and str(event.get("kind")).startswith("config."):
         subject = revision_told(str(event["kind"]), event.get("data") or {}) or "-"
     if subject == "-" and event.get("kind") == "access.denied":
-        subject = _who(event.get("data") or {}) or "-"
+        subject = _who(section(event, "data")) or "-"
     reason = clean(_vote(event) + str(event.get("reason", "")))
     return (
         f"{style(time, 'dim')}  {event.get('kind')!s:<20}  {clean(str(subject))}  {reason}".rstrip()
@@ -84,13 +85,12 @@ def _line(event: Document, output: str) -> str:
 
 def _vote(event: Document) -> str:
     """`approve by ada: `, for what somebody says about a claim."""
-    data = event.get("data") or {}
-    by = data.get("by")
-    if event.get("kind") not in _VOTES or not isinstance(by, dict):
+    data = section(event, "data")
+    if event.get("kind") not in _VOTES:
         return ""
     carried = f", by the webhook {data['carriedBy']}" if data.get("carriedBy") else ""
     why = ": " if event.get("reason") else ""
-    return f"{data['vote']} by {_who(by)}{carried}{why}"
+    return f"{data['vote']} by {_who(section(data, 'by'))}{carried}{why}"
 
 
 def _who(data: Document) -> str:

@@ -236,6 +236,37 @@ def test_a_vote_at_the_socket_and_one_by_webhook_are_of_one_person(carried: Carr
     )  # fmt: skip
 
 
+def test_who_votes_by_a_webhook_that_one_policy_takes_votes_for_the_other_at_the_socket(
+    carried: Carried,
+) -> None:
+    before = carried.ask(0, "GET", "/v1/status")[1]["revision"]["id"]
+    one = POLICY.replace("quorum: 2", "quorum: 1").replace("WEBHOOKS", '["chat"]')
+    other = one.replace("guarded}", "another}").replace('["chat"]', "[]")
+    carried.write("policy.yaml", f"{one}---{other}")
+    until(lambda: carried.ask(0, "GET", "/v1/status")[1]["revision"]["id"] != before, "the policy")
+    event = carried.asked()
+    status, after = carried.bot.votes(event, BOB)
+    needs = {need["policy"]: need["approved"] for need in after["approval"]["needs"]}
+    assert (200, {"another": 0, "guarded": 1}) == (status, needs)
+    status, after = carried.says(BOB.pw_uid, "approve", event["claim"])
+    assert (200, "granted") == (status, after["approval"]["outcome"]), after
+    assert 2 == len(carried.events("claim.voted"))
+
+
+def test_a_start_without_the_folder_of_secrets_ends_at_once_and_says_why(carried: Carried) -> None:
+    carried.kill()
+    (carried.folder / "votes" / "pager").write_text("too short")
+    carried.open()
+    assert "no vote by the webhook pager is taken: the secret file" in carried.said()
+    assert (401, "signature-invalid") == code(carried.bot.deliver(b"{}", "t=1,v1=a", "pager"))
+    carried.kill()
+    nowhere = carried.folder / "nowhere"
+    carried.start("--votes-secrets", str(nowhere), ready=False)
+    assert carried.process is not None
+    assert 1 == carried.process.wait(20)
+    assert f"the folder {nowhere} of votes.secrets cannot be read" in carried.said()
+
+
 def test_the_commands_of_the_documentation_deliver_a_vote(carried: Carried) -> None:
     page = (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8")
     block = page.partition("## In: votes")[2].partition("```console\n")[2].partition("```")[0]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.config.json_types import Json
 from stoker.pools.approval_texts import came_to_nothing, waiting
 from stoker.pools.approvals import (
     NO_UID,
@@ -195,10 +196,11 @@ def test_it_lapses_at_its_deadline_and_not_before() -> None:
 
 
 def test_who_breaks_no_glass_in_an_emergency_is_told_why() -> None:
-    wanted = {"breakGlass": True, "reason": "the site is down"}
+    wanted: Json = {"breakGlass": True, "reason": "the site is down"}
+    unreasoned: Json = {"breakGlass": True, "reason": " "}
     told = waiting(replace(an_approval(), facts={"request": wanted}), 40.0)
     assert "not its claimant, whom not every policy that asks lets break the glass for it: " in told
-    told = waiting(replace(an_approval(), facts={"request": {**wanted, "reason": " "}}), 40.0)
+    told = waiting(replace(an_approval(), facts={"request": unreasoned}), 40.0)
     assert "not its claimant, who gave no reason to break the glass (release it" in told
     assert "glass" not in waiting(replace(an_approval(), facts={"request": {}}), 40.0)
 

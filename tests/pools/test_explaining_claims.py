@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from stoker.config.json_types import JsonObject
+from stoker.config.json_types import Json, JsonObject
 from stoker.pools.approvals import Approval, Need, Outcome, Vote, Voter
 from stoker.pools.binding import Bind, Binding, Process
 from stoker.pools.claim import Claim, Claimant, ClaimState, EndedBecause, Timing
@@ -262,8 +262,8 @@ def test_a_claim_that_waits_to_be_approved_says_who_asks_who_may_who_has_and_unt
 
 
 def test_what_happened_says_who_voted_what_and_by_which_way() -> None:
-    bob: JsonObject = {"uid": 2, "pid": 7, "user": "bob"}
-    zoe: JsonObject = {"issuer": "https://login", "subject": "zoe"}
+    bob: Json = {"uid": 2, "pid": 7, "user": "bob"}
+    zoe: Json = {"issuer": "https://login", "subject": "zoe"}
     events = (
         an_event("claim.voted", data={"by": bob, "vote": "approve"}, reason="OPS-1"),
         an_event("claim.voted", data={"by": zoe, "vote": "reject", "carriedBy": "chat"}),
