@@ -1,6 +1,7 @@
 """The starter config is right as it is written, and stays a config whatever is done to it."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def test_the_starter_has_two_pools_and_no_problem(tmp_path: Path) -> None:
     assert ["site", "server"] == [part.name for part in web.prepare]
     assert {"url": False, "token": True} == {output.name: output.secret for output in web.outputs}
     assert {"url": True, "token": False} == {output.name: output.early for output in web.outputs}
+
+
+def test_what_the_starter_has_as_comments_does_when_it_is_uncommented(tmp_path: Path) -> None:
+    write_starter(tmp_path)
+    who = tmp_path / "who.yaml"
+    text = who.read_text(encoding="utf-8")
+    commented = re.compile(r"^( *)# (- name:|  (?:effect|when):|approvals:)", re.MULTILINE)
+    assert 7 == len(commented.findall(text))
+    who.write_text(commented.sub(r"\1\2", text))
+
+    result = load_directory(tmp_path, CATALOGUE)
+
+    assert () == result.problems
+    assert result.revision is not None
+    (policy,) = result.revision.policies.values()
+    assert ["operators", "web-team", "guests", "reason-for-many"] == [
+        rule.name for rule in policy.rules
+    ]
+    assert policy.approvals is not None
 
 
 def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:

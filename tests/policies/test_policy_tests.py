@@ -171,6 +171,15 @@ def test_a_revision_whose_policy_tests_pass_stays_as_it_is() -> None:
     assert broken is checked(broken)
 
 
+def test_the_example_of_approvals_in_the_documentation_loads_and_passes() -> None:
+    page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    example = page.partition("### Approvals")[2].partition("```yaml\n")[2].partition("```")[0]
+    result = loaded(BASE.replace("{name: boxes}", "{name: db}"), p=example)
+    assert result.revision is not None, [str(problem) for problem in result.problems]
+    found = run_cases(result.revision)
+    assert ((), (), 2) == (found.failed, found.untried, len(found.ran))
+
+
 def test_the_example_of_the_documentation_loads_fits_its_schema_and_passes() -> None:
     page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
     example = page.partition("```yaml\n")[2].partition("```")[0]
