@@ -139,6 +139,9 @@ class ApprovalJson(TypedDict):
     brokeGlass: Annotated[
         bool, Field(description="The claim was served at once, and this is its follow-up.")
     ]
+    detail: Annotated[
+        NotRequired[str], Field(description="Why it is `rejected` although it was approved.")
+    ]
     decidedAt: NotRequired[Time]
 
 

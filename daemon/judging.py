@@ -231,7 +231,13 @@ class PolicyJudge:
             missing = " and ".join(by.unknown)
             why = f"this host could not tell your {missing}; connect anew, or try again"
             raise Denial(Code.CALLER_UNKNOWN, why, retry_after=1.0)
-        return Admits(found, not_by_webhook)
+        changed = tuple(
+            need.policy
+            for need in approval.needs
+            if (now_asks := policies.get(need.policy)) is None
+            or now_asks.approvers.source != need.approvers
+        )
+        return Admits(found, not_by_webhook, changed)
 
     def _decide(
         self, about: PoolPolicies, facts: Facts, counted: Callable[[Check], float]

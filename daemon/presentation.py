@@ -178,6 +178,8 @@ def show_approval(approval: Approval, to_wall: ToWall) -> ApprovalJson:
     }
     if approval.decided_at is not None:
         shown["decidedAt"] = rfc3339(to_wall(approval.decided_at))
+    if approval.code:
+        shown["detail"] = approval.detail
     return shown
 
 

@@ -31,7 +31,7 @@ def _glass(approval: Approval) -> str:
         return ""
     if not str(request.get("reason", "")).strip():
         return ", who gave no reason to break the glass (release it, and claim with one)"
-    return ", whom not every policy that asks lets break the glass for it"
+    return ", who may not break the glass for it"
 
 
 def came_to_nothing(approval: Approval) -> str:

@@ -211,6 +211,8 @@ class Approving:
         except VoteError as error:
             if isinstance(error, NotAdmitted) and admits.not_by_webhook:
                 raise _not_by_webhook(claim, ballot, admits) from None
+            if isinstance(error, NotAdmitted) and admits.changed:
+                raise _asked_by_another_version(claim, admits) from None
             raise self._refused(claim, before, error) from None
         digest = digest_told(claim)
         if ballot.about and digest and ballot.about != digest:
@@ -322,6 +324,15 @@ def _not_by_webhook(claim: Claim, ballot: Ballot, admits: Admits) -> Refusal:
         " (approvals.webhooks); vote at the socket"
     )
     return Refusal(Code.DENIED, why, details={"policy": policy, "rule": "approvals.webhooks"})
+
+
+def _asked_by_another_version(claim: Claim, admits: Admits) -> Refusal:
+    policy = admits.changed[0]
+    why = (
+        f"you may not decide about {claim.id}: the policy {policy} has changed since that was asked for,"
+        " or is gone; the claimant has to release it, and claim again"
+    )
+    return Refusal(Code.DENIED, why, details={"policy": policy, "rule": "approvals.approvers"})
 
 
 def _open(gate: "asyncio.Future[None]") -> None:

@@ -100,6 +100,8 @@ class Admits(NamedTuple):
     """Those that let this person."""
     not_by_webhook: tuple[str, ...] = ()
     """Those that take no vote by the webhook that carried this one."""
+    changed: tuple[str, ...] = ()
+    """Those whose approvers are not any more as they were when the claim asked for them."""
 
 
 class Judge(Protocol):

@@ -15,6 +15,7 @@ from .options import (
     talks,
 )
 from .show import section
+from .terminal import clean
 
 
 def _says_why(command: AnyCommand) -> AnyCommand:
@@ -90,7 +91,8 @@ def _outcome(info: ClaimInfo) -> str:
     approval = section(info.document, "approval")
     outcome = str(approval.get("outcome", ""))
     if outcome != "waiting":
-        return outcome
+        why = clean(str(approval.get("detail", "")))
+        return f"{outcome}: {why}" if why else outcome
     missing = [
         f"{need['quorum'] - need['approved']} more for the policy {need['policy']}"
         for need in approval.get("needs") or ()

@@ -134,7 +134,7 @@ def _troubles(daemon: Document, config: Document) -> list[str]:
     overdue = int(section(daemon, "approvals").get("overdue", 0))
     if overdue:
         found.append(
-            f"{mark} {overdue} claims that did without an approval are overdue to be looked at. "
+            f"{mark} Nobody has looked in time at {overdue} of the claims that did without an approval. "
             "See: stoker claims --pending"
         )
     error = section(daemon, "ledger").get("error")

@@ -313,6 +313,16 @@ def test_people_decide_on_the_command_line(guarded: Guarded) -> None:
     none = guarded.run("claims", "--pending")
     assert "Nobody has to decide" in none.stderr
 
+    claim = guarded.claim()[1]["id"]
+    assert 200 == guarded.says(ZOE, "approve", claim)[0]
+    before = guarded.ask(0, "GET", "/v1/status")[1]["revision"]["id"]
+    three = text.replace("quorum: 2", "quorum: 3")
+    guarded.write("policy.yaml", three.replace("DEADLINE", "10m").replace("FOLLOWUP", "1h"))
+    until(lambda: guarded.ask(0, "GET", "/v1/status")[1]["revision"]["id"] != before, "the policy")
+    overruled = guarded.run("approve", claim)
+    why = "rejected: the policies ask for other approvals by now; claim again"
+    assert f"{claim} {why}\n" == overruled.stdout, overruled
+
 
 def test_a_bot_is_told_who_has_to_approve_and_what_was_decided(guarded: Guarded) -> None:
     told: list[dict[str, Any]] = []

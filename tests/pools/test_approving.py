@@ -342,6 +342,31 @@ async def test_a_broken_glass_that_cannot_be_written_down_costs_no_resource(fail
     await run.crash()
 
 
+async def test_who_was_asked_by_a_policy_of_then_is_told_that_it_has_changed() -> None:
+    host = Host(policies=(guarded(2),))
+    run = await started(host)
+    claim, gone = await run.claim(wait=None), await run.claim(wait=None)
+    await says(run, claim, ZOE)
+    may = compile_condition("approver.uid in [3, 4]", APPROVALS)
+    host.policies = (a_policy(approve(), approvals=Approvals(may, 2, 600.0)),)
+    await run.apply(replace(host.revision(a_box_pool(min=2, max=4)), id="r2", digest="d2"))
+    with pytest.raises(Refusal, match="has changed since that was asked for") as caught:
+        await says(run, claim)
+    assert (Code.DENIED, "approvals.approvers") == (
+        caught.value.code,
+        caught.value.details["rule"],
+    )
+    overruled = await says(run, claim, replace(BOB, uid=4))
+    assert Outcome.REJECTED is outcome(overruled)
+    assert overruled.approval is not None
+    assert "ask for other approvals by now" in overruled.approval.detail
+    host.policies = (a_policy(deny()),)
+    await run.apply(replace(host.revision(a_box_pool(min=2, max=4)), id="r3", digest="d3"))
+    with pytest.raises(Refusal, match="or is gone; the claimant has to release it"):
+        await says(run, gone)
+    await run.stop()
+
+
 async def test_an_operator_approves_at_the_socket_and_nobody_is_one_by_hearsay() -> None:
     may = compile_condition("approver.operator", APPROVALS)
     policy = a_policy(approve(), approvals=Approvals(may, 1, 600.0, webhooks=("chat",)))
