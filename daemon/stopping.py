@@ -4,9 +4,14 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Awaitable
 
 log = logging.getLogger(__name__)
+
+
+END_WITHIN = 1.0
+"""Seconds that threads get at the end of the process."""
 
 
 class Stop(Exception):
@@ -52,3 +57,14 @@ async def within(seconds: float, step: Awaitable[None], what: str) -> bool:
     else:
         return True
     return False
+
+
+def end_soon(code: int) -> None:
+    """Called when nothing is left to do but to end the process.
+
+    The interpreter waits for its threads, and one that asks a directory of users which does not answer may
+    hang for minutes.
+    """
+    last_resort = threading.Timer(END_WITHIN, os._exit, (code,))
+    last_resort.daemon = True
+    last_resort.start()

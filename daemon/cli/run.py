@@ -59,8 +59,11 @@ def run(settings_file: str | None, **flags: str | None) -> int:
             USAGE,
         )
     from ..service import run as serve  # noqa: PLC0415 - all that the daemon needs is loaded here
+    from ..stopping import end_soon  # noqa: PLC0415
 
-    return serve(settings)
+    code = serve(settings)
+    end_soon(code)
+    return code
 
 
 def _has_run(state: Path) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -265,6 +266,42 @@ def test_a_start_without_the_folder_of_secrets_ends_at_once_and_says_why(carried
     assert carried.process is not None
     assert 1 == carried.process.wait(20)
     assert f"the folder {nowhere} of votes.secrets cannot be read" in carried.said()
+
+
+SLOW = """
+import pwd, time
+def getpwnam(name):
+    time.sleep(60)
+    raise KeyError(name)
+pwd.getpwnam = getpwnam
+"""
+
+
+def test_a_directory_that_does_not_answer_holds_up_neither_others_nor_the_stop(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried.kill()
+    (carried.folder / "sitecustomize.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(carried.folder))
+    carried.open()
+    event, answers = carried.asked(), list[tuple[int, Any]]()
+    some = [
+        Thread(target=lambda at=at: answers.append(carried.bot.votes(event, BOB, reason=f"{at}")))
+        for at in range(4)
+    ]
+    for each in some:
+        each.start()
+    for _ in range(10):
+        began = time.monotonic()
+        assert "pending" == carried.shows(event["claim"], 0)["state"]
+        assert time.monotonic() - began < 1.0
+    for each in some:
+        each.join()
+    assert [(503, "caller-unknown")] * 4 == [code(one) for one in answers]
+    assert carried.process is not None
+    carried.process.terminate()
+    assert 0 == carried.process.wait(10)
+    assert "stopped; what was made stays" in carried.said()
 
 
 def test_the_commands_of_the_documentation_deliver_a_vote(carried: Carried) -> None:
