@@ -11,7 +11,7 @@ from time import monotonic
 from ..pools.requests import Code, Refusal
 from .problems_http import HttpCode, Problem
 from .shared_secrets import NoSecret, read_secret
-from .signatures import HEADER, TOLERANCE, Deliveries, signed
+from .signatures import HEADER, MOST_REMEMBERED, TOLERANCE, Deliveries, signed
 from .voters import Voters
 
 log = logging.getLogger(__name__)
@@ -24,11 +24,20 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 class CarriedVotes:
     """Which webhooks there are, and what they have delivered. `wall`: Unix time."""
 
-    def __init__(self, secrets: Path | None, wall: Callable[[], float] = time.time) -> None:
-        """`secrets`: a folder with a file for each webhook, by its name."""
+    def __init__(
+        self,
+        secrets: Path | None,
+        wall: Callable[[], float] = time.time,
+        *,
+        most: int = MOST_REMEMBERED,
+    ) -> None:
+        """`secrets`: a folder with a file for each webhook, by its name. `most`: remembered of each."""
+        self._most = most
         self._secrets = secrets
         self._wall = wall
-        self._taken = Deliveries(since=wall())
+        self._since = wall()
+        self._taken: dict[str, Deliveries] = {}
+        """By webhook: one that delivers too much, or ahead of time, shuts out no other."""
         self._warned_at = float("-inf")
         self.voters = Voters()
 
@@ -49,20 +58,21 @@ class CarriedVotes:
                 HttpCode.SIGNATURE_INVALID,
                 f"Sign the body with the secret of a webhook that there is: {HEADER}: t=TIME,v1=MAC.",
             )
+        taken = self._taken.setdefault(name, Deliveries(self._since, self._most))
         now = self._wall()
-        if self._taken.cannot_tell(delivery.sent):
+        if taken.cannot_tell(delivery.sent):
             raise Refusal(
                 Code.STARTING,
                 "The daemon has just started, and takes what is signed from the next second on; sign it anew.",
                 retry_after=1.0,
             )
-        if not self._taken.is_timely(delivery.sent, now):
+        if not taken.is_timely(delivery.sent, now):
             raise Problem(
                 HttpCode.SIGNATURE_EXPIRED,
                 f"It was signed more than {TOLERANCE} seconds before or after now, or before the daemon"
                 " started; sign it anew.",
             )
-        if not self._taken.take(name, delivery, now):
+        if not taken.take(delivery, now):
             raise Problem(
                 HttpCode.SIGNATURE_REPEATED,
                 "It was delivered before, and counts once; what came of it stands with the claim.",

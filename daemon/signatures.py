@@ -45,7 +45,7 @@ def signed(secret: bytes, header: str, body: bytes) -> Signed | None:
 
 @dataclass(slots=True)
 class Deliveries:
-    """What was taken, as long as it would be taken again.
+    """What was taken of one sender, as long as it would be taken again.
 
     A restart forgets it. So nothing is taken that was sent before `since`, when it began to remember.
     """
@@ -53,8 +53,8 @@ class Deliveries:
     since: float
     """Unix time, as all times here."""
     most: int = MOST_REMEMBERED
-    _taken: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-    """By sender and MAC, when it was sent."""
+    _taken: dict[str, int] = field(default_factory=dict[str, int])
+    """By MAC, when it was sent."""
 
     def is_timely(self, sent: int, now: float) -> bool:
         return sent >= self.since and abs(now - sent) <= TOLERANCE
@@ -63,18 +63,18 @@ class Deliveries:
         """It may have been sent in the very second in which this began to remember, just before that."""
         return sent == int(self.since) and sent < self.since
 
-    def take(self, sender: str, delivery: Signed, now: float) -> bool:
+    def take(self, delivery: Signed, now: float) -> bool:
         """Whether it is taken: it was not before. Asked for what is timely."""
-        if (sender, delivery.mac) in self._taken:
+        if delivery.mac in self._taken:
             return False
         if len(self._taken) >= self.most:
             self._forget(now)
-        self._taken[sender, delivery.mac] = delivery.sent
+        self._taken[delivery.mac] = delivery.sent
         return True
 
     def _forget(self, now: float) -> None:
         """What is past the window; if that is not enough, all, and nothing as old is taken any more."""
-        kept = {key: sent for key, sent in self._taken.items() if now - sent <= TOLERANCE}
+        kept = {mac: sent for mac, sent in self._taken.items() if now - sent <= TOLERANCE}
         past = [sent for sent in self._taken.values() if now - sent > TOLERANCE]
         if len(kept) >= self.most:
             past, kept = [*self._taken.values()], {}

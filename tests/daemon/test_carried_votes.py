@@ -7,7 +7,7 @@ import pytest
 from stoker.daemon.carried_votes import CarriedVotes
 from stoker.daemon.problems_http import HttpCode, Problem
 from stoker.daemon.shared_secrets import NoSecret
-from stoker.daemon.signatures import sign
+from stoker.daemon.signatures import TOLERANCE, sign
 
 SECRET, BODY, NOW = b"a secret that both know", b'{"so": 1}', 1_800_000_000
 
@@ -71,6 +71,23 @@ async def test_a_file_that_is_no_secret_is_named_in_the_log_and_not_to_who_knock
         assert str(folder) not in refused.value.detail
     (told,) = caplog.messages
     assert told.startswith("a vote by the webhook chat is not taken: the secret file")
+
+
+async def test_a_webhook_that_delivers_too_much_and_ahead_of_time_shuts_out_no_other(
+    folder: Path,
+) -> None:
+    keep(folder, "noisy")
+    keep(folder, "chat")
+    carried = CarriedVotes(folder, lambda: NOW, most=3)
+    for number in range(4):
+        await carried.check(
+            "noisy", [sign(SECRET, b"%d" % number, NOW + TOLERANCE)], b"%d" % number
+        )
+    with pytest.raises(Problem, match="sign it anew"):
+        await carried.check("noisy", [sign(SECRET, BODY, NOW)], BODY)
+    await carried.check("chat", [sign(SECRET, BODY, NOW)], BODY)
+    with pytest.raises(Problem, match="delivered before"):
+        await carried.check("chat", [sign(SECRET, BODY, NOW)], BODY)
 
 
 async def test_another_secret_counts_from_the_next_vote_on(folder: Path) -> None:

@@ -285,10 +285,11 @@ def test_a_directory_that_does_not_answer_holds_up_neither_others_nor_the_stop(
     monkeypatch.setenv("PYTHONPATH", str(carried.folder))
     carried.open()
     event, answers = carried.asked(), list[tuple[int, Any]]()
-    some = [
-        Thread(target=lambda at=at: answers.append(carried.bot.votes(event, BOB, reason=f"{at}")))
-        for at in range(4)
-    ]
+
+    def vote(reason: str) -> None:
+        answers.append(carried.bot.votes(event, BOB, reason=reason))
+
+    some = [Thread(target=vote, args=(f"{at}",)) for at in range(4)]
     for each in some:
         each.start()
     for _ in range(10):
