@@ -368,7 +368,6 @@ async def the_ledger_fails(book: Book) -> None:
             patch.setattr(store, "submit", refused)
             await book.ask(served, RENEW, at=claim["id"])
             await book.ask(served, RELEASE, at=claim["id"])
-            await book.ask(served, CREATE, {"pool": "web"})
             await book.ask(served, APPROVE)
             await book.ask(served, REJECT)
             for what in (PAUSE, DRAIN, REFRESH):
@@ -377,6 +376,7 @@ async def the_ledger_fails(book: Book) -> None:
             await book.ask(served, HOLD, at=ready)
             await book.ask(served, UNHOLD, at=held)
             await book.ask(served, RETIRE, at=held)
+            await book.ask(served, CREATE, {"pool": "web"})  # which may use up the ready one
             await book.ask(served, "GET /v1/config/revisions/{id}")
             await book.ask(served, PIN)
             await book.ask(served, ROLL_BACK)
