@@ -1,7 +1,7 @@
 """Whether those who wait are served fairly, and at once when something is ready."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stoker.config.expressions import ExpressionError
@@ -10,7 +10,7 @@ from stoker.pools.assembly import scope_of
 from stoker.pools.fairness import OVERTAKINGS
 from stoker.pools.ids import ClaimId
 from stoker.pools.resource import Resource
-from stoker.pools.waiting import Line, Waiter
+from stoker.pools.waiting import BEFORE_ALL, Line, Waiter
 from tests.rig import Run
 
 AT_ONCE = 1.0
@@ -28,7 +28,7 @@ class Seen:
     waiter: Waiter
     shares: int
     """Its place among its caller's own, of the same priority."""
-    passed: Counter[int] = field(default_factory=Counter[int])
+    passed: Counter[Hashable] = field(default_factory=Counter[Hashable])
     """Turns that other callers of its priority have had meanwhile."""
     first: bool = False
     """Nobody was ahead of it when it was looked at last."""
@@ -36,12 +36,13 @@ class Seen:
     """How often somebody was served while it was first."""
 
     @property
-    def caller(self) -> int:
-        return self.waiter.claim.claimant.uid
+    def caller(self) -> Hashable:
+        return self.waiter.claim.claimant.counts_as
 
     @property
     def priority(self) -> int:
-        return self.waiter.standing.priority
+        """Who has some in hand already and waits for the rest stands before everybody."""
+        return BEFORE_ALL if self.waiter.holds else self.waiter.standing.priority
 
 
 class Turns:
@@ -78,7 +79,7 @@ class Turns:
             if _was_served(one.waiter, pool) and one.waiter.claim.id not in self._had:
                 self._had.add(one.waiter.claim.id)
                 yield from _count(one, seen.values())
-        own: Counter[tuple[int, int]] = Counter()
+        own: Counter[tuple[Hashable, int]] = Counter()
         for claim, waiter in here.items():
             known = seen.get(claim) or Seen(waiter, 0)
             own[known.caller, known.priority] += 1
