@@ -17,6 +17,7 @@ from .choosing import check_wish, named_pools, ttl_too_long, waits_for
 from .claim import Claim, Claimant
 from .decided import Decided, decided_to_json
 from .expiry import Terms
+from .gates import undeclared
 from .judging import Asked, Asking, Denial, Place, Renewal, Ruling, as_ruled, with_record
 from .pool import Pool
 from .refusals import stopping, together
@@ -155,16 +156,20 @@ class Admission:
     def again(self, claim: Claim) -> tuple[Need, ...]:
         """Which approvals policies ask for by now, of a claim that has been approved.
 
-        Raises `Denial` when they deny it, or would make something else of it.
+        Raises `Denial` when they deny it, or would make something else of it, and another `Refusal` when
+        none of its pools is left: nobody could be asked, and a start might find one declared again.
         """
         assert claim.approval is not None
         if digest_of(claim) != claim.approval.digest:
             raise Denial(Code.DENIED, "it is not what was approved; claim again")
         needs: list[Need] = []
-        for name in pools_of(claim):
+        names = pools_of(claim)
+        if not any(name in self._pools for name in names):
+            raise together({name: undeclared(name) for name in names})
+        for name in names:
             pool = self._pools.get(name)
             if pool is None:
-                continue  # its line says so
+                continue  # another one serves it
             asked = _asked(claim, name)
             place = self._place(pool.serving)
             ruling = self._services.judge.again(claim, asked, place, self._services.usage)

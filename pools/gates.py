@@ -78,8 +78,7 @@ class Gate:
         """What a claim is told at `now` (steady); `to_wall` is `Clock.to_wall`."""
         switch = self.switch
         if not self.declared:
-            why = f"the pool {self.pool} is no longer declared and serves no new claims"
-            return Refusal(Code.DRAINING, why)
+            return undeclared(self.pool)
         if switch is None:
             why = f"the pool {self.pool} is paused in the configuration ({self.paused_at})"
             return Refusal(Code.PAUSED, why, retry_after=TRY_AGAIN)
@@ -124,3 +123,7 @@ class Gate:
         if self.in_force.host_drain is not None:
             return "the whole host"
         return f"the pool {name}".rstrip()
+
+
+def undeclared(pool: str) -> Refusal:
+    return Refusal(Code.DRAINING, f"the pool {pool} is no longer declared and serves no new claims")

@@ -1,11 +1,13 @@
 """Votes beside what else happens to their claims: renewals, ends, crashes, and voters who hang up."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from stoker.pools.approvals import Outcome
 from stoker.pools.claim import Claim, Claimant, ClaimState
+from stoker.pools.requests import Code
 from stoker.pools.wishes import Wish
 from tests.policies.builders import a_policy, approve
 from tests.pools.test_approving import ZOE, guarded, outcome, says, told
@@ -109,4 +111,31 @@ async def test_a_claim_on_the_line_outlives_a_crash_with_its_votes(approves: boo
     assert found.approval is not None
     assert (2 if approves else 1) == len(found.approval.votes)
     assert found.state is (ClaimState.BOUND if approves else ClaimState.PENDING)
+    await run.stop()
+
+
+@pytest.mark.parametrize("pools", [("old",), ("old", "older")], ids=["one", "several"])
+async def test_the_last_vote_counts_nothing_when_no_pool_is_left_to_ask_policies_about(
+    pools: tuple[str, ...],
+) -> None:
+    host = Host(policies=(guarded(),))  # everybody may hold one
+    web, gone = a_box_pool(min=1, max=2), [a_box_pool(name=name, min=0, max=2) for name in pools]
+    run = await host.start(web, *gone)
+    wish = Wish(pools=pools) if len(pools) > 1 else None
+    late = await run.claim("" if wish else pools[0], wait=None, wish=wish)
+    await run.until_ready(1)
+    await says(run, await run.claim(wait=None))
+    await run.settle()
+    await run.apply(replace(host.revision(web), id="r2", digest="d2"))
+    await run.settle(1)
+    assert ["web"] == [status.name for status in run.fleet.pools()]
+    voted = await says(run, late)
+    assert voted.approval is not None
+    assert (Outcome.REJECTED, Code.DRAINING) == (voted.approval.outcome, voted.approval.code)
+    assert 1 == run.services.usage.active(late.claimant.counts_as)
+    await run.crash()
+    run = await host.start(web, *gone)  # they are declared again
+    await run.settle()
+    assert ClaimState.BOUND is not (await run.fleet.find_claim(late.id)).state
+    assert 1 == run.services.usage.active(late.claimant.counts_as)
     await run.stop()
