@@ -121,8 +121,9 @@ async def test_the_last_vote_counts_nothing_when_no_pool_is_left_to_ask_policies
     host = Host(policies=(guarded(),))  # everybody may hold one
     web, gone = a_box_pool(min=1, max=2), [a_box_pool(name=name, min=0, max=2) for name in pools]
     run = await host.start(web, *gone)
-    wish = Wish(pools=pools) if len(pools) > 1 else None
-    late = await run.claim("" if wish else pools[0], wait=None, wish=wish)
+    first, *others = pools
+    wish = Wish(pools=pools) if others else None
+    late = await run.claim("" if wish else first, wait=None, wish=wish)
     await run.until_ready(1)
     await says(run, await run.claim(wait=None))
     await run.settle()
