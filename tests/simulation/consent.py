@@ -207,16 +207,24 @@ class Consent:
     def _check_glass(
         self, claim: Claim, asked: ClaimRequest, laws: Laws, facts: Facts
     ) -> Iterator[str]:
+        """Of several pools any may serve it, so whoever is asked for one of them looks at it afterwards.
+
+        A rejection by any of these closes it, also where the pool that served it would not have asked them.
+        """
         self.told_of["without an approval"] += 1
-        approval, asking = claim.approval, laws.asking(facts)
+        approval, wish = claim.approval, claim.wish
         assert approval is not None
-        if not asked.break_glass or not asked.reason or not laws.break_glass(facts):
+        pools = wish.pools if wish is not None and wish.pools else (claim.pool,)
+        each = [replace(facts, pool=pool) for pool in pools]
+        if not asked.break_glass or not asked.reason or not all(map(laws.break_glass, each)):
             yield f"{claim.id} broke the glass, and nobody lets it"
         if claim.id not in self.without:
             yield f"{claim.id} broke the glass, and the audit does not say so"
+        asking = [law for law in laws.laws if any(map(law.asks_for, each))]
+        if {need.policy for need in approval.needs} != {law.name for law in asking}:
+            yield f"the follow-up of {claim.id} is for {approval.needs}"
         due = claim.created_at + min((law.follow_up for law in asking), default=0.0)
-        several = asked.wish is not None and bool(asked.wish.pools)
-        if approval.deadline > due or (approval.deadline < due and not several):
+        if approval.deadline != due:
             yield f"the follow-up of {claim.id} is due at {approval.deadline}"
         self._owed[claim.id] = Owed(claim.claimant.identity, tuple(asking), approval.deadline)
 
