@@ -130,7 +130,8 @@ class Fleet:
         self._earlier.rollouts = {one.pool: one for one in image.rollouts}
         claims, now = self._recovered.claims.values(), services.clock.now()
         services.usage.restore(claims, image.past, image.spent, now)
-        self.approving.follow_ups.remember((*claims, *image.follow_ups))
+        over = (*self._recovered.lost, *image.follow_ups)  # the first of them only by this start
+        self.approving.follow_ups.remember((*claims, *over))
 
     async def start(self) -> None:
         """Goes on where the last run was cut off, and begins what runs for ever.

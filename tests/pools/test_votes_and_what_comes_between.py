@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from stoker.config.conditions import compile_condition
+from stoker.config.policies.facts import APPROVALS, CLAIMS
+from stoker.config.policies.rules import Approvals, BreakGlass, PolicySpec
 from stoker.pools.approvals import Outcome
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.requests import Code
 from stoker.pools.wishes import Wish
-from tests.policies.builders import a_policy, approve
-from tests.pools.test_approving import ZOE, guarded, outcome, says, told
+from tests.policies.builders import a_policy, allow, approve
+from tests.pools.test_approving import BOB, ZOE, guarded, outcome, says, told
 from tests.rig import Host, Run, a_box_pool
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("on_the_rig")]
@@ -139,4 +142,52 @@ async def test_the_last_vote_counts_nothing_when_no_pool_is_left_to_ask_policies
     await run.settle()
     assert ClaimState.BOUND is not (await run.fleet.find_claim(late.id)).state
     assert 1 == run.services.usage.active(late.claimant.counts_as)
+    await run.stop()
+
+
+def asks_about(pool: str, approver: Claimant) -> PolicySpec:
+    may = compile_condition(f"approver.uid == {approver.uid}", APPROVALS)
+    glass = BreakGlass(compile_condition("true", CLAIMS), 3600.0)
+    return a_policy(
+        allow(), approve(), name=pool, pools=(pool,), approvals=Approvals(may, 1, 600.0, glass)
+    )
+
+
+async def test_whoever_is_asked_for_either_pool_looks_at_a_broken_glass() -> None:
+    run = await Host(policies=(asks_about("web", BOB), asks_about("old", ZOE))).start(
+        a_box_pool(min=2, max=2), a_box_pool(name="old", min=0, max=2)
+    )
+    await run.until_ready(2)
+    wish = Wish(pools=("web", "old"))
+    one, other = [
+        await run.claim("", wish=wish, reason="it burns", break_glass=True) for _ in range(2)
+    ]
+    assert ("web", "web") == (one.pool, other.pool)
+    await says(run, one, BOB)
+    assert [one.id, other.id] == [*run.fleet.approving.follow_ups.claims]
+    await says(run, one, ZOE)
+    await says(run, other, ZOE, approves=False)  # whom the pool that served it does not ask
+    assert (Outcome.GRANTED, Outcome.REJECTED) == (outcome(one), outcome(other))
+    assert {} == run.fleet.approving.follow_ups.claims
+    await run.stop()
+
+
+async def test_a_broken_glass_whose_resource_is_lost_is_still_to_be_looked_at() -> None:
+    host, spec = Host(policies=(guarded(),)), a_box_pool(min=1, max=1)
+    run = await host.start(spec)
+    await run.until_ready(1)
+    claim = await run.claim(reason="it burns", break_glass=True)
+    transaction = run.store.transaction()
+    transaction.drop_resource(claim.resources[0])
+    await run.store.commit(transaction)
+    await run.crash()
+    run = await host.start(spec)
+    await run.settle(1)
+    assert ClaimState.ENDED is (await run.fleet.find_claim(claim.id)).state
+    assert [claim.id] == [*run.fleet.approving.follow_ups.claims]
+    await says(run, claim)
+    assert {} == run.fleet.approving.follow_ups.claims
+    await run.crash()
+    run = await host.start(spec)
+    assert {} == run.fleet.approving.follow_ups.claims
     await run.stop()
