@@ -157,19 +157,17 @@ class Admission:
         """Which approvals policies ask for by now, of a claim that has been approved.
 
         Raises `Denial` when they deny it, or would make something else of it, and another `Refusal` when
-        none of its pools is left: nobody could be asked, and a start might find one declared again.
+        one of its pools is no longer declared: nobody could be asked about that one, and a start might
+        find it declared again.
         """
         assert claim.approval is not None
         if digest_of(claim) != claim.approval.digest:
             raise Denial(Code.DENIED, "it is not what was approved; claim again")
         needs: list[Need] = []
-        names = pools_of(claim)
-        if not any(name in self._pools for name in names):
-            raise together({name: undeclared(name) for name in names})
-        for name in names:
+        for name in pools_of(claim):
             pool = self._pools.get(name)
             if pool is None:
-                continue  # another one serves it
+                raise undeclared(name)
             asked = _asked(claim, name)
             place = self._place(pool.serving)
             ruling = self._services.judge.again(claim, asked, place, self._services.usage)

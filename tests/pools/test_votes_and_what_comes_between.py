@@ -7,7 +7,7 @@ import pytest
 
 from stoker.config.conditions import compile_condition
 from stoker.config.policies.facts import APPROVALS, CLAIMS
-from stoker.config.policies.rules import Approvals, BreakGlass, PolicySpec
+from stoker.config.policies.rules import Approvals, BreakGlass, Limits, PolicySpec
 from stoker.pools.approvals import Outcome
 from stoker.pools.claim import Claim, Claimant, ClaimState
 from stoker.pools.requests import Code
@@ -118,11 +118,12 @@ async def test_a_claim_on_the_line_outlives_a_crash_with_its_votes(approves: boo
 
 
 @pytest.mark.parametrize("pools", [("old",), ("old", "older")], ids=["one", "several"])
-async def test_the_last_vote_counts_nothing_when_no_pool_is_left_to_ask_policies_about(
+async def test_the_last_vote_counts_nothing_when_a_pool_is_gone_that_policies_were_to_be_asked_about(
     pools: tuple[str, ...],
 ) -> None:
     host = Host(policies=(guarded(),))  # everybody may hold one
-    web, gone = a_box_pool(min=1, max=2), [a_box_pool(name=name, min=0, max=2) for name in pools]
+    web = a_box_pool(min=1, max=2)
+    gone = [a_box_pool(name=name, min=0, max=2) for name in pools]
     run = await host.start(web, *gone)
     first, *others = pools
     wish = Wish(pools=pools) if others else None
@@ -142,6 +143,21 @@ async def test_the_last_vote_counts_nothing_when_no_pool_is_left_to_ask_policies
     await run.settle()
     assert ClaimState.BOUND is not (await run.fleet.find_claim(late.id)).state
     assert 1 == run.services.usage.active(late.claimant.counts_as)
+    await run.stop()
+
+
+async def test_an_approval_of_several_pools_is_overruled_once_one_of_them_is_gone() -> None:
+    """What its policies say nobody can ask, and after a restart it might be there again."""
+    host = Host(policies=(guarded(limits=Limits()),))
+    web, old = a_box_pool(min=1, max=2), a_box_pool(name="old", min=0, max=2)
+    run = await host.start(web, old)
+    late = await run.claim("", wait=None, wish=Wish(pools=("web", "old")))
+    await run.settle()
+    await run.apply(replace(host.revision(web), id="r2", digest="d2"))
+    await run.settle(1)
+    voted = await says(run, late)
+    assert voted.approval is not None
+    assert (Outcome.REJECTED, Code.DRAINING) == (voted.approval.outcome, voted.approval.code)
     await run.stop()
 
 
